@@ -13,4 +13,6 @@
 #![warn(missing_docs)]
 
 pub mod config;
+pub mod descriptor;
+pub mod graph;
 pub mod rng;

@@ -1,0 +1,817 @@
+//! The operations of a network graph: what each computes and with which settings, in PyTorch's terms.
+//!
+//! Weights are ordinary inputs (`F.conv2d(x, weight, bias)`), so a module that is called twice, and a function that
+//! is handed a parameter, are the same thing. Each operation's shapes and cost are in `ops/`.
+
+use super::dim::{Dim, Shape};
+
+/// Index of a parameter or buffer in [`super::Graph::params`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParamId(pub u32);
+
+/// Element type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit floating point.
+    F32,
+    /// 64-bit integers (indices).
+    I64,
+    /// Truth values (masks).
+    Bool,
+}
+
+/// When a mode-dependent operation (dropout, batch norm) behaves as in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum When {
+    /// While the network trains (`module.train()`), as layers do.
+    Training,
+    /// In evaluation too, such as `F.dropout(x)` without `training=`.
+    Always,
+    /// Never, such as a batch norm that was put in evaluation mode for good.
+    Never,
+}
+
+/// An operation. `Op::Conv` and the like take their weights as inputs, in the order given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// The batch of images, `(N, C, H, W)`, or of vectors.
+    Input,
+    /// A parameter or buffer.
+    Param(ParamId),
+    /// A tensor filled with one number.
+    Full {
+        /// Its shape.
+        shape: Shape,
+        /// The number.
+        value: f64,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// A tensor written in the source (`torch.tensor([...])`, `arange`, `linspace`, `eye`): values in row-major order.
+    Literal {
+        /// Its sizes.
+        sizes: Vec<usize>,
+        /// Its values.
+        values: Vec<f64>,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// Random numbers drawn anew at each call (stochastic depth).
+    Random {
+        /// Its shape.
+        shape: Shape,
+        /// What is drawn.
+        distribution: Distribution,
+    },
+
+    /// `F.conv{1,2,3}d`: input, weight, and bias if `bias`.
+    Conv(Conv),
+    /// `F.conv_transpose{1,2,3}d`: input, weight, and bias if `bias`.
+    ConvTranspose(Conv),
+    /// `F.linear`: input `(*, in)`, weight `(out, in)`, and bias if `bias`.
+    Linear {
+        /// Whether a bias `(out,)` is the third input.
+        bias: bool,
+    },
+    /// `F.bilinear`: two inputs, weight `(out, in1, in2)`, and bias if `bias`.
+    Bilinear {
+        /// Whether a bias is the fourth input.
+        bias: bool,
+    },
+    /// `F.embedding`: indices (I64), weight `(entries, width)`.
+    Embedding,
+    /// `F.batch_norm`: input; running mean and variance if `running`; weight and bias if `affine`.
+    BatchNorm(BatchNorm),
+    /// `F.instance_norm` without running statistics: input, weight and bias if `affine`.
+    InstanceNorm {
+        /// Added to the variance.
+        eps: f64,
+        /// Whether weight and bias are inputs.
+        affine: bool,
+    },
+    /// `F.layer_norm` over the last dimensions: input, weight if `weight`, bias if `bias`.
+    LayerNorm {
+        /// The sizes normalised over.
+        sizes: Vec<usize>,
+        /// Added to the variance.
+        eps: f64,
+        /// Whether a weight is an input.
+        weight: bool,
+        /// Whether a bias is an input.
+        bias: bool,
+    },
+    /// `F.rms_norm` over the last dimensions: input, weight if `weight`.
+    RmsNorm {
+        /// The sizes normalised over.
+        sizes: Vec<usize>,
+        /// Added to the mean square.
+        eps: f64,
+        /// Whether a weight is an input.
+        weight: bool,
+    },
+    /// `F.group_norm`: input, weight and bias if `affine`.
+    GroupNorm {
+        /// Number of groups.
+        groups: usize,
+        /// Added to the variance.
+        eps: f64,
+        /// Whether weight and bias are inputs.
+        affine: bool,
+    },
+    /// `F.local_response_norm`.
+    LocalResponseNorm {
+        /// Channels summed over.
+        size: usize,
+        /// Factor.
+        alpha: f64,
+        /// Exponent.
+        beta: f64,
+        /// Offset.
+        k: f64,
+    },
+    /// One or more recurrent layers; outputs are the sequence, the last hidden state and, for an LSTM, the last cell
+    /// state. Inputs: sequence, initial states if `initial_state` (h, and c for an LSTM), then for each layer and
+    /// direction weight_ih, weight_hh and, if `bias`, bias_ih, bias_hh; `weight_hr` last where projected.
+    Recurrent(Recurrent),
+    /// `F.scaled_dot_product_attention`: query, key, value, and an additive or boolean mask if `mask`.
+    Attention {
+        /// Whether a mask is the fourth input.
+        mask: bool,
+        /// Whether position i may look only at positions up to i.
+        causal: bool,
+        /// Dropout on the attention weights (never in evaluation: [`When::Training`]).
+        dropout: f64,
+        /// Factor on the products; `None`: `1 / sqrt(width)`.
+        scale: Option<f64>,
+    },
+
+    /// One tensor in, the same shape out.
+    Unary(Unary),
+    /// Two tensors, broadcast.
+    Binary(Binary),
+    /// A tensor and a number: `tensor op number`, or `number op tensor` if `reversed`.
+    Scalar {
+        /// What is computed.
+        op: Binary,
+        /// The number.
+        value: f64,
+        /// Whether the number stands on the left.
+        reversed: bool,
+    },
+    /// `torch.where`: condition, then, else, broadcast.
+    Where,
+    /// `F.prelu`: input, weight of one or C elements.
+    Prelu,
+    /// `F.glu`: halves a dimension.
+    Glu {
+        /// The halved dimension.
+        dim: usize,
+    },
+    /// `F.softmax` over a dimension.
+    Softmax {
+        /// The dimension.
+        dim: usize,
+    },
+    /// `F.softmin` is a `Softmax` of the negative; this is `F.log_softmax`.
+    LogSoftmax {
+        /// The dimension.
+        dim: usize,
+    },
+    /// `F.normalize`: divide by the p-norm over a dimension, at least `eps`.
+    Normalize {
+        /// The norm's exponent.
+        p: f64,
+        /// The dimension.
+        dim: usize,
+        /// Smallest divisor.
+        eps: f64,
+    },
+    /// The dropouts.
+    Dropout {
+        /// Probability of zeroing.
+        p: f64,
+        /// What is zeroed together.
+        kind: Dropout,
+        /// In which mode.
+        when: When,
+    },
+
+    /// `F.max_pool{1,2,3}d`.
+    MaxPool(Pool),
+    /// `F.avg_pool{1,2,3}d`.
+    AvgPool {
+        /// The window.
+        pool: Pool,
+        /// Whether the padding counts in the mean.
+        count_include_pad: bool,
+        /// Divide by this instead of the window's size.
+        divisor: Option<usize>,
+    },
+    /// `F.lp_pool{1,2}d`.
+    LpPool {
+        /// The window (no padding).
+        pool: Pool,
+        /// The norm's exponent.
+        p: f64,
+    },
+    /// `F.adaptive_avg_pool{1,2,3}d` to these sizes.
+    AdaptiveAvgPool {
+        /// Sizes of the last dimensions.
+        sizes: Vec<usize>,
+    },
+    /// `F.adaptive_max_pool{1,2,3}d` to these sizes.
+    AdaptiveMaxPool {
+        /// Sizes of the last dimensions.
+        sizes: Vec<usize>,
+    },
+
+    /// A reduction over dimensions (all, where `dims` is empty).
+    Reduce {
+        /// What is computed.
+        op: Reduction,
+        /// Over which dimensions, ascending.
+        dims: Vec<usize>,
+        /// Whether they stay, with size 1.
+        keepdim: bool,
+    },
+    /// `torch.cumsum` over a dimension.
+    CumSum {
+        /// The dimension.
+        dim: usize,
+    },
+
+    /// `torch.matmul` with its broadcasting.
+    MatMul,
+    /// `torch.einsum`.
+    Einsum {
+        /// The equation, without spaces, with its `->`.
+        equation: String,
+    },
+
+    /// `reshape` (and `view`, `flatten`, `unflatten`): sizes are exact, without -1.
+    Reshape {
+        /// The new shape.
+        shape: Shape,
+    },
+    /// `permute` (and `transpose`, `t`, `movedim`).
+    Permute {
+        /// For each new dimension, the old one.
+        dims: Vec<usize>,
+    },
+    /// `expand` (and `broadcast_to`): the whole new shape.
+    Expand {
+        /// The new shape.
+        shape: Shape,
+    },
+    /// `repeat`: how often along each dimension of the result.
+    Repeat {
+        /// Counts; more than the rank adds leading dimensions.
+        counts: Vec<Dim>,
+    },
+    /// `x[..., start:end:step, ...]` in one dimension; bounds are exact.
+    Slice {
+        /// The dimension.
+        dim: usize,
+        /// First index.
+        start: Dim,
+        /// One past the last index.
+        end: Dim,
+        /// Stride, positive.
+        step: usize,
+    },
+    /// `x[..., index, ...]` in one dimension, which goes.
+    Select {
+        /// The dimension.
+        dim: usize,
+        /// The index, not negative.
+        index: usize,
+    },
+    /// `torch.index_select`: input, indices (I64, one dimension).
+    IndexSelect {
+        /// The dimension.
+        dim: usize,
+    },
+    /// `unsqueeze`: a dimension of size 1 before `dim`.
+    Unsqueeze {
+        /// Where.
+        dim: usize,
+    },
+    /// `squeeze`: these dimensions, all of size 1, go.
+    Squeeze {
+        /// Which, ascending.
+        dims: Vec<usize>,
+    },
+    /// `torch.cat`.
+    Cat {
+        /// Along which dimension.
+        dim: usize,
+    },
+    /// `torch.stack`.
+    Stack {
+        /// The new dimension.
+        dim: usize,
+    },
+    /// `torch.flip`.
+    Flip {
+        /// Which dimensions.
+        dims: Vec<usize>,
+    },
+    /// `torch.roll`.
+    Roll {
+        /// By how much, per dimension.
+        shifts: Vec<i64>,
+        /// Which dimensions.
+        dims: Vec<usize>,
+    },
+    /// `F.pad`: (before, after) for each dimension, outermost first; negative crops.
+    Pad {
+        /// (before, after) for every dimension.
+        pads: Vec<(i64, i64)>,
+        /// What is padded with.
+        mode: PadMode,
+    },
+    /// `F.pixel_shuffle`.
+    PixelShuffle {
+        /// The factor.
+        factor: usize,
+    },
+    /// `F.pixel_unshuffle`.
+    PixelUnshuffle {
+        /// The factor.
+        factor: usize,
+    },
+    /// `F.channel_shuffle`.
+    ChannelShuffle {
+        /// Number of groups.
+        groups: usize,
+    },
+    /// `F.interpolate` of the last dimensions to these sizes.
+    Interpolate {
+        /// The new sizes.
+        sizes: Vec<usize>,
+        /// How.
+        mode: Interpolation,
+        /// PyTorch's `align_corners`.
+        align_corners: bool,
+    },
+    /// `torch.tril` / `torch.triu`.
+    Triangle {
+        /// Whether the upper part is kept.
+        upper: bool,
+        /// The diagonal.
+        diagonal: i64,
+    },
+    /// Change of element type.
+    Cast(DType),
+    /// `detach`: the same numbers, no gradient.
+    Detach,
+}
+
+/// Settings of a convolution; one number per spatial dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conv {
+    /// Steps.
+    pub stride: Vec<usize>,
+    /// Zeros on both sides.
+    pub padding: Vec<usize>,
+    /// Distance of the kernel's points.
+    pub dilation: Vec<usize>,
+    /// Added to the output's size; transposed convolutions only, else zeros.
+    pub output_padding: Vec<usize>,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Whether a bias is the third input.
+    pub bias: bool,
+}
+
+/// Settings of a batch norm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Weight of the new value in the running statistics; `None`: the plain mean (needs `num_batches_tracked`, which
+    /// the trainer counts).
+    pub momentum: Option<f64>,
+    /// Whether running statistics are inputs 1 and 2.
+    pub running: bool,
+    /// Whether weight and bias are the last inputs.
+    pub affine: bool,
+    /// When the batch's own statistics are used (always, where there are no running ones).
+    pub batch_statistics: When,
+    /// The buffer that counts batches, where there is one.
+    pub counter: Option<ParamId>,
+}
+
+/// Kind of a recurrent layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cell {
+    /// Elman, tanh.
+    RnnTanh,
+    /// Elman, ReLU.
+    RnnRelu,
+    /// Long short-term memory.
+    Lstm,
+    /// Gated recurrent unit.
+    Gru,
+}
+
+/// Settings of a stack of recurrent layers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recurrent {
+    /// Kind.
+    pub cell: Cell,
+    /// Features of the hidden state.
+    pub hidden: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Whether biases are inputs.
+    pub bias: bool,
+    /// Whether the sequence is `(N, L, features)` rather than `(L, N, features)`.
+    pub batch_first: bool,
+    /// Whether a second direction runs backwards.
+    pub bidirectional: bool,
+    /// Dropout between layers.
+    pub dropout: f64,
+    /// Projected size of an LSTM's hidden state, 0 for none.
+    pub projection: usize,
+    /// Whether the initial states are inputs.
+    pub initial_state: bool,
+}
+
+/// A pooling window; one number per spatial dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Sizes.
+    pub kernel: Vec<usize>,
+    /// Steps.
+    pub stride: Vec<usize>,
+    /// On both sides.
+    pub padding: Vec<usize>,
+    /// Distance of the window's points (max pooling only, else ones).
+    pub dilation: Vec<usize>,
+    /// Whether a window that is partly outside counts.
+    pub ceil_mode: bool,
+}
+
+/// What a dropout zeroes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dropout {
+    /// Single elements.
+    Element,
+    /// Whole channels (`dropout1d`, `dropout2d`, `dropout3d`).
+    Channel,
+    /// Single elements, keeping mean and variance of a SELU network.
+    Alpha,
+    /// Whole channels, likewise.
+    FeatureAlpha,
+}
+
+/// What [`Op::Random`] draws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Distribution {
+    /// Uniform in [0, 1).
+    Uniform,
+    /// Standard normal.
+    Normal,
+    /// One with this probability, else zero.
+    Bernoulli(f64),
+}
+
+/// What [`Op::Pad`] pads with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PadMode {
+    /// This number.
+    Constant(f64),
+    /// The mirrored inside, without the border.
+    Reflect,
+    /// The border.
+    Replicate,
+    /// The other end.
+    Circular,
+}
+
+/// How [`Op::Interpolate`] fills in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interpolation {
+    /// The nearest point, PyTorch's `nearest`.
+    Nearest,
+    /// PyTorch's `nearest-exact`.
+    NearestExact,
+    /// `linear`, `bilinear` or `trilinear`, by rank.
+    Linear,
+    /// `bicubic`.
+    Cubic,
+    /// `area`.
+    Area,
+}
+
+/// Functions of one tensor, element by element.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs, reason = "the names are PyTorch's")]
+pub enum Unary {
+    Relu,
+    Relu6,
+    LeakyRelu {
+        slope: f64,
+    },
+    /// `F.rrelu`: in training a random slope in the range, else its middle.
+    Rrelu {
+        lower: f64,
+        upper: f64,
+        when: When,
+    },
+    Elu {
+        alpha: f64,
+    },
+    Celu {
+        alpha: f64,
+    },
+    Selu,
+    Gelu {
+        tanh: bool,
+    },
+    Silu,
+    Mish,
+    Hardswish,
+    Hardsigmoid,
+    Sigmoid,
+    LogSigmoid,
+    Tanh,
+    Tanhshrink,
+    Softplus {
+        beta: f64,
+        threshold: f64,
+    },
+    Softsign,
+    Softshrink {
+        lambda: f64,
+    },
+    Hardshrink {
+        lambda: f64,
+    },
+    Threshold {
+        threshold: f64,
+        value: f64,
+    },
+    /// `clamp` and `hardtanh`; infinite where a side is open.
+    Clamp {
+        min: f64,
+        max: f64,
+    },
+    Neg,
+    Abs,
+    Sign,
+    Exp,
+    Expm1,
+    Log,
+    Log1p,
+    Log2,
+    Log10,
+    Sqrt,
+    Rsqrt,
+    Square,
+    Reciprocal,
+    Sin,
+    Cos,
+    Tan,
+    Sinh,
+    Cosh,
+    Asin,
+    Acos,
+    Atan,
+    Erf,
+    Floor,
+    Ceil,
+    Round,
+    Trunc,
+    LogicalNot,
+}
+
+/// Functions of two tensors, element by element, with broadcasting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are PyTorch's")]
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    FloorDiv,
+    Remainder,
+    Pow,
+    Maximum,
+    Minimum,
+    Atan2,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    And,
+    Or,
+}
+
+/// What [`Op::Reduce`] computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs, reason = "the names are PyTorch's")]
+pub enum Reduction {
+    Sum,
+    Mean,
+    Prod,
+    Max,
+    Min,
+    ArgMax,
+    ArgMin,
+    LogSumExp,
+    /// `var`, with this correction (1 is Bessel's).
+    Var {
+        correction: f64,
+    },
+    /// `std`, likewise.
+    Std {
+        correction: f64,
+    },
+    /// The p-norm.
+    Norm {
+        p: f64,
+    },
+    All,
+    Any,
+}
+
+impl Op {
+    /// The operation's name in PyTorch, for tables and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Param(_) => "parameter",
+            Op::Full { .. } => "full",
+            Op::Literal { .. } => "tensor",
+            Op::Random { .. } => "rand",
+            Op::Conv(_) => "conv",
+            Op::ConvTranspose(_) => "conv_transpose",
+            Op::Linear { .. } => "linear",
+            Op::Bilinear { .. } => "bilinear",
+            Op::Embedding => "embedding",
+            Op::BatchNorm(_) => "batch_norm",
+            Op::InstanceNorm { .. } => "instance_norm",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::RmsNorm { .. } => "rms_norm",
+            Op::GroupNorm { .. } => "group_norm",
+            Op::LocalResponseNorm { .. } => "local_response_norm",
+            Op::Recurrent(settings) => match settings.cell {
+                Cell::RnnTanh | Cell::RnnRelu => "rnn",
+                Cell::Lstm => "lstm",
+                Cell::Gru => "gru",
+            },
+            Op::Attention { .. } => "scaled_dot_product_attention",
+            Op::Unary(unary) => unary.name(),
+            Op::Binary(binary) | Op::Scalar { op: binary, .. } => binary.name(),
+            Op::Where => "where",
+            Op::Prelu => "prelu",
+            Op::Glu { .. } => "glu",
+            Op::Softmax { .. } => "softmax",
+            Op::LogSoftmax { .. } => "log_softmax",
+            Op::Normalize { .. } => "normalize",
+            Op::Dropout { kind: Dropout::Element, .. } => "dropout",
+            Op::Dropout { kind: Dropout::Channel, .. } => "dropout2d",
+            Op::Dropout { kind: Dropout::Alpha, .. } => "alpha_dropout",
+            Op::Dropout { kind: Dropout::FeatureAlpha, .. } => "feature_alpha_dropout",
+            Op::MaxPool(_) => "max_pool",
+            Op::AvgPool { .. } => "avg_pool",
+            Op::LpPool { .. } => "lp_pool",
+            Op::AdaptiveAvgPool { .. } => "adaptive_avg_pool",
+            Op::AdaptiveMaxPool { .. } => "adaptive_max_pool",
+            Op::Reduce { op, .. } => op.name(),
+            Op::CumSum { .. } => "cumsum",
+            Op::MatMul => "matmul",
+            Op::Einsum { .. } => "einsum",
+            Op::Reshape { .. } => "reshape",
+            Op::Permute { .. } => "permute",
+            Op::Expand { .. } => "expand",
+            Op::Repeat { .. } => "repeat",
+            Op::Slice { .. } => "slice",
+            Op::Select { .. } => "select",
+            Op::IndexSelect { .. } => "index_select",
+            Op::Unsqueeze { .. } => "unsqueeze",
+            Op::Squeeze { .. } => "squeeze",
+            Op::Cat { .. } => "cat",
+            Op::Stack { .. } => "stack",
+            Op::Flip { .. } => "flip",
+            Op::Roll { .. } => "roll",
+            Op::Pad { .. } => "pad",
+            Op::PixelShuffle { .. } => "pixel_shuffle",
+            Op::PixelUnshuffle { .. } => "pixel_unshuffle",
+            Op::ChannelShuffle { .. } => "channel_shuffle",
+            Op::Interpolate { .. } => "interpolate",
+            Op::Triangle { upper: false, .. } => "tril",
+            Op::Triangle { upper: true, .. } => "triu",
+            Op::Cast(_) => "to",
+            Op::Detach => "detach",
+        }
+    }
+}
+
+impl Unary {
+    /// The function's name in PyTorch.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unary::Relu => "relu",
+            Unary::Relu6 => "relu6",
+            Unary::LeakyRelu { .. } => "leaky_relu",
+            Unary::Rrelu { .. } => "rrelu",
+            Unary::Elu { .. } => "elu",
+            Unary::Celu { .. } => "celu",
+            Unary::Selu => "selu",
+            Unary::Gelu { .. } => "gelu",
+            Unary::Silu => "silu",
+            Unary::Mish => "mish",
+            Unary::Hardswish => "hardswish",
+            Unary::Hardsigmoid => "hardsigmoid",
+            Unary::Sigmoid => "sigmoid",
+            Unary::LogSigmoid => "logsigmoid",
+            Unary::Tanh => "tanh",
+            Unary::Tanhshrink => "tanhshrink",
+            Unary::Softplus { .. } => "softplus",
+            Unary::Softsign => "softsign",
+            Unary::Softshrink { .. } => "softshrink",
+            Unary::Hardshrink { .. } => "hardshrink",
+            Unary::Threshold { .. } => "threshold",
+            Unary::Clamp { .. } => "clamp",
+            Unary::Neg => "neg",
+            Unary::Abs => "abs",
+            Unary::Sign => "sign",
+            Unary::Exp => "exp",
+            Unary::Expm1 => "expm1",
+            Unary::Log => "log",
+            Unary::Log1p => "log1p",
+            Unary::Log2 => "log2",
+            Unary::Log10 => "log10",
+            Unary::Sqrt => "sqrt",
+            Unary::Rsqrt => "rsqrt",
+            Unary::Square => "square",
+            Unary::Reciprocal => "reciprocal",
+            Unary::Sin => "sin",
+            Unary::Cos => "cos",
+            Unary::Tan => "tan",
+            Unary::Sinh => "sinh",
+            Unary::Cosh => "cosh",
+            Unary::Asin => "asin",
+            Unary::Acos => "acos",
+            Unary::Atan => "atan",
+            Unary::Erf => "erf",
+            Unary::Floor => "floor",
+            Unary::Ceil => "ceil",
+            Unary::Round => "round",
+            Unary::Trunc => "trunc",
+            Unary::LogicalNot => "logical_not",
+        }
+    }
+}
+
+impl Binary {
+    /// The function's name in PyTorch.
+    pub fn name(self) -> &'static str {
+        match self {
+            Binary::Add => "add",
+            Binary::Sub => "sub",
+            Binary::Mul => "mul",
+            Binary::Div => "div",
+            Binary::FloorDiv => "floor_divide",
+            Binary::Remainder => "remainder",
+            Binary::Pow => "pow",
+            Binary::Maximum => "maximum",
+            Binary::Minimum => "minimum",
+            Binary::Atan2 => "atan2",
+            Binary::Eq => "eq",
+            Binary::Ne => "ne",
+            Binary::Lt => "lt",
+            Binary::Le => "le",
+            Binary::Gt => "gt",
+            Binary::Ge => "ge",
+            Binary::And => "logical_and",
+            Binary::Or => "logical_or",
+        }
+    }
+}
+
+impl Reduction {
+    /// The function's name in PyTorch.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reduction::Sum => "sum",
+            Reduction::Mean => "mean",
+            Reduction::Prod => "prod",
+            Reduction::Max => "amax",
+            Reduction::Min => "amin",
+            Reduction::ArgMax => "argmax",
+            Reduction::ArgMin => "argmin",
+            Reduction::LogSumExp => "logsumexp",
+            Reduction::Var { .. } => "var",
+            Reduction::Std { .. } => "std",
+            Reduction::Norm { .. } => "norm",
+            Reduction::All => "all",
+            Reduction::Any => "any",
+        }
+    }
+}
