@@ -9,6 +9,7 @@ pub mod cost;
 pub mod dim;
 pub mod op;
 pub mod ops;
+mod print;
 
 use std::collections::BTreeMap;
 
