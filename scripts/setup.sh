@@ -136,7 +136,7 @@ is_installed() {
 
 # model_bytes ITEM: size of an installed model, nothing for other items.
 model_bytes() {
-  if [[ -n "$(lines "$1" model)" ]]; then stat -c %s "$home/$(place "$1")"; fi
+  if [[ -n "$(lines "$1" model)" ]]; then stat -Lc %s "$home/$(place "$1")"; fi
 }
 
 stamp() {
@@ -159,12 +159,12 @@ disk() {
 
 # matches FILE BYTES SHA256
 matches() {
-  [[ -f "$1" && "$(stat -c %s "$1")" == "$2" && "$(sha256sum "$1" | cut -d' ' -f1)" == "$3" ]]
+  [[ -f "$1" && "$(stat -Lc %s "$1")" == "$2" && "$(sha256sum "$1" | cut -d' ' -f1)" == "$3" ]]
 }
 
 # wrong FILE BYTES SHA256: stop and say what was expected.
 wrong() {
-  die 6 "$1 is not the expected file: expected $2 bytes with sha256 $3, got $(stat -c %s "$1") bytes with" \
+  die 6 "$1 is not the expected file: expected $2 bytes with sha256 $3, got $(stat -Lc %s "$1") bytes with" \
     "$(sha256sum "$1" | cut -d' ' -f1); it is damaged or another version: delete it and bring it again"
 }
 
@@ -338,8 +338,8 @@ install_cifar10() {
   for file in data_batch_{1..5}.bin test_batch.bin; do
     [[ -f "$folder/$file" ]] ||
       die 5 "expected $file in $folder, got none; --cifar10 wants a cifar-10-batches-bin folder"
-    [[ "$(stat -c %s "$folder/$file")" == 30730000 ]] ||
-      die 6 "$folder/$file: expected 30730000 bytes (10,000 records), got $(stat -c %s "$folder/$file"); bring it again"
+    [[ "$(stat -Lc %s "$folder/$file")" == 30730000 ]] ||
+      die 6 "$folder/$file: expected 30730000 bytes (10,000 records), got $(stat -Lc %s "$folder/$file"); bring it again"
     cp "$folder/$file" "$target/$file"
   done
   move_in "$target" "$home/data/cifar10/cifar-10-batches-bin"

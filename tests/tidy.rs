@@ -1,9 +1,10 @@
 //! What a compiler does not check: which module may import which, file headers, sizes, leftovers, and that the
-//! documents agree with the code. Input: the files that git tracks or would track. Output: `file:line: what is wrong; way out`.
+//! documents agree with the code. Input: the files that git tracks or would track. Output: every problem as
+//! `file:line: what is wrong; way out`.
 //!
-//! `MODULES` is the table of ARCHITECTURE.md as data, so change both together. Imports are found in the text, comments
-//! and string literals blanked out; tests at the end of a file (`#[cfg(test)] mod tests`) may import what they like.
-//! Limit: macros of the crate and `super::super::` paths are not followed.
+//! `MODULES` is the table of ARCHITECTURE.md as data, so change both together. Imports are found in the text,
+//! comments and string literals blanked out; tests at the end of a file (`#[cfg(test)] mod tests`) may import what
+//! they like. Limit: macros of the crate and `super::super::` paths are not followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
