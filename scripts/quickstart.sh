@@ -19,10 +19,10 @@ command -v cargo >/dev/null || {
 cargo build --release --locked
 binary="${CARGO_TARGET_DIR:-target}/release/llmatic-offline"
 
-# A run is finished once its elites are written, the last thing that a search does.
+# The mark is set here once the search has ended well; to resume a finished run would only print its summary again.
 out=runs/quickstart
 number=2
-while compgen -G "$out/elites/*.py" >/dev/null; do
+while [[ -e "$out/quickstart-finished" ]]; do
   out="runs/quickstart-$number"
   number=$((number + 1))
 done
@@ -32,6 +32,8 @@ if [[ -e "$out/run.db" ]]; then
     printf 'quickstart: %s is unfinished and keeps its own options; remove it, or run this without options\n' "$out" >&2
     exit 2
   fi
-  exec "$binary" resume "$out"
+  "$binary" resume "$out"
+else
+  "$binary" search --config configs/quickstart.toml --model codegen --out "$out" "$@"
 fi
-exec "$binary" search --config configs/quickstart.toml --model codegen --out "$out" "$@"
+: >"$out/quickstart-finished"

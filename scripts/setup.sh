@@ -339,7 +339,7 @@ install_cifar10() {
     [[ -f "$folder/$file" ]] ||
       die 5 "expected $file in $folder, got none; --cifar10 wants a cifar-10-batches-bin folder"
     [[ "$(stat -Lc %s "$folder/$file")" == 30730000 ]] ||
-      die 6 "$folder/$file: expected 30730000 bytes (10,000 records), got $(stat -Lc %s "$folder/$file"); bring it again"
+      die 6 "$folder/$file: expected 30730000 bytes (10,000 records), got $(stat -Lc %s "$folder/$file"); copy it anew"
     cp "$folder/$file" "$target/$file"
   done
   move_in "$target" "$home/data/cifar10/cifar-10-batches-bin"

@@ -26,8 +26,8 @@ const MODULES: &[(&str, &[&str])] = &[
         "search",
         &["config", "rng", "python", "graph", "lower", "descriptor", "llm", "data", "train", "archive"],
     ),
-    ("bench", &["search", "archive", "rng"]),
-    ("report", &["search"]),
+    ("bench", &["search", "archive", "rng", "lower", "graph"]),
+    ("report", &["search", "config", "graph"]),
 ];
 
 /// The files of the binary crate: they see the library, and the library does not see them.
