@@ -32,7 +32,7 @@ Installs the CPU libtorch, the model qwen2.5-coder-0.5b and the data set Fashion
   --fashion-mnist DIR   take the four *-ubyte.gz files of Fashion-MNIST from DIR
   --cifar10 DIR         copy CIFAR-10 from DIR, a cifar-10-batches-bin folder
   --from DIR            take every file from DIR and use no network
-  --fetch-only DIR      fill DIR for --from on another machine, install nothing
+  --fetch-only DIR      fill DIR for --from on another machine, with the Rust crates too; install nothing
   --check               say what is installed and what is missing, change nothing
   -h, --help            this text
 
@@ -191,6 +191,7 @@ bring() {
 # pip_download FILE: the wheel of exactly this name, whatever Python runs here.
 pip_download() {
   local name version python abi platforms platform options=()
+  need_pip
   IFS=- read -r name version python abi platforms <<<"${1%.whl}"
   if [[ "$python" != py3 ]]; then
     options+=(--implementation cp --python-version "${python:2:1}.${python:3}")
@@ -434,6 +435,7 @@ make_folder() {
 fetch_only() {
   local item
   make_folder "$fetch"
+  fetch="$(cd "$fetch" && pwd)"
   downloads="$fetch"
   size_up "${items[@]}"
   say "Filling $fetch: $(human "$to_bring") to bring"
@@ -443,7 +445,22 @@ fetch_only() {
     if [[ "$item" == fashion-mnist ]]; then copy_fashion_mnist "$fetch"; else bring_wheels "$item"; fi
   done
   rm -rf "$fetch/.pip" "$fetch/fashion-mnist"
+  if command -v cargo >/dev/null; then
+    say "Rust crates"
+    (cd "$here/.." && cargo vendor --locked --quiet "$fetch/crates" >/dev/null) ||
+      die 5 "cargo could not bring the Rust crates; run this again"
+  else
+    say "No cargo here: the Rust crates are not in $fetch; the other machine needs them from elsewhere"
+  fi
   say "Done. On the other machine: scripts/setup.sh --from FOLDER, with the same options."
+}
+
+# use_crates FOLDER: let cargo take the crates from FOLDER; scripts/env.sh tells it so.
+use_crates() {
+  mkdir -p "$home/crates"
+  printf '[source.crates-io]\nreplace-with = "vendored"\n[source.vendored]\ndirectory = "%s"\n' "$1" \
+    >"$home/crates/config.toml"
+  say "cargo will take the Rust crates from $1; delete $home/crates to undo that"
 }
 
 install_all() {
@@ -451,6 +468,7 @@ install_all() {
   make_folder "$home"
   exec 9>"$home/.lock"
   flock -n 9 || die 1 "another set-up is at work in $home; wait for it to end"
+  if [[ -d "$from/crates" ]]; then use_crates "$from/crates"; fi
   for item in "${items[@]}"; do
     if is_installed "$item"; then say "$item is installed"; else pending+=("$item"); fi
   done
@@ -540,7 +558,6 @@ trap 'say "Interrupted. Run the same command again to go on." >&2; exit 130' INT
 if ((!checking)); then
   [[ "$(uname -sm)" == 'Linux x86_64' ]] || die 3 "expected Linux on x86_64, got $(uname -sm)"
   need python3 python3
-  if [[ -z "$from" ]]; then need_pip; fi
   if [[ -z "$fetch" ]]; then need c++ g++; fi
 fi
 if [[ " ${items[*]} " == *' test-python '* ]]; then
