@@ -159,6 +159,15 @@ fn a_home_that_cannot_be_written_is_refused_before_anything_is_brought() {
 }
 
 #[test]
+fn a_folder_with_rust_crates_is_made_known_to_cargo() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("from/crates")).unwrap();
+    assert_eq!(outcome(&fixture.setup(&["--only", MODEL, "--from", "FROM"])).0, 0);
+    let config = fs::read_to_string(fixture.path("home/crates/config.toml")).unwrap();
+    assert!(config.contains(&format!("directory = \"{}\"", fixture.path("from/crates").display())), "{config}");
+}
+
+#[test]
 fn check_reports_what_is_missing_and_makes_nothing() {
     let fixture = Fixture::new();
     let (status, text) = outcome(&fixture.setup(&["--check", "--only", MODEL]));
