@@ -164,7 +164,10 @@ fn a_folder_with_rust_crates_is_made_known_to_cargo() {
     fs::create_dir(fixture.path("from/crates")).unwrap();
     assert_eq!(outcome(&fixture.setup(&["--only", MODEL, "--from", "FROM"])).0, 0);
     let config = fs::read_to_string(fixture.path("home/crates/config.toml")).unwrap();
-    assert!(config.contains(&format!("directory = \"{}\"", fixture.path("from/crates").display())), "{config}");
+    assert!(
+        config.contains(&format!("directory = \"{}\"", fixture.path("from/crates").display())),
+        "{config}"
+    );
 }
 
 #[test]
