@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod cost;
 pub mod dim;
 pub mod op;
+mod op_names;
 pub mod ops;
 mod print;
 
