@@ -13,6 +13,10 @@
 #![warn(missing_docs)]
 
 pub mod config;
+#[cfg(feature = "torch")]
+pub mod data;
 pub mod descriptor;
 pub mod graph;
 pub mod rng;
+#[cfg(feature = "torch")]
+pub mod train;
