@@ -8,7 +8,7 @@ use tch::{Kind, TchError, Tensor};
 use super::DatasetInfo;
 use crate::rng::RootSeed;
 
-/// Smallest standard deviation to divide by (of values in 0..1), for images of one colour.
+/// Below this, a channel is of one colour and is not scaled.
 const STD_MIN: f64 = 1e-6;
 
 /// Images `(N, C, H, W)` as bytes, labels `(N,)` as integers.
@@ -61,7 +61,8 @@ impl Normalisation {
             let squares = values.f_square()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as f64;
             let average = sum / count;
             mean.push(average / 255.0);
-            std.push(((squares / count - average * average).max(0.0).sqrt() / 255.0).max(STD_MIN));
+            let deviation = (squares / count - average * average).max(0.0).sqrt() / 255.0;
+            std.push(if deviation < STD_MIN { 1.0 } else { deviation });
         }
         let per_channel = |value: &dyn Fn(usize) -> f64| -> Result<Tensor, TchError> {
             let values: Vec<f32> = (0..mean.len()).map(|channel| value(channel) as f32).collect();
@@ -160,9 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn the_validation_part_does_not_move_the_normalisation() {
-        let split = split();
-        let alone = Normalisation::of(&split.train.images).unwrap();
-        assert_eq!(split.normalisation.mean, alone.mean);
+    fn mean_and_deviation_are_those_of_the_pixels_per_channel() {
+        let pixels = [0u8, 51, 102, 153, 255, 255, 255, 255];
+        let images = Tensor::from_slice(&pixels).view([1, 2, 2, 2]);
+        let normalisation = Normalisation::of(&images).unwrap();
+        assert!((normalisation.mean[0] - 0.3).abs() < 1e-12 && (normalisation.mean[1] - 1.0).abs() < 1e-12);
+        assert!((normalisation.std[0] - 0.05f64.sqrt()).abs() < 1e-12);
+        // A channel of one colour comes out as zeros, not as infinities.
+        let values = normalisation.apply(&images).unwrap();
+        assert!(values.select(1, 1).abs().max().double_value(&[]) < 1e-6);
     }
 }

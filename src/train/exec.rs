@@ -9,6 +9,8 @@ mod layout;
 mod pointwise;
 mod recurrent;
 mod reduce;
+#[cfg(test)]
+mod tests;
 
 use tch::{Kind, TchError, Tensor};
 

@@ -307,4 +307,100 @@ mod tests {
     fn a_batch_larger_than_the_data_is_all_of_them() {
         assert_eq!(Batches::new(2, 64, RootSeed(1), [0, 0]).next().len(), 2);
     }
+
+    /// A network `(N, 1, 4, 4)` to 3 classes: dropout, batch norm without weights, linear.
+    fn graph() -> Graph {
+        use crate::graph::op::{BatchNorm, Dropout};
+        use crate::graph::{Builder, DType, Dim, Init, Limits, Op, Origin, Shape, When};
+        let mut builder = Builder::new(Limits::default());
+        let input = builder.input(&[1, 4, 4]);
+        let at = Origin::default;
+        let drop = Op::Dropout { p: 0.5, kind: Dropout::Element, when: When::Training };
+        let x = builder.append(drop, &[input], at()).unwrap();
+        let mut declare = |sizes: &[usize], kind, init| {
+            let id = builder.declare(sizes.to_vec(), DType::F32, kind, init).unwrap();
+            (id, builder.tensor(id))
+        };
+        let (mean_id, mean) = declare(&[1], ParamKind::Buffer, Init::Constant(0.0));
+        let (var_id, var) = declare(&[1], ParamKind::Buffer, Init::Constant(1.0));
+        let init = Init::Uniform { low: -0.2, high: 0.2 };
+        let (weight_id, weight) = declare(&[3, 16], ParamKind::Trained, init);
+        let norm = BatchNorm {
+            eps: 1e-5,
+            momentum: Some(0.1),
+            running: true,
+            affine: false,
+            batch_statistics: When::Training,
+            counter: None,
+        };
+        let x = builder.append(Op::BatchNorm(norm), &[x, mean, var], at()).unwrap();
+        let shape = Shape(vec![Dim::BATCH, Dim::fixed(16)]);
+        let x = builder.append(Op::Reshape { shape }, &[x], at()).unwrap();
+        let x = builder.append(Op::Linear { bias: false }, &[x, weight], at()).unwrap();
+        let body = builder.finish_body(x);
+        let names = [("mean", mean_id), ("var", var_id), ("weight", weight_id)];
+        builder.finish(body, None, &names.map(|(name, id)| (name.to_owned(), id)), &[1, 4, 4])
+    }
+
+    fn settings() -> TrainConfig {
+        TrainConfig {
+            steps: 6,
+            batch_size: 8,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+            schedule: crate::config::Schedule::Constant,
+            warmup: 0.0,
+            label_smoothing: 0.1,
+            clip_grad_norm: 1.0,
+            flip: true,
+            crop_padding: 1,
+            inherit: false,
+        }
+    }
+
+    #[test]
+    fn evaluation_leaves_training_mode_as_it_was() {
+        let graph = graph();
+        let data = crate::data::Dataset::synthetic(&[1, 4, 4], 3, (40, 10, 10), RootSeed(1)).unwrap();
+        let split = data.split(RootSeed(1)).unwrap();
+        let losses = |evaluate: bool| {
+            let network = Network::started(&graph, RootSeed(1), [0, 0], Device::Cpu).unwrap();
+            let config = settings();
+            let mut session =
+                Session::new(network, &config, RootSeed(1), [0, 0], 6, split.train.len()).unwrap();
+            let mut losses = Vec::new();
+            for _ in 0..6 {
+                let loss = session.step(&split.train, &split.normalisation, &config).unwrap();
+                losses.push(loss.double_value(&[]));
+                if evaluate {
+                    let before = session.network.weights().unwrap();
+                    session.network.evaluate(&split.validation, &split.normalisation).unwrap();
+                    assert_eq!(session.network.weights().unwrap(), before);
+                }
+            }
+            (losses, session.network.weights().unwrap())
+        };
+        // Dropout and the batch's statistics stay on after an evaluation, or these losses would differ.
+        assert_eq!(losses(true), losses(false));
+    }
+
+    #[test]
+    fn dropout_drops_in_training_and_passes_in_evaluation() {
+        let graph = graph();
+        let input = Tensor::ones([4, 1, 4, 4], (Kind::Float, tch::Device::Cpu));
+        let forward = |training, seed| {
+            let network = Network::started(&graph, RootSeed(1), [0, 0], Device::Cpu).unwrap();
+            let mut generator = Generator::new(seed, Device::Cpu).unwrap();
+            let logits = tch::no_grad(|| network.forward(&input, training, &mut generator)).unwrap();
+            (logits, network.weights().unwrap().values("weight").unwrap())
+        };
+        let ((first, weight), (second, _)) = (forward(false, 1), forward(false, 2));
+        assert!(first.equal(&second));
+        assert!(!forward(true, 1).0.equal(&forward(true, 2).0));
+        // Ones pass whole, and unit statistics change the sixth digit at most.
+        let sum: f32 = weight[..16].iter().sum();
+        assert!((first.double_value(&[0, 0]) as f32 - sum).abs() < 1e-4);
+    }
 }

@@ -172,7 +172,8 @@ pub fn predict(
 ) -> Result<(Vec<usize>, Vec<f32>), Failure> {
     let misfit = |message: String| Failure::Libtorch { message };
     if sizes.get(1..) != Some(graph.input_sizes.as_slice()) {
-        return Err(misfit(format!("input: expected sizes (N, {:?}), got {sizes:?}", graph.input_sizes)));
+        let expected: Vec<String> = graph.input_sizes.iter().map(ToString::to_string).collect();
+        return Err(misfit(format!("input: expected sizes [N, {}], got {sizes:?}", expected.join(", "))));
     }
     if sizes.iter().product::<usize>() != input.len() {
         return Err(misfit(format!(
