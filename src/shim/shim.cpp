@@ -114,9 +114,19 @@ char *llmatic_normal_(at::Tensor *tensor, double mean, double std, at::Generator
   return guarded([&] { tensor->normal_(mean, std, *generator); });
 }
 
+// Rank-4 tensors in channels-last order. With one channel both orders are the same bytes and libtorch would take the
+// tensor for a channels-first one; strides of their own say what is wanted, and the next convolution follows.
 char *llmatic_channels_last(at::Tensor *tensor, at::Tensor **out) {
   return guarded([&] {
-    *out = new at::Tensor(tensor->dim() == 4 ? tensor->contiguous(at::MemoryFormat::ChannelsLast) : *tensor);
+    at::Tensor result = *tensor;
+    if (tensor->dim() == 4) {
+      result = tensor->contiguous(at::MemoryFormat::ChannelsLast);
+      if (tensor->size(1) == 1) {
+        int64_t h = tensor->size(2), w = tensor->size(3);
+        result = result.as_strided(result.sizes(), {h * w, 1, w, 1});
+      }
+    }
+    *out = new at::Tensor(std::move(result));
   });
 }
 

@@ -47,7 +47,7 @@ impl<'g> Network<'g> {
                 ParamKind::Unsaved => RootSeed(0).stream("unsaved", &[index as u64]),
                 _ => seed.stream("init", &[indices[0], indices[1], index as u64]),
             };
-            let tensor = init::start(param, &mut stream, place(device))?;
+            let tensor = preferred_layout(&init::start(param, &mut stream, place(device))?)?;
             params.push(tensor.f_set_requires_grad(param.kind == ParamKind::Trained)?);
         }
         Ok(Network { graph, plan: Plan::new(graph), params, device })
