@@ -1,14 +1,15 @@
 //! The trainer from outside, on a small made-up data set: it learns, repeats itself, and keeps its parts apart.
 #![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used)]
 
 mod train_nets;
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use llmatic_offline::config::{Device, Schedule, TrainConfig};
+use llmatic_offline::config::{DataConfig, Device, Schedule, TrainConfig};
 use llmatic_offline::data::Dataset;
-use llmatic_offline::graph::{Graph, Init, Op, Shape};
+use llmatic_offline::graph::{DType, Graph, Init, Op, Shape};
 use llmatic_offline::rng::RootSeed;
 use llmatic_offline::train::{Failure, Job, Outcome, TrainError, TrainEvent, Trainer, Weights, predict};
 
@@ -167,8 +168,57 @@ fn a_failing_candidate_does_not_end_the_others() {
     let jobs = [job(&broken, 0), job(&good, 1)];
     let results = trainer(1, 1).train_all(&jobs, &|_| {}, &AtomicBool::new(false));
     let text = results[0].as_ref().unwrap_err().to_string();
-    assert!(text.starts_with("Reshape: shape '[16, 7]' is invalid for input of size"), "{text}");
+    assert_eq!(text, "Reshape: shape '[16, 7]' is invalid for input of size 1024");
     assert!(results[1].is_ok());
+}
+
+#[test]
+fn a_network_too_large_for_the_memory_is_a_verdict() {
+    let mut huge = network(4);
+    let terabytes = Shape::fixed(&[1 << 44]);
+    let linear = huge.eval.nodes.iter_mut().find(|node| matches!(node.op, Op::Linear { .. })).unwrap();
+    linear.op = Op::Full { shape: terabytes, value: 0.0, dtype: DType::F32 };
+    let results = trainer(1, 1).train_all(&[job(&huge, 0)], &|_| {}, &AtomicBool::new(false));
+    let Err(Failure::OutOfMemory { message }) = &results[0] else { panic!("{:?}", results[0]) };
+    assert!(
+        message.ends_with("tried to allocate 70368744177664 bytes. Error code 12 (Cannot allocate memory)")
+    );
+}
+
+#[test]
+fn the_memory_estimate_grows_with_the_batch_and_covers_the_activations() {
+    let graph = network(8);
+    let estimate = |batch| Trainer::peak_bytes_estimate(&graph, batch);
+    // The convolution's output alone, and its gradient: 8 channels of 8 x 8 floats.
+    assert!(estimate(16) > 2 * 16 * 8 * 64 * 4);
+    assert!(estimate(32) > estimate(16) && estimate(32) < 2 * estimate(16));
+}
+
+#[test]
+fn a_trainer_may_move_to_another_thread() {
+    fn sendable<T: Send>(_: &T) {}
+    sendable(&trainer(1, 1));
+}
+
+#[test]
+fn an_unknown_or_missing_data_set_says_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = |name: &str| {
+        let config = DataConfig { name: name.to_owned(), path: None, validation: 10 };
+        let text = Dataset::load(&config, folder.path(), Device::Cpu).unwrap_err().to_string();
+        text.replace(&folder.path().display().to_string(), "HOME")
+    };
+    assert_eq!(
+        message("imagenet"),
+        "unknown data set `imagenet`: expected one of fashion-mnist, mnist, cifar10"
+    );
+    assert!(
+        message("mnist")
+            .starts_with("HOME/data/mnist/train-images-idx3-ubyte.gz: expected the data set's file")
+    );
+    assert!(
+        message("cifar10").starts_with("HOME/data/cifar10/data_batch_1.bin: expected the data set's file")
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The trainer on real images: Fashion-MNIST, where it is installed (`$LLMATIC_HOME/data/fashion-mnist`).
 #![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod train_nets;
 

@@ -26,7 +26,7 @@ impl Part {
 
     /// Number of images.
     pub(crate) fn len(&self) -> usize {
-        usize::try_from(self.labels.numel()).unwrap_or(0)
+        self.labels.numel()
     }
 
     fn select(&self, indices: &[i64]) -> Result<Part, TchError> {

@@ -89,12 +89,21 @@ pub enum Failure {
 
 impl From<TchError> for Failure {
     fn from(error: TchError) -> Failure {
-        let message = match error {
+        Failure::of_text(match &error {
             TchError::Torch(text) => text,
-            other => other.to_string(),
-        };
+            _ => return Failure::of_text(&error.to_string()),
+        })
+    }
+}
+
+impl Failure {
+    /// The failure that libtorch's text tells, without its call stack, which has addresses and paths of the machine.
+    fn of_text(text: &str) -> Failure {
+        let marks = ["\nException raised from", "\nframe #", "\\nException raised from", "\\nframe #"];
+        let end = marks.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+        let message = text[..end].trim_end().to_owned();
         let memory = ["out of memory", "can't allocate memory", "not enough memory"];
-        if memory.iter().any(|text| message.contains(text)) {
+        if memory.iter().any(|sign| message.contains(sign)) {
             Failure::OutOfMemory { message }
         } else {
             Failure::Libtorch { message }

@@ -4,9 +4,10 @@
 //! kernels. One limit: a task that never ends is waited for.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 
 use super::{Failure, shim};
 
@@ -44,11 +45,36 @@ pub(crate) fn side_by_side<S: Send, R: Send>(
     results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
 }
 
-/// tch panics where it has no fallible form; a candidate must not end the search with it.
+/// tch panics where it has no fallible form, and where a function that takes a number fails (its `Scalar` meets the
+/// pending error as it is dropped). Neither must end the search, or write to the terminal.
 fn guarded<R>(task: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
-    catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| {
-        Err(Failure::Libtorch { message: format!("panic in libtorch's wrapper: {}", text(&*panic)) })
+    quiet_panics();
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(task));
+    GUARDED.set(false);
+    result.unwrap_or_else(|panic| {
+        let text = text(&*panic);
+        // `called `Result::unwrap()` on an `Err` value: Torch("...")`
+        Err(Failure::of_text(text.split_once("Torch(\"").map_or(text.as_str(), |(_, message)| message)))
     })
+}
+
+thread_local! {
+    /// Whether a panic of this thread becomes a [`Failure`], and so need not be reported.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keep the panic hook as it is, except on guarded threads.
+fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                before(info);
+            }
+        }));
+    });
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {

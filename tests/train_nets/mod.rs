@@ -1,5 +1,9 @@
 //! Small networks built without a front-end, under PyTorch's names, for the trainer's tests.
-#![allow(dead_code, reason = "each test file uses its share")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its share; what cannot be built is a bug"
+)]
 
 use llmatic_offline::graph::op::{BatchNorm, Conv, Dropout, Pool, Unary};
 use llmatic_offline::graph::{

@@ -1,4 +1,5 @@
-//! Every operation's result has the shape and element type that the graph inferred for it.
+//! Every operation's result has the shape and element type that the graph inferred for it; what is written out here
+//! rather than called in libtorch has the values that PyTorch's documentation defines.
 
 use tch::{Kind, Tensor};
 
@@ -408,4 +409,123 @@ fn padding_and_resampling() {
     check(&Op::Pad { pads: only_last, mode: PadMode::Reflect }, &[image(2)]);
     let mode = Interpolation::Cubic;
     check(&Op::Interpolate { sizes: vec![9, 5], mode, align_corners: false }, &[image(2)]);
+}
+
+/// The first output for a batch of one, in the given mode.
+fn value(op: &Op, inputs: &[&Tensor], training: bool) -> Tensor {
+    let mut generator = Generator::new(1, Device::Cpu).unwrap();
+    let device = tch::Device::Cpu;
+    let mut context = Context { params: &[], generator: &mut generator, training, batch: 1, device };
+    run(op, inputs, &mut context).unwrap().remove(0)
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.flatten(0, -1)).unwrap()
+}
+
+fn near(left: &Tensor, right: &Tensor) -> bool {
+    left.size() == right.size() && (left - right).abs().max().double_value(&[]) < 1e-5
+}
+
+#[test]
+fn attention_agrees_with_libtorchs_own() {
+    let draw = |sizes: [i64; 4]| Tensor::randn(sizes, (Kind::Float, tch::Device::Cpu));
+    let (query, key, value_) = (draw([2, 3, 5, 4]), draw([2, 3, 5, 4]), draw([2, 3, 5, 6]));
+    let visible = Tensor::ones([5, 5], (Kind::Bool, tch::Device::Cpu)).tril(1);
+    for (mask, causal, scale) in [(None, true, None), (Some(&visible), false, Some(0.3)), (None, false, None)]
+    {
+        let op = Op::Attention { mask: mask.is_some(), causal, dropout: 0.0, scale };
+        let mut inputs = vec![&query, &key, &value_];
+        inputs.extend(mask);
+        let expected =
+            Tensor::scaled_dot_product_attention(&query, &key, &value_, mask, 0.0, causal, scale, false);
+        assert!(near(&value(&op, &inputs, true), &expected), "{op:?}");
+    }
+}
+
+#[test]
+fn a_recurrent_stack_run_layer_by_layer_is_the_stack() {
+    // Dropout so rare that nothing is dropped takes the layer-by-layer way.
+    let draw = |sizes: &[i64]| Tensor::randn(sizes, (Kind::Float, tch::Device::Cpu)) * 0.3;
+    let mut tensors = vec![draw(&[2, 6, 4])];
+    for width in [4, 4, 10, 10] {
+        tensors.extend([draw(&[20, width]), draw(&[20, 5]), draw(&[20]), draw(&[20])]);
+    }
+    let inputs: Vec<&Tensor> = tensors.iter().collect();
+    let settings = |dropout| {
+        Op::Recurrent(Recurrent {
+            cell: Cell::Lstm,
+            hidden: 5,
+            layers: 2,
+            bias: true,
+            batch_first: true,
+            bidirectional: true,
+            dropout,
+            projection: 0,
+            initial_state: false,
+        })
+    };
+    let whole = value(&settings(0.0), &inputs, true);
+    assert!(near(&value(&settings(1e-12), &inputs, true), &whole));
+    assert!(!near(&value(&settings(0.5), &inputs, true), &whole));
+    assert!(near(&value(&settings(0.5), &inputs, false), &whole));
+}
+
+#[test]
+fn padding_is_given_outermost_dimension_first() {
+    let x = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).view([1, 1, 2, 3]);
+    let pads = vec![(0, 0), (0, 0), (1, 0), (0, 2)];
+    let op = |mode| Op::Pad { pads: pads.clone(), mode };
+    let constant = value(&op(PadMode::Constant(9.0)), &[&x], false);
+    assert_eq!(
+        floats(&constant),
+        [9.0, 9.0, 9.0, 9.0, 9.0, 1.0, 2.0, 3.0, 9.0, 9.0, 4.0, 5.0, 6.0, 9.0, 9.0]
+    );
+    let reflect = value(&op(PadMode::Reflect), &[&x], false);
+    assert_eq!(floats(&reflect), [4.0, 5.0, 6.0, 5.0, 4.0, 1.0, 2.0, 3.0, 2.0, 1.0, 4.0, 5.0, 6.0, 5.0, 4.0]);
+}
+
+#[test]
+fn the_norm_pool_and_the_response_norm_follow_their_formulas() {
+    let x = Tensor::from_slice(&[3f32, 4.0, 6.0, 8.0]).view([1, 1, 4]);
+    let window =
+        Pool { kernel: vec![2], stride: vec![2], padding: vec![0], dilation: vec![1], ceil_mode: false };
+    let norm = floats(&value(&Op::LpPool { pool: window, p: 2.0 }, &[&x], false));
+    assert!((norm[0] - 5.0).abs() < 1e-5 && (norm[1] - 10.0).abs() < 1e-5, "{norm:?}");
+    // Three channels 1, 2, 3; size 2: channel c with the one before it.
+    let x = Tensor::from_slice(&[1f32, 2.0, 3.0]).view([1, 3, 1]);
+    let op = Op::LocalResponseNorm { size: 2, alpha: 2.0, beta: 0.5, k: 1.0 };
+    let expected = [1.0 / 2f32.sqrt(), 2.0 / 6f32.sqrt(), 3.0 / 14f32.sqrt()];
+    let got = floats(&value(&op, &[&x], false));
+    assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}");
+}
+
+#[test]
+fn dropout_keeps_the_mean_and_drops_whole_channels_where_it_says_so() {
+    let x = Tensor::ones([50, 40, 10], (Kind::Float, tch::Device::Cpu));
+    let op = |kind| Op::Dropout { p: 0.25, kind, when: When::Training };
+    let element = value(&op(Dropout::Element), &[&x], true);
+    assert!((element.mean(Kind::Float).double_value(&[]) - 1.0).abs() < 0.03);
+    assert!(floats(&element).iter().all(|value| *value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
+    let channel = value(&op(Dropout::Channel), &[&x], true);
+    assert!(near(&channel.amax(2, false), &channel.amin(2, false)));
+    // Alpha dropout keeps mean 0 and deviation 1 of a standard normal.
+    let x = Tensor::randn([200, 500], (Kind::Float, tch::Device::Cpu));
+    let alpha = value(&op(Dropout::Alpha), &[&x], true);
+    assert!(alpha.mean(Kind::Float).double_value(&[]).abs() < 0.02);
+    assert!((alpha.std(true).double_value(&[]) - 1.0).abs() < 0.02);
+}
+
+#[test]
+fn numbers_stand_on_the_side_where_they_were_written() {
+    let x = Tensor::from_slice(&[2f32, 4.0]);
+    let on = |op, value_, reversed| floats(&value(&Op::Scalar { op, value: value_, reversed }, &[&x], false));
+    assert_eq!(on(Binary::Sub, 1.0, false), [1.0, 3.0]);
+    assert_eq!(on(Binary::Sub, 1.0, true), [-1.0, -3.0]);
+    assert_eq!(on(Binary::Div, 8.0, true), [4.0, 2.0]);
+    assert_eq!(on(Binary::Pow, 3.0, true), [9.0, 81.0]);
+    assert_eq!(on(Binary::Pow, 2.0, false), [4.0, 16.0]);
+    assert_eq!(on(Binary::Remainder, 3.0, true), [1.0, 3.0]);
+    let compared = value(&Op::Scalar { op: Binary::Lt, value: 3.0, reversed: true }, &[&x], false);
+    assert_eq!(Vec::<bool>::try_from(compared).unwrap(), [false, true]);
 }
