@@ -1,6 +1,8 @@
-//! Compiles the C++ shim over libtorch and records where its libraries lie, so that the binary finds them when it runs.
+//! Compiles the C++ shim over libtorch and records where its libraries lie, so that the binary finds them
+//! when it runs.
 //!
-//! Only with the `torch` feature; torch-sys tells the folder (`DEP_TCH_LIBTORCH_LIB`). One limit: Linux and macOS only.
+//! Only with the `torch` feature; torch-sys tells the folder (`DEP_TCH_LIBTORCH_LIB`). One limit: Linux and
+//! macOS only.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,4 +1,5 @@
-//! The trainer from outside, on a small made-up data set: it learns, repeats itself, and keeps its parts apart.
+//! The trainer from outside, on a small made-up data set: it learns, repeats itself, and keeps its parts
+//! apart.
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used)]
 

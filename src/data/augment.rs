@@ -1,7 +1,8 @@
 //! Seeded augmentation of a whole batch at once: mirror and shifted crop, images in, images out.
 //!
-//! Standard practice for CIFAR (He et al. 2016): pad, crop at a random place, mirror half. The choices are drawn from
-//! our own stream, so they do not depend on the device. One limit: padding is black (pixel value 0).
+//! Standard practice for CIFAR (He et al. 2016): pad, crop at a random place, mirror half. The choices are
+//! drawn from our own stream, so they do not depend on the device. One limit: padding is black (pixel value
+//! 0).
 
 use tch::{TchError, Tensor};
 

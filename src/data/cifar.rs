@@ -1,6 +1,7 @@
 //! CIFAR-10 in its binary version (Krizhevsky 2009): bytes in, images and labels out.
 //!
-//! Each record is one label byte and 3 x 32 x 32 bytes, red plane first. One limit: exactly the six standard files.
+//! Each record is one label byte and 3 x 32 x 32 bytes, red plane first. One limit: exactly the six standard
+//! files.
 
 use std::path::{Path, PathBuf};
 

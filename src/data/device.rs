@@ -1,7 +1,7 @@
 //! Where tensors live, in tch's terms, and libtorch's CUDA half, which is loaded only when it is asked for.
 //!
-//! The binary is linked to libtorch's CPU half; `dlopen` of `libtorch_cuda.so` adds the other (not yet run on a GPU).
-//! One limit: it must come before the first use of libtorch in the process.
+//! The binary is linked to libtorch's CPU half; `dlopen` of `libtorch_cuda.so` adds the other (not yet run on
+//! a GPU). One limit: it must come before the first use of libtorch in the process.
 
 use std::ffi::{CStr, CString};
 

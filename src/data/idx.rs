@@ -1,7 +1,7 @@
 //! IDX files, the format of MNIST and Fashion-MNIST, plain or gzip: bytes in, images and labels out.
 //!
-//! Format: two zero bytes, 0x08 (unsigned bytes), the number of dimensions, each dimension as a big-endian u32, then
-//! the values. One limit: only the four standard files of 28 x 28 images are read.
+//! Format: two zero bytes, 0x08 (unsigned bytes), the number of dimensions, each dimension as a big-endian
+//! u32, then the values. One limit: only the four standard files of 28 x 28 images are read.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

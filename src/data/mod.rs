@@ -1,7 +1,8 @@
-//! Data sets of labelled images, resident on the device: files in, tensors with a train / validation / test split out.
+//! Data sets of labelled images, resident on the device: files in, tensors with a train / validation / test
+//! split out.
 //!
-//! Fashion-MNIST and MNIST (IDX files, Yann LeCun's format) and CIFAR-10 (Krizhevsky's binary version). Images stay
-//! bytes and become floats batch by batch. One limit: a data set must fit in the device's memory.
+//! Fashion-MNIST and MNIST (IDX files, Yann LeCun's format) and CIFAR-10 (Krizhevsky's binary version).
+//! Images stay bytes and become floats batch by batch. One limit: a data set must fit in the device's memory.
 
 mod augment;
 mod cifar;
@@ -146,8 +147,8 @@ impl Dataset {
     /// Read a data set from [`DataConfig::path`], or from `data/NAME` under `home`.
     ///
     /// # Errors
-    /// [`DataError`] where a file is missing, truncated, of another format, or has labels out of range, and where the
-    /// validation part leaves nothing to train on.
+    /// [`DataError`] where a file is missing, truncated, of another format, or has labels out of range, and
+    /// where the validation part leaves nothing to train on.
     pub fn load(config: &DataConfig, home: &Path, device: Device) -> Result<Dataset, DataError> {
         let Some((sizes, classes)) = dataset_info(&config.name) else {
             return Err(DataError::UnknownName { name: config.name.clone() });
@@ -166,8 +167,9 @@ impl Dataset {
         Dataset::from_images(&config.name, sizes, names, config.validation, training, test, sha256, device)
     }
 
-    /// A small made-up data set for tests and demonstrations, on the CPU: each class has its own random pattern, and
-    /// an image is its class's pattern with noise over it. A network learns it in a few dozen steps.
+    /// A small made-up data set for tests and demonstrations, on the CPU: each class has its own random
+    /// pattern, and an image is its class's pattern with noise over it. A network learns it in a few dozen
+    /// steps.
     ///
     /// # Errors
     /// [`DataError::Validation`] where the parts do not fit, [`DataError::Device`] where libtorch fails.
@@ -201,8 +203,8 @@ impl Dataset {
         &self.info
     }
 
-    /// Hold the validation images out: a permutation of the training data by `seed` (stream `split`) gives the first
-    /// `validation` to selection and the rest to training. The test data stay as they are.
+    /// Hold the validation images out: a permutation of the training data by `seed` (stream `split`) gives
+    /// the first `validation` to selection and the rest to training. The test data stay as they are.
     pub(crate) fn split(self, seed: RootSeed) -> Result<Split, TchError> {
         Split::new(self.info, &self.training, self.test, seed)
     }

@@ -1,7 +1,8 @@
-//! The three parts of a data set and the normalisation that the training part defines: bytes in, float batches out.
+//! The three parts of a data set and the normalisation that the training part defines: bytes in, float
+//! batches out.
 //!
-//! Selection sees training and validation only; the test part has one accessor, for the final report. One limit: the
-//! split is by image, not stratified by class.
+//! Selection sees training and validation only; the test part has one accessor, for the final report. One
+//! limit: the split is by image, not stratified by class.
 
 use tch::{Kind, TchError, Tensor};
 

@@ -1,8 +1,9 @@
-// What the trainer needs of libtorch and tch does not offer: explicit generators, deterministic mode, an optimiser
-// step over all parameters at once, activations with their settings, channels-last, emptying the device's cache.
+// What the trainer needs of libtorch and tch does not offer: explicit generators, deterministic mode, an
+// optimiser step over all parameters at once, activations with their settings, channels-last, emptying the
+// device's cache.
 //
-// Tensors cross as torch-sys passes them (`at::Tensor *`). Every function returns NULL, or an error as a string that
-// the caller frees with `llmatic_free`. No exception leaves this file.
+// Tensors cross as torch-sys passes them (`at::Tensor *`). Every function returns NULL, or an error as a
+// string that the caller frees with `llmatic_free`. No exception leaves this file.
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -114,8 +115,9 @@ char *llmatic_normal_(at::Tensor *tensor, double mean, double std, at::Generator
   return guarded([&] { tensor->normal_(mean, std, *generator); });
 }
 
-// Rank-4 tensors in channels-last order. With one channel both orders are the same bytes and libtorch would take the
-// tensor for a channels-first one; strides of their own say what is wanted, and the next convolution follows.
+// Rank-4 tensors in channels-last order. With one channel both orders are the same bytes and libtorch would
+// take the tensor for a channels-first one; strides of their own say what is wanted, and the next convolution
+// follows.
 char *llmatic_channels_last(at::Tensor *tensor, at::Tensor **out) {
   return guarded([&] {
     at::Tensor result = *tensor;
@@ -147,8 +149,8 @@ char *llmatic_activation(int which, at::Tensor *input, double a, double b, at::T
   });
 }
 
-// One step of SGD as torch.optim.SGD (dampening 0) over the parameters that have a gradient; the gradients go.
-// max_norm > 0 first scales them as torch.nn.utils.clip_grad_norm_ does.
+// One step of SGD as torch.optim.SGD (dampening 0) over the parameters that have a gradient; the gradients
+// go. max_norm > 0 first scales them as torch.nn.utils.clip_grad_norm_ does.
 char *llmatic_sgd_step(at::Tensor **params, at::Tensor **buffers, size_t count, double rate, double momentum,
                        double weight_decay, int nesterov, double max_norm) {
   return guarded([&] {

@@ -1,8 +1,8 @@
 //! Runs a network's operations on tensors: parameters and a batch in, logits out.
 //!
-//! Semantics are PyTorch's (the operations of [`crate::graph::Op`] are named after its functions). A result is freed
-//! after its last use, unless the gradient needs it. One limit: where PyTorch would update running statistics in
-//! evaluation (`F.batch_norm(training=True)`), this does not: evaluation changes nothing.
+//! Semantics are PyTorch's (the operations of [`crate::graph::Op`] are named after its functions). A result
+//! is freed after its last use, unless the gradient needs it. One limit: where PyTorch would update running
+//! statistics in evaluation (`F.batch_norm(training=True)`), this does not: evaluation changes nothing.
 
 mod layers;
 mod layout;

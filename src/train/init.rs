@@ -1,7 +1,8 @@
 //! Start values of parameters and buffers: how a parameter starts and a random stream in, a tensor out.
 //!
-//! The values come from our own streams, not from libtorch's generator, so that a start depends on the seed and the
-//! place in the search alone. Distributions are PyTorch's (`torch.nn.init`). One limit: the bits are not PyTorch's.
+//! The values come from our own streams, not from libtorch's generator, so that a start depends on the seed
+//! and the place in the search alone. Distributions are PyTorch's (`torch.nn.init`). One limit: the bits are
+//! not PyTorch's.
 
 use tch::{Kind, TchError, Tensor};
 

@@ -1,8 +1,8 @@
 //! Trains networks: graphs and a data set in; weights, validation accuracy and loss curves out.
 //!
-//! Graphs run on libtorch (`exec`), candidates side by side, one thread each, so that a result depends on the seed and
-//! the job, never on the number of threads. No type of libtorch leaves this module. One limit: classification only
-//! (cross-entropy, accuracy by argmax).
+//! Graphs run on libtorch (`exec`), candidates side by side, one thread each, so that a result depends on the
+//! seed and the job, never on the number of threads. No type of libtorch leaves this module. One limit:
+//! classification only (cross-entropy, accuracy by argmax).
 
 mod exec;
 mod init;
@@ -97,7 +97,8 @@ impl From<TchError> for Failure {
 }
 
 impl Failure {
-    /// The failure that libtorch's text tells, without its call stack, which has addresses and paths of the machine.
+    /// The failure that libtorch's text tells, without its call stack, which has addresses and paths of the
+    /// machine.
     fn of_text(text: &str) -> Failure {
         let marks = ["\nException raised from", "\nframe #", "\\nException raised from", "\\nframe #"];
         let end = marks.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());

@@ -1,8 +1,8 @@
 //! One candidate in training: its tensors, its random streams, one step at a time.
 //!
-//! Input: a job and the parts of a data set. Output: changed parameters, evaluations. Mode is an argument of each
-//! forward pass, not a state, so an evaluation cannot leave the network in evaluation mode. One limit: the last,
-//! incomplete batch of an epoch is left out.
+//! Input: a job and the parts of a data set. Output: changed parameters, evaluations. Mode is an argument of
+//! each forward pass, not a state, so an evaluation cannot leave the network in evaluation mode. One limit:
+//! the last, incomplete batch of an epoch is left out.
 
 use tch::{Kind, Reduction, TchError, Tensor};
 
@@ -17,7 +17,8 @@ use crate::data::{Augmentation, Normalisation, Part, crop_and_flip, place};
 use crate::graph::{Graph, ParamKind};
 use crate::rng::RootSeed;
 
-/// Images per forward pass of an evaluation: the same whatever the training batch, so that scores are comparable.
+/// Images per forward pass of an evaluation: the same whatever the training batch, so that scores are
+/// comparable.
 pub(crate) const EVALUATION_BATCH: usize = 250;
 
 /// PyTorch's `ignore_index`, a label that no data set has.

@@ -1,7 +1,8 @@
-//! Stochastic gradient descent and its learning-rate schedule: settings and a step number in, changed parameters out.
+//! Stochastic gradient descent and its learning-rate schedule: settings and a step number in, changed
+//! parameters out.
 //!
-//! The step is `torch.optim.SGD` with dampening 0 (Sutskever et al. 2013 for Nesterov's form), all parameters in one
-//! call. One limit: weight decay falls on every parameter alike, as in PyTorch.
+//! The step is `torch.optim.SGD` with dampening 0 (Sutskever et al. 2013 for Nesterov's form), all parameters
+//! in one call. One limit: weight decay falls on every parameter alike, as in PyTorch.
 
 use tch::{TchError, Tensor};
 
@@ -36,8 +37,8 @@ impl Sgd {
     }
 }
 
-/// The learning rate of step `step` (from 0) of `steps`. A triangle is read in the middle of the step, so that no step
-/// has rate zero.
+/// The learning rate of step `step` (from 0) of `steps`. A triangle is read in the middle of the step, so
+/// that no step has rate zero.
 pub(crate) fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> f64 {
     match config.schedule {
         Schedule::Constant => config.learning_rate,

@@ -1,6 +1,7 @@
 //! Safe calls of the C++ shim (`src/shim/shim.cpp`): what libtorch offers and tch does not.
 //!
-//! Input: tensors and numbers. Output: tensors, or libtorch's error text as a [`TchError`]. One limit: on CUDA a
+//! Input: tensors and numbers. Output: tensors, or libtorch's error text as a [`TchError`]. One limit: on
+//! CUDA a
 //! [`Generator`] is the device's own, so only one job at a time may draw from it.
 
 use std::ffi::{CStr, c_char, c_int};
@@ -146,7 +147,8 @@ pub(crate) struct SgdStep {
     pub(crate) max_norm: f64,
 }
 
-/// One step over the parameters that have a gradient; clears the gradients. `buffers` are the momenta, like `params`.
+/// One step over the parameters that have a gradient; clears the gradients. `buffers` are the momenta, like
+/// `params`.
 pub(crate) fn sgd_step(params: &[Tensor], buffers: &[Tensor], step: SgdStep) -> Result<(), TchError> {
     let pointers = |tensors: &[Tensor]| tensors.iter().map(Tensor::as_ptr).collect::<Vec<_>>();
     let (weights, momenta) = (pointers(params), pointers(buffers));

@@ -1,7 +1,8 @@
 //! The trainer: a data set and settings once, then candidates by the list.
 //!
-//! Input: jobs. Output: outcomes in job order, the same whatever the number of workers. On the CPU each candidate has
-//! one thread and `threads` of them train side by side; on CUDA one after another. One limit: bf16 is not used.
+//! Input: jobs. Output: outcomes in job order, the same whatever the number of workers. On the CPU each
+//! candidate has one thread and `threads` of them train side by side; on CUDA one after another. One limit:
+//! bf16 is not used.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +41,8 @@ impl Trainer {
     /// A trainer; splits the data by `seed`. `threads` candidates train side by side on the CPU.
     ///
     /// # Errors
-    /// [`TrainError::Setting`] for a setting out of range, [`TrainError::Device`] where CUDA is asked for and cannot
-    /// be used.
+    /// [`TrainError::Setting`] for a setting out of range, [`TrainError::Device`] where CUDA is asked for and
+    /// cannot be used.
     pub fn new(
         dataset: Dataset,
         config: TrainConfig,
@@ -65,8 +66,8 @@ impl Trainer {
         (&self.split.normalisation.mean, &self.split.normalisation.std)
     }
 
-    /// Train all jobs; results in job order. `on_event` is called from the workers. Once `cancelled` is true, jobs
-    /// end as [`Failure::Cancelled`] within a step.
+    /// Train all jobs; results in job order. `on_event` is called from the workers. Once `cancelled` is true,
+    /// jobs end as [`Failure::Cancelled`] within a step.
     pub fn train_all(
         &self,
         jobs: &[Job<'_>],
@@ -103,8 +104,8 @@ impl Trainer {
         self.evaluate(graph, weights, self.split.test_part_for_the_final_report())
     }
 
-    /// Bytes that training this graph needs at most, about: activations and their gradients of a batch, and four
-    /// times the parameters (value, gradient, momentum, scratch).
+    /// Bytes that training this graph needs at most, about: activations and their gradients of a batch, and
+    /// four times the parameters (value, gradient, momentum, scratch).
     pub fn peak_bytes_estimate(graph: &Graph, batch: usize) -> u64 {
         let batch = i64::try_from(batch).unwrap_or(i64::MAX);
         let body = graph.body(true);
@@ -159,8 +160,8 @@ impl Trainer {
     }
 }
 
-/// Logits of inputs `(n, *input_sizes)`, row-major, in evaluation mode on the CPU; sizes and values. The inputs are
-/// taken as they are: normalise images first ([`Trainer::normalisation`]).
+/// Logits of inputs `(n, *input_sizes)`, row-major, in evaluation mode on the CPU; sizes and values. The
+/// inputs are taken as they are: normalise images first ([`Trainer::normalisation`]).
 ///
 /// # Errors
 /// [`Failure::Libtorch`] where sizes, inputs, weights and graph do not fit.

@@ -85,8 +85,8 @@ impl Weights {
         Some(entry.data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
-    /// SHA-256 over names, types, sizes and values, by name, in hexadecimal: the same for the same weights, whatever
-    /// order a file keeps them in.
+    /// SHA-256 over names, types, sizes and values, by name, in hexadecimal: the same for the same weights,
+    /// whatever order a file keeps them in.
     pub fn digest(&self) -> String {
         let by_name: BTreeMap<&str, &Entry> =
             self.entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
@@ -147,7 +147,8 @@ impl Weights {
         Weights::from_safetensors(&bytes, path)
     }
 
-    /// Write a safetensors file: whole, or not at all (a temporary file beside it, renamed when it is on the disk).
+    /// Write a safetensors file: whole, or not at all (a temporary file beside it, renamed when it is on the
+    /// disk).
     ///
     /// # Errors
     /// [`WeightsError::Io`] where the system refuses.
@@ -163,13 +164,15 @@ impl Weights {
             std::fs::rename(&part, path)
         };
         write().map_err(|source| {
-            // What is left of a failed attempt is of no use; that it cannot be removed either changes nothing.
+            // What is left of a failed attempt is of no use; that it cannot be removed either changes
+            // nothing.
             let _removed = std::fs::remove_file(&part);
             WeightsError::Io { file: path.to_owned(), source }
         })
     }
 
-    /// The saved parameters and buffers of a graph, from their tensors; a second name of a tensor is an entry too.
+    /// The saved parameters and buffers of a graph, from their tensors; a second name of a tensor is an entry
+    /// too.
     pub(crate) fn of(graph: &Graph, tensors: &[Tensor]) -> Result<Weights, TchError> {
         let mut entries = Vec::new();
         for (param, tensor) in graph.params.iter().zip(tensors) {

@@ -1,7 +1,8 @@
-//! Work side by side on threads that compute with one thread each: a number of tasks in, results in task order out.
+//! Work side by side on threads that compute with one thread each: a number of tasks in, results in task
+//! order out.
 //!
-//! Which thread runs a task does not matter to its result: each computes alone, with libtorch's single-threaded
-//! kernels. One limit: a task that never ends is waited for.
+//! Which thread runs a task does not matter to its result: each computes alone, with libtorch's
+//! single-threaded kernels. One limit: a task that never ends is waited for.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -45,8 +46,8 @@ pub(crate) fn side_by_side<S: Send, R: Send>(
     results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
 }
 
-/// tch panics where it has no fallible form, and where a function that takes a number fails (its `Scalar` meets the
-/// pending error as it is dropped). Neither must end the search, or write to the terminal.
+/// tch panics where it has no fallible form, and where a function that takes a number fails (its `Scalar`
+/// meets the pending error as it is dropped). Neither must end the search, or write to the terminal.
 fn guarded<R>(task: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
     quiet_panics();
     GUARDED.set(true);

@@ -1,7 +1,7 @@
 //! Operations with weights or windows: convolutions, products, norms, pools, attention.
 //!
-//! Input: an operation of [`crate::graph::Op`] and its tensors. Output: one tensor. One limit: attention is written
-//! out, so its memory grows with the square of the sequence.
+//! Input: an operation of [`crate::graph::Op`] and its tensors. Output: one tensor. One limit: attention is
+//! written out, so its memory grows with the square of the sequence.
 
 use tch::{Kind, TchError, Tensor};
 

@@ -1,7 +1,7 @@
 //! Operations that move elements: reshapes, slices, joins, padding, resampling.
 //!
-//! Input: an operation of [`crate::graph::Op`] and its tensors. Output: one tensor. One limit: `F.interpolate` is run
-//! by sizes; a fractional `scale_factor` is not passed on to the sampling grid.
+//! Input: an operation of [`crate::graph::Op`] and its tensors. Output: one tensor. One limit:
+//! `F.interpolate` is run by sizes; a fractional `scale_factor` is not passed on to the sampling grid.
 
 use tch::{Kind, TchError, Tensor};
 

@@ -1,7 +1,7 @@
 //! Operations element by element: activations, arithmetic, softmax, dropout.
 //!
-//! Input: an operation of [`crate::graph::Op`] and its tensors. Output: one tensor. One limit: numbers in the source
-//! are 64-bit floats here; whole ones stay whole where the tensor is of integers.
+//! Input: an operation of [`crate::graph::Op`] and its tensors. Output: one tensor. One limit: numbers in the
+//! source are 64-bit floats here; whole ones stay whole where the tensor is of integers.
 
 use tch::{Kind, Scalar, TchError, Tensor};
 

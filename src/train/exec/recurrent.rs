@@ -1,7 +1,7 @@
 //! Recurrent layers: libtorch's own kernels, layer by layer where dropout stands between layers.
 //!
-//! Input: a sequence, perhaps initial states, and the weights in `state_dict` order. Output: the sequence, the last
-//! hidden state and, for an LSTM, the last cell state. One limit: no packed sequences.
+//! Input: a sequence, perhaps initial states, and the weights in `state_dict` order. Output: the sequence,
+//! the last hidden state and, for an LSTM, the last cell state. One limit: no packed sequences.
 
 use tch::{Kind, TchError, Tensor};
 

@@ -1,5 +1,5 @@
-//! Every operation's result has the shape and element type that the graph inferred for it; what is written out here
-//! rather than called in libtorch has the values that PyTorch's documentation defines.
+//! Every operation's result has the shape and element type that the graph inferred for it; what is written
+//! out here rather than called in libtorch has the values that PyTorch's documentation defines.
 
 use tch::{Kind, Tensor};
 
