@@ -16,3 +16,5 @@ pub mod config;
 pub mod descriptor;
 pub mod graph;
 pub mod rng;
+pub mod lower;
+pub mod python;
