@@ -17,6 +17,9 @@ pub mod config;
 pub mod data;
 pub mod descriptor;
 pub mod graph;
+pub mod llm;
+pub mod lower;
+pub mod python;
 pub mod rng;
 #[cfg(feature = "torch")]
 pub mod train;
