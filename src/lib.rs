@@ -13,4 +13,5 @@
 #![warn(missing_docs)]
 
 pub mod config;
+pub mod llm;
 pub mod rng;

@@ -1,0 +1,343 @@
+//! The decoder on the CPU: plain slices, packed weights, all tokens of a step in one product per matrix.
+//!
+//! In: spans of tokens. Out: logits. Every token is computed from its own row's cache by sums of fixed order, so its
+//! logits depend neither on the step's other tokens nor on how a prompt is cut into spans.
+//! Limit: keys and values are f32.
+
+use candle_core::Error;
+
+use super::{Config, Decoder, Span};
+use crate::llm::LlmError;
+use crate::llm::gguf::{Gguf, RawTensor};
+use crate::llm::kernels::math::{Attention, KEY_BLOCK, add, attend, rms_norm, silu_times};
+use crate::llm::kernels::{Activations, Isa, PackedMatrix, Product, SharedMut, Workers, blocks, matmul};
+
+/// One transformer block's weights.
+struct Layer {
+    attention_norm: Vec<f32>,
+    query: PackedMatrix,
+    key: PackedMatrix,
+    value: PackedMatrix,
+    /// Queries, keys, values; empty without bias.
+    biases: [Vec<f32>; 3],
+    output: PackedMatrix,
+    feed_forward_norm: Vec<f32>,
+    gate: PackedMatrix,
+    up: PackedMatrix,
+    down: PackedMatrix,
+}
+
+/// One row's cached keys and values of one layer.
+#[derive(Default, Clone)]
+struct LayerCache {
+    /// `[block of 16 positions][key head][dim][16]`
+    keys: Vec<f32>,
+    /// `[position][key head][dim]`
+    values: Vec<f32>,
+}
+
+/// One row's cache.
+#[derive(Default, Clone)]
+struct Slot {
+    len: usize,
+    layers: Vec<LayerCache>,
+}
+
+/// A token of a step and where it goes.
+#[derive(Clone, Copy)]
+struct Placed {
+    token: u32,
+    slot: usize,
+    position: usize,
+}
+
+/// A model in main memory.
+pub(crate) struct CpuDecoder {
+    config: Config,
+    isa: Isa,
+    workers: Workers,
+    embedding: RawTensor,
+    layers: Vec<Layer>,
+    output_norm: Vec<f32>,
+    head: PackedMatrix,
+    slots: Vec<Slot>,
+    /// `[position][dim / 2]` of (cosine, sine).
+    rotations: Vec<(f32, f32)>,
+}
+
+impl CpuDecoder {
+    /// Packs the weights of an open file.
+    pub(crate) fn load(gguf: &Gguf, config: Config, threads: usize, slots: usize) -> Result<CpuDecoder, LlmError> {
+        let workers = Workers::new(threads)?;
+        let Config { hidden, feed_forward, vocabulary, .. } = config;
+        let (queries, keys) = (config.heads * config.head_dim, config.key_heads * config.head_dim);
+        let pack = |name: &str, rows: usize, cols: usize| {
+            let tensor = gguf.tensor(name, &[rows, cols])?;
+            let packed = workers.enter(|| PackedMatrix::pack(&workers, tensor.dtype, tensor.bytes(), rows, cols));
+            packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
+        };
+        let bias = |name: &str, len: usize| {
+            if config.traits.qkv_bias { gguf.vector(name, len) } else { Ok(Vec::new()) }
+        };
+        let mut layers = Vec::new();
+        for index in 0..config.layers {
+            let name = |part: &str| format!("blk.{index}.{part}");
+            layers.push(Layer {
+                attention_norm: gguf.vector(&name("attn_norm.weight"), hidden)?,
+                query: pack(&name("attn_q.weight"), queries, hidden)?,
+                key: pack(&name("attn_k.weight"), keys, hidden)?,
+                value: pack(&name("attn_v.weight"), keys, hidden)?,
+                biases: [
+                    bias(&name("attn_q.bias"), queries)?,
+                    bias(&name("attn_k.bias"), keys)?,
+                    bias(&name("attn_v.bias"), keys)?,
+                ],
+                output: pack(&name("attn_output.weight"), hidden, queries)?,
+                feed_forward_norm: gguf.vector(&name("ffn_norm.weight"), hidden)?,
+                gate: pack(&name("ffn_gate.weight"), feed_forward, hidden)?,
+                up: pack(&name("ffn_up.weight"), feed_forward, hidden)?,
+                down: pack(&name("ffn_down.weight"), hidden, feed_forward)?,
+            });
+        }
+        let head = if gguf.has("output.weight") { "output.weight" } else { "token_embd.weight" };
+        Ok(CpuDecoder {
+            embedding: gguf.tensor("token_embd.weight", &[vocabulary, hidden])?,
+            output_norm: gguf.vector("output_norm.weight", hidden)?,
+            head: pack(head, vocabulary, hidden)?,
+            slots: vec![Slot { len: 0, layers: vec![LayerCache::default(); config.layers] }; slots],
+            rotations: Vec::new(),
+            isa: Isa::detect(),
+            config,
+            workers,
+            layers,
+        })
+    }
+
+    /// Gives each token its slot and position and makes room for it.
+    fn place(&mut self, spans: &[Span<'_>]) -> Result<Vec<Placed>, Error> {
+        let mut placed = Vec::new();
+        let width = self.config.key_heads * self.config.head_dim;
+        for span in spans {
+            let slots = self.slots.len();
+            let slot = self.slots.get_mut(span.slot).ok_or_else(|| Error::Msg(format!("slot {} of {slots}", span.slot)))?;
+            let end = slot.len + span.tokens.len();
+            for layer in &mut slot.layers {
+                layer.keys.resize(end.next_multiple_of(KEY_BLOCK) * width, 0.0);
+                layer.values.resize(end * width, 0.0);
+            }
+            let positions = slot.len..end;
+            placed.extend(positions.zip(span.tokens).map(|(position, &token)| Placed { token, slot: span.slot, position }));
+            slot.len = end;
+        }
+        let half = self.config.head_dim / 2;
+        let needed = placed.iter().map(|placed| placed.position + 1).max().unwrap_or(0);
+        for position in self.rotations.len() / half..needed {
+            self.rotations.extend(self.config.rotations(position));
+        }
+        Ok(placed)
+    }
+
+    /// The residual stream's start: (tokens, hidden).
+    fn embed(&self, placed: &[Placed]) -> Result<Vec<f32>, Error> {
+        let hidden = self.config.hidden;
+        let per_row = self.embedding.bytes().len() / self.config.vocabulary;
+        let mut x = vec![0.0; placed.len() * hidden];
+        for (row, placed) in x.chunks_exact_mut(hidden).zip(placed) {
+            let start = placed.token as usize * per_row;
+            let bytes = self.embedding.bytes().get(start..start + per_row);
+            let bytes = bytes.ok_or_else(|| Error::Msg(format!("token {} is outside the vocabulary", placed.token)))?;
+            blocks::decode_row(self.embedding.dtype, bytes, row)?;
+        }
+        Ok(x)
+    }
+
+    fn quantize_normed(&self, x: &[f32], weight: &[f32]) -> Activations {
+        let hidden = self.config.hidden;
+        Activations::quantize(&self.workers, x.len() / hidden, hidden, |token, row| {
+            rms_norm(self.isa, &x[token * hidden..(token + 1) * hidden], weight, self.config.epsilon, row);
+        })
+    }
+
+    fn quantize_plain(&self, x: &[f32], width: usize) -> Activations {
+        Activations::quantize(&self.workers, x.len() / width, width, |token, row| {
+            row.copy_from_slice(&x[token * width..(token + 1) * width]);
+        })
+    }
+
+    /// One attention sub-layer added to `x`.
+    fn attention(&mut self, index: usize, placed: &[Placed], x: &mut [f32]) {
+        let tokens = placed.len();
+        let Config { heads, key_heads, head_dim, .. } = self.config;
+        let (query_width, key_width) = (heads * head_dim, key_heads * head_dim);
+        let layer = &self.layers[index];
+        let normed = self.quantize_normed(x, &layer.attention_norm);
+        let mut queries = vec![0.0; tokens * query_width];
+        let mut keys = vec![0.0; tokens * key_width];
+        let mut values = vec![0.0; tokens * key_width];
+        matmul(
+            &self.workers,
+            self.isa,
+            &normed,
+            &mut [
+                Product { weights: &layer.query, out: &mut queries },
+                Product { weights: &layer.key, out: &mut keys },
+                Product { weights: &layer.value, out: &mut values },
+            ],
+        );
+        self.store(index, placed, &mut keys, &mut values);
+        let layer = &self.layers[index];
+        let mut mixed = vec![0.0; tokens * query_width];
+        let (shared_queries, shared_mixed) = (SharedMut::new(&mut queries), SharedMut::new(&mut mixed));
+        let group = heads / key_heads * head_dim;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        self.workers.for_each(tokens * key_heads, |item| {
+            let (placed, key_head) = (placed[item / key_heads], item % key_heads);
+            let start = item / key_heads * query_width + key_head * group;
+            // SAFETY: each (token, key head) has its own part of both.
+            let (queries, out) = unsafe { (shared_queries.slice(start, group), shared_mixed.slice(start, group)) };
+            if let Some(bias) = layer.biases[0].get(key_head * group..(key_head + 1) * group) {
+                add(self.isa, queries, bias);
+            }
+            for query in queries.chunks_exact_mut(head_dim) {
+                self.rotate(query, placed.position);
+                query.iter_mut().for_each(|value| *value *= scale);
+            }
+            let cache = &self.slots[placed.slot].layers[index];
+            let positions = placed.position + 1;
+            let call = Attention {
+                queries,
+                keys: &cache.keys[key_head * head_dim * KEY_BLOCK..],
+                key_stride: key_width * KEY_BLOCK,
+                values: &cache.values[key_head * head_dim..],
+                value_stride: key_width,
+                dim: head_dim,
+                positions,
+            };
+            let mut scratch = vec![0.0; heads / key_heads * positions.next_multiple_of(KEY_BLOCK)];
+            attend(self.isa, call, out, &mut scratch);
+        });
+        let mut out = vec![0.0; x.len()];
+        let mixed = self.quantize_plain(&mixed, query_width);
+        matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output, out: &mut out }]);
+        add(self.isa, x, &out);
+    }
+
+    /// Biases, rotates and stores the step's keys and values.
+    fn store(&mut self, index: usize, placed: &[Placed], keys: &mut [f32], values: &mut [f32]) {
+        let Config { key_heads, head_dim, .. } = self.config;
+        let width = key_heads * head_dim;
+        let biases = &self.layers[index].biases;
+        for (token, placed) in placed.iter().enumerate() {
+            let keys = &mut keys[token * width..(token + 1) * width];
+            let values = &mut values[token * width..(token + 1) * width];
+            add(self.isa, keys, &biases[1]);
+            add(self.isa, values, &biases[2]);
+            for key in keys.chunks_exact_mut(head_dim) {
+                self.rotate(key, placed.position);
+            }
+            let cache = &mut self.slots[placed.slot].layers[index];
+            let block = placed.position / KEY_BLOCK * KEY_BLOCK * width;
+            for (i, key) in keys.iter().enumerate() {
+                cache.keys[block + i * KEY_BLOCK + placed.position % KEY_BLOCK] = *key;
+            }
+            cache.values[placed.position * width..(placed.position + 1) * width].copy_from_slice(values);
+        }
+    }
+
+    /// Rotary embedding; dimension `i` is paired with `i + dim / 2`.
+    fn rotate(&self, vector: &mut [f32], position: usize) {
+        let half = vector.len() / 2;
+        let (low, high) = vector.split_at_mut(half);
+        for ((a, b), (cos, sin)) in low.iter_mut().zip(high).zip(&self.rotations[position * half..]) {
+            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+        }
+    }
+
+    /// One feed-forward sub-layer added to `x`.
+    fn feed_forward(&self, layer: &Layer, x: &mut [f32]) {
+        let width = self.config.feed_forward;
+        let tokens = x.len() / self.config.hidden;
+        let normed = self.quantize_normed(x, &layer.feed_forward_norm);
+        let mut gate = vec![0.0; tokens * width];
+        let mut up = vec![0.0; tokens * width];
+        matmul(
+            &self.workers,
+            self.isa,
+            &normed,
+            &mut [Product { weights: &layer.gate, out: &mut gate }, Product { weights: &layer.up, out: &mut up }],
+        );
+        let shared = SharedMut::new(&mut gate);
+        self.workers.for_each(tokens, |token| {
+            // SAFETY: each token has its own part.
+            let gate = unsafe { shared.slice(token * width, width) };
+            silu_times(self.isa, gate, &up[token * width..(token + 1) * width]);
+        });
+        let gate = self.quantize_plain(&gate, width);
+        let mut out = vec![0.0; x.len()];
+        matmul(&self.workers, self.isa, &gate, &mut [Product { weights: &layer.down, out: &mut out }]);
+        add(self.isa, x, &out);
+    }
+
+    fn step(&mut self, spans: &[Span<'_>]) -> Result<Vec<Vec<f32>>, Error> {
+        let placed = self.place(spans)?;
+        let mut x = self.embed(&placed)?;
+        for index in 0..self.layers.len() {
+            self.attention(index, &placed, &mut x);
+            self.feed_forward(&self.layers[index], &mut x);
+        }
+        let Config { hidden, vocabulary, .. } = self.config;
+        let mut end = 0;
+        let mut last = Vec::new();
+        for span in spans {
+            end += span.tokens.len();
+            if span.logits && !span.tokens.is_empty() {
+                last.extend_from_slice(&x[(end - 1) * hidden..end * hidden]);
+            }
+        }
+        let normed = self.quantize_normed(&last, &self.output_norm);
+        let mut logits = vec![0.0; normed.tokens() * vocabulary];
+        matmul(&self.workers, self.isa, &normed, &mut [Product { weights: &self.head, out: &mut logits }]);
+        Ok(logits.chunks_exact(vocabulary).map(<[f32]>::to_vec).collect())
+    }
+}
+
+impl Decoder for CpuDecoder {
+    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Vec<Vec<f32>>, Error> {
+        self.step(spans)
+    }
+
+    fn truncate(&mut self, slot: usize, len: usize) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.len = slot.len.min(len);
+        }
+    }
+
+    fn copy_prefix(&mut self, from: usize, to: usize, len: usize) -> Result<(), Error> {
+        if from == to {
+            self.truncate(to, len);
+            return Ok(());
+        }
+        let width = self.config.key_heads * self.config.head_dim;
+        let [source, target] = self
+            .slots
+            .get_disjoint_mut([from, to])
+            .map_err(|error| Error::Msg(format!("slots {from} and {to}: {error}")))?;
+        let len = len.min(source.len);
+        for (source, target) in source.layers.iter().zip(&mut target.layers) {
+            target.keys.clear();
+            target.keys.extend_from_slice(&source.keys[..len.next_multiple_of(KEY_BLOCK) * width]);
+            target.values.clear();
+            target.values.extend_from_slice(&source.values[..len * width]);
+        }
+        target.len = len;
+        Ok(())
+    }
+
+    fn weights_bytes(&self) -> usize {
+        let layer = |layer: &Layer| -> usize {
+            let Layer { query, key, value, output, gate, up, down, .. } = layer;
+            [query, key, value, output, gate, up, down].into_iter().map(PackedMatrix::bytes).sum()
+        };
+        self.layers.iter().map(layer).sum::<usize>() + self.head.bytes() + self.embedding.bytes().len()
+    }
+}

@@ -1,0 +1,178 @@
+//! One token from logits: temperature, then top-k, then top-p, then one uniform draw.
+//!
+//! In: f32 logits and a random stream. Out: a token id. Ties go to the lowest id; temperature 0 takes the largest logit
+//! and draws nothing. Limit: probabilities below e^-87 of the largest are taken as 0.
+
+use std::cmp::Ordering;
+
+use super::kernels::Isa;
+use super::kernels::math::{largest, weights_of};
+use crate::rng::Stream;
+
+/// How many candidates are sorted at first when only the likeliest are needed.
+const FIRST_SORT: usize = 256;
+
+/// A request's sampling settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) temperature: f64,
+    pub(crate) top_p: f64,
+    pub(crate) top_k: usize,
+}
+
+/// Chooses a token. `None` if no logit is finite, or one is NaN or plus infinity.
+pub(crate) fn sample(isa: Isa, logits: &[f32], settings: Settings, stream: &mut Stream) -> Option<u32> {
+    let most = largest(isa, logits);
+    if !most.is_finite() {
+        return None;
+    }
+    if settings.temperature <= 0.0 {
+        return logits.iter().position(|&logit| logit == most).map(|id| id as u32);
+    }
+    let mut weights = vec![0.0f32; logits.len()];
+    weights_of(isa, logits, most, (1.0 / settings.temperature) as f32, &mut weights);
+    let keep = if settings.top_k == 0 { weights.len() } else { settings.top_k.min(weights.len()) };
+    if keep == weights.len() && settings.top_p >= 1.0 {
+        return draw(weights.iter().enumerate().map(|(id, &weight)| (id as u32, weight)), stream);
+    }
+    let mut candidates: Vec<(u32, f32)> =
+        weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0).map(|(id, &weight)| (id as u32, weight)).collect();
+    let keep = keep.min(candidates.len());
+    if keep < candidates.len() {
+        candidates.select_nth_unstable_by(keep, by_weight);
+        candidates.truncate(keep);
+    }
+    if settings.top_p < 1.0 {
+        keep_nucleus(&mut candidates, settings.top_p);
+    }
+    // Walked in id order: the same however the candidates were found.
+    candidates.sort_unstable_by_key(|(id, _)| *id);
+    draw(candidates.into_iter(), stream)
+}
+
+/// Heavier first, then lower id.
+fn by_weight(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Leaves the shortest prefix, by weight, that reaches `top_p` of the total; at least one.
+fn keep_nucleus(candidates: &mut Vec<(u32, f32)>, top_p: f64) {
+    // The total is taken in id order, so that it does not depend on how selection shuffled the candidates.
+    candidates.sort_unstable_by_key(|(id, _)| *id);
+    let total: f64 = candidates.iter().map(|(_, weight)| f64::from(*weight)).sum();
+    let mut sorted = 0;
+    let mut sum = 0.0;
+    while sorted < candidates.len() {
+        let end = (FIRST_SORT.max(sorted * 8)).min(candidates.len());
+        if end < candidates.len() {
+            candidates[sorted..].select_nth_unstable_by(end - sorted, by_weight);
+        }
+        candidates[sorted..end].sort_unstable_by(by_weight);
+        for index in sorted..end {
+            sum += f64::from(candidates[index].1);
+            if sum >= top_p * total {
+                candidates.truncate(index + 1);
+                return;
+            }
+        }
+        sorted = end;
+    }
+}
+
+fn draw(candidates: impl Iterator<Item = (u32, f32)> + Clone, stream: &mut Stream) -> Option<u32> {
+    let total: f64 = candidates.clone().map(|(_, weight)| f64::from(weight)).sum();
+    if !total.is_finite() {
+        return None;
+    }
+    let target = stream.uniform() * total;
+    let mut sum = 0.0;
+    let mut last = None;
+    for (id, weight) in candidates {
+        if weight > 0.0 {
+            sum += f64::from(weight);
+            last = Some(id);
+            if sum > target {
+                break;
+            }
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Settings, sample};
+    use crate::llm::kernels::Isa;
+    use crate::rng::{RootSeed, Stream};
+
+    fn stream(index: u64) -> Stream {
+        RootSeed(5).stream("sampling test", &[index])
+    }
+
+    fn settings(temperature: f64, top_p: f64, top_k: usize) -> Settings {
+        Settings { temperature, top_p, top_k }
+    }
+
+    fn counts(logits: &[f32], settings: Settings) -> Vec<usize> {
+        let mut counts = vec![0; logits.len()];
+        let mut stream = stream(1);
+        for _ in 0..20_000 {
+            counts[sample(Isa::detect(), logits, settings, &mut stream).unwrap() as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_first_of_the_largest_and_draws_nothing() {
+        let mut used = stream(0);
+        assert_eq!(sample(Isa::detect(), &[0.0, 3.0, 3.0], settings(0.0, 1.0, 0), &mut used), Some(1));
+        assert_eq!(used.bits(), stream(0).bits());
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax_at_the_temperature() {
+        let logits = [0.0f32, 1.0, 2.0];
+        for temperature in [0.5, 1.0, 2.0] {
+            let weights: Vec<f64> = logits.iter().map(|l| (f64::from(*l) / temperature).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for (count, weight) in counts(&logits, settings(temperature, 1.0, 0)).iter().zip(&weights) {
+                assert!((*count as f64 / 20_000.0 - weight / total).abs() < 0.015);
+            }
+        }
+    }
+
+    #[test]
+    fn top_k_and_top_p_remove_the_tail_and_break_ties_by_id() {
+        let logits = [1.0f32, 1.0, 1.0, 0.0];
+        assert!(counts(&logits, settings(1.0, 1.0, 2))[2..].iter().all(|count| *count == 0));
+        // Each of the first three has 0.29 of the mass: two of them reach 0.5.
+        let kept = counts(&logits, settings(1.0, 0.5, 0));
+        assert!(kept[0] > 9_000 && kept[1] > 9_000 && kept[2] == 0 && kept[3] == 0, "{kept:?}");
+        assert_eq!(counts(&logits, settings(1.0, 1e-9, 0))[0], 20_000);
+    }
+
+    #[test]
+    fn a_nucleus_wider_than_the_first_sort_is_found() {
+        let logits: Vec<f32> = (0..5_000).map(|i| (i % 7) as f32 * 0.01).collect();
+        let distinct = counts(&logits, settings(1.0, 0.9, 0)).iter().filter(|count| **count > 0).count();
+        assert!(distinct > 3_500 && distinct <= 4_510, "{distinct}");
+    }
+
+    #[test]
+    fn the_same_stream_gives_the_same_tokens() {
+        let logits: Vec<f32> = (0..1_000).map(|i| ((i * 37) % 101) as f32 * 0.05).collect();
+        let run = || -> Vec<Option<u32>> {
+            let mut stream = stream(3);
+            (0..50).map(|_| sample(Isa::detect(), &logits, settings(0.9, 0.95, 40), &mut stream)).collect()
+        };
+        assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_are_refused() {
+        let refused = |logits: &[f32]| sample(Isa::detect(), logits, settings(1.0, 1.0, 0), &mut stream(4)).is_none();
+        assert!(refused(&[f32::NEG_INFINITY; 3]));
+        assert!(refused(&[0.0, f32::INFINITY]));
+        assert!(!refused(&[0.0, f32::NEG_INFINITY]));
+    }
+}
