@@ -190,11 +190,16 @@ fn throughput() {
     let start = std::time::Instant::now();
     let mut llm = load(&selection, 2, 8);
     eprintln!("load {:.2} s, {:?}", start.elapsed().as_secs_f64(), llm.memory_plan());
+    let report = |what: &str, tokens: usize, start: (std::time::Instant, f64)| {
+        let (wall, cpu) = (start.0.elapsed().as_secs_f64(), cpu_seconds() - start.1);
+        let tokens = tokens as f64;
+        eprintln!("{what}: {:.1} tok/s, {:.1} tok per CPU second", tokens / wall, tokens / cpu);
+    };
     let prompt: Vec<u32> = llm.tokens(&PROMPT.repeat(3)).unwrap()[..300].to_vec();
     for _ in 0..2 {
-        let start = std::time::Instant::now();
+        let start = (std::time::Instant::now(), cpu_seconds());
         llm.logits(&prompt).unwrap();
-        eprintln!("prefill 300 tokens: {:.1} tok/s", 300.0 / start.elapsed().as_secs_f64());
+        report("prefill 300 tokens", 300, start);
     }
     for rows in [1, 8] {
         let requests: Vec<Request> =
@@ -202,13 +207,20 @@ fn throughput() {
         let mut first = None;
         let completions = llm.generate(&requests, &mut |progress| {
             if progress.tokens > 0 && first.is_none() {
-                first = Some((std::time::Instant::now(), progress.tokens));
+                first = Some(((std::time::Instant::now(), cpu_seconds()), progress.tokens));
             }
             Control::Continue
         });
         let tokens: usize = completions.unwrap().iter().map(|completion| completion.completion_tokens).sum();
         let (start, before) = first.unwrap();
-        let rate = (tokens - before) as f64 / start.elapsed().as_secs_f64();
-        eprintln!("decode {rows} rows: {rate:.1} tok/s");
+        report(&format!("decode {rows} rows"), tokens - before, start);
     }
+}
+
+/// Processor time of all threads of this process (Linux).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // User and system time, in hundredths of a second.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }

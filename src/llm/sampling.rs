@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn a_nucleus_wider_than_the_first_sort_is_found() {
-        let logits: Vec<f32> = (0..5_000).map(|i| (i % 7) as f32 * 0.01).collect();
+        let logits: Vec<f32> = (0..1_000).map(|i| (i % 7) as f32 * 0.01).collect();
         let distinct = counts(&logits, settings(1.0, 0.9, 0)).iter().filter(|count| **count > 0).count();
-        assert!(distinct > 3_500 && distinct <= 4_510, "{distinct}");
+        assert!(distinct > 850 && distinct <= 905, "{distinct}");
     }
 
     #[test]

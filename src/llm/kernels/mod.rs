@@ -261,4 +261,33 @@ mod tests {
         }
         assert_eq!(BLOCK, 32);
     }
+
+    /// `cargo test --release --lib kernel_rates -- --ignored --nocapture`
+    #[test]
+    #[ignore = "prints timings; run it by name on an idle machine"]
+    fn kernel_rates() {
+        let (rows, cols) = (4864, 1024);
+        let workers = Workers::new(1).unwrap();
+        for dtype in [GgmlDType::Q5_0, GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q8_0] {
+            let (weights, _) = quantized(dtype, rows, cols);
+            for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+                for tokens in [1, 2, 4, 8, 128] {
+                    let x = normal(tokens * cols, 3);
+                    let activations = Activations::quantize(&workers, tokens, cols, |token, row| {
+                        row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
+                    });
+                    let mut out = vec![0.0; tokens * rows];
+                    let seconds = (0..20)
+                        .map(|_| {
+                            let start = std::time::Instant::now();
+                            matmul(&workers, isa, &activations, &mut [Product { weights: &weights, out: &mut out }]);
+                            start.elapsed().as_secs_f64()
+                        })
+                        .fold(f64::INFINITY, f64::min);
+                    let rate = (rows * cols * tokens) as f64 / seconds * 1e-9;
+                    eprintln!("{dtype:?} {isa:?} {tokens} tokens: {rate:.1} GMAC/s");
+                }
+            }
+        }
+    }
 }
