@@ -10,7 +10,9 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device as CandleDevice, Tensor};
 use candle_transformers::models::quantized_qwen2::ModelWeights;
 use llmatic_offline::config::Device;
-use llmatic_offline::llm::{Completion, Control, Finish, Llm, LlmError, LlmOptions, Request, Selection, Stop, select};
+use llmatic_offline::llm::{
+    Completion, Control, Finish, Llm, LlmError, LlmOptions, Request, Selection, Stop, select,
+};
 use llmatic_offline::rng::RootSeed;
 
 const MODEL: &str = "qwen2.5-coder-0.5b";
@@ -25,7 +27,10 @@ fn selection() -> Option<Selection> {
     match select(MODEL, None) {
         Ok(selection) => Some(selection),
         Err(error @ LlmError::NotInstalled { .. }) => {
-            assert!(std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(), "LLMATIC_REQUIRE_MODEL is set, but {error}");
+            assert!(
+                std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
+                "LLMATIC_REQUIRE_MODEL is set, but {error}"
+            );
             eprintln!("skipped: {error}");
             None
         }
@@ -122,7 +127,10 @@ fn a_completion_does_not_depend_on_the_number_of_threads() {
     let Some(selection) = selection() else { return };
     let requests = mixed_requests();
     let texts = |threads: usize| -> Vec<String> {
-        run(&mut load(&selection, threads, 8), &requests).into_iter().map(|completion| completion.text).collect()
+        run(&mut load(&selection, threads, 8), &requests)
+            .into_iter()
+            .map(|completion| completion.text)
+            .collect()
     };
     let one = texts(1);
     assert_eq!(one, texts(2));
@@ -170,7 +178,10 @@ fn a_truncated_model_is_refused_by_name_at_every_length() {
     foreign[at..at + 5].copy_from_slice(b"qwerk");
     std::fs::write(&path, &foreign).unwrap();
     let message = refusal(&selection, &path);
-    assert!(message.contains("architecture `qwerk` is not supported yet, expected one of: qwen2"), "{message}");
+    assert!(
+        message.contains("architecture `qwerk` is not supported yet, expected one of: qwen2"),
+        "{message}"
+    );
 }
 
 fn refusal(selection: &Selection, path: &Path) -> String {

@@ -13,8 +13,8 @@ use super::stop::StopRule;
 use super::tokenizer::{Pieces, Text};
 use crate::config::Device;
 use crate::llm::{
-    Completion, Control, Finish, Generator, GeneratorIdentity, LlmError, LlmOptions, MemoryPlan, Progress, Request,
-    Selection,
+    Completion, Control, Finish, Generator, GeneratorIdentity, LlmError, LlmOptions, MemoryPlan, Progress,
+    Request, Selection,
 };
 use crate::rng::Stream;
 
@@ -145,9 +145,11 @@ impl Llm {
         if !(1..=context).contains(&prompt_tokens) {
             return Err(LlmError::TooLong { index: 0, prompt_tokens, max_tokens: 0, context });
         }
-        let logits = self.decoder.forward(&[Span { slot: 0, tokens, logits: true }]);
+        let mut logits = Vec::new();
+        let done = self.decoder.forward(&[Span { slot: 0, tokens, logits: true }], &mut logits);
         self.decoder.truncate(0, 0);
-        Ok(logits.map_err(|error| self.compute(&error))?.pop().unwrap_or_default())
+        done.map_err(|error| self.compute(&error))?;
+        Ok(logits)
     }
 
     /// Token ids of `text`.
@@ -168,7 +170,11 @@ impl Llm {
         for (index, request) in requests.iter().enumerate() {
             let bad = |field, value: String, expected| LlmError::BadRequest { index, field, value, expected };
             if !(request.temperature >= 0.0 && request.temperature.is_finite()) {
-                return Err(bad("temperature", request.temperature.to_string(), "a finite number of at least 0"));
+                return Err(bad(
+                    "temperature",
+                    request.temperature.to_string(),
+                    "a finite number of at least 0",
+                ));
             }
             if !(request.top_p > 0.0 && request.top_p <= 1.0) {
                 return Err(bad("top_p", request.top_p.to_string(), "a number above 0 and up to 1"));
@@ -194,6 +200,7 @@ impl Llm {
     ) -> Result<Vec<Completion>, LlmError> {
         let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
         let mut rows: Vec<Row> = Vec::new();
+        let mut logits = Vec::new();
         let (mut waiting, mut tokens, mut cancelled) = (0, 0, false);
         loop {
             while !cancelled && rows.len() < self.cached.len() && waiting < requests.len() {
@@ -212,14 +219,17 @@ impl Llm {
             if cancelled || rows.is_empty() {
                 break;
             }
-            let logits = self.step(&rows)?;
+            self.step(&rows, &mut logits)?;
             tokens += rows.len();
             let mut going = Vec::with_capacity(rows.len());
-            for (mut row, logits) in rows.into_iter().zip(logits) {
+            let width = logits.len() / rows.len();
+            for (mut row, logits) in rows.into_iter().zip(logits.chunks_exact(width)) {
                 let request = &requests[row.request];
-                match self.advance(&mut row, request, &logits)? {
+                match self.advance(&mut row, request, logits)? {
                     Verdict::Goes => going.push(row),
-                    Verdict::Ends(finish, keep) => done[row.request] = Some(self.finish(&mut row, finish, keep)?),
+                    Verdict::Ends(finish, keep) => {
+                        done[row.request] = Some(self.finish(&mut row, finish, keep)?)
+                    }
                 }
             }
             rows = going;
@@ -237,11 +247,21 @@ impl Llm {
             completion_tokens: 0,
             cached_prompt_tokens: 0,
         };
-        Ok(done.into_iter().enumerate().map(|(index, done)| done.unwrap_or_else(|| never_started(index))).collect())
+        Ok(done
+            .into_iter()
+            .enumerate()
+            .map(|(index, done)| done.unwrap_or_else(|| never_started(index)))
+            .collect())
     }
 
     /// Finds a slot for a request and fills it with the longest prefix that any slot holds.
-    fn admit(&mut self, index: usize, request: &Request, prompt: &[u32], rows: &[Row]) -> Result<Row, LlmError> {
+    fn admit(
+        &mut self,
+        index: usize,
+        request: &Request,
+        prompt: &[u32],
+        rows: &[Row],
+    ) -> Result<Row, LlmError> {
         let shared = |cached: &[u32]| cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // The last token is always computed: its logits are needed.
         let most = prompt.len() - 1;
@@ -277,10 +297,15 @@ impl Llm {
     }
 
     /// Computes what is missing of `prompt`; returns whether the caller cancelled.
-    fn prefill(&mut self, slot: usize, prompt: &[u32], watch: &mut dyn FnMut() -> Control) -> Result<bool, LlmError> {
+    fn prefill(
+        &mut self,
+        slot: usize,
+        prompt: &[u32],
+        watch: &mut dyn FnMut() -> Control,
+    ) -> Result<bool, LlmError> {
         let held = self.cached[slot].len();
         for tokens in prompt[held..].chunks(PREFILL_CHUNK) {
-            let done = self.decoder.forward(&[Span { slot, tokens, logits: false }]);
+            let done = self.decoder.forward(&[Span { slot, tokens, logits: false }], &mut Vec::new());
             done.map_err(|error| self.compute(&error))?;
             self.cached[slot].extend_from_slice(tokens);
             if watch() == Control::Cancel {
@@ -290,22 +315,23 @@ impl Llm {
         Ok(false)
     }
 
-    /// Feeds every row its next token.
-    fn step(&mut self, rows: &[Row]) -> Result<Vec<Vec<f32>>, LlmError> {
+    /// Feeds every row its next token; `logits` (rows, vocabulary).
+    fn step(&mut self, rows: &[Row], logits: &mut Vec<f32>) -> Result<(), LlmError> {
         let spans: Vec<Span<'_>> = rows
             .iter()
             .map(|row| Span { slot: row.slot, tokens: std::slice::from_ref(&row.next), logits: true })
             .collect();
-        let logits = self.decoder.forward(&spans).map_err(|error| self.compute(&error))?;
+        self.decoder.forward(&spans, logits).map_err(|error| self.compute(&error))?;
         for row in rows {
             self.cached[row.slot].push(row.next);
         }
-        Ok(logits)
+        Ok(())
     }
 
     /// Samples a row's next token and judges the text.
     fn advance(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<Verdict, LlmError> {
-        let settings = Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
+        let settings =
+            Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
         let token = sample(self.isa, logits, settings, &mut row.stream);
         let token = token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })?;
         row.sampled += 1;

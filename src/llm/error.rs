@@ -42,7 +42,9 @@ pub enum LlmError {
         reasons: String,
     },
     /// The model needs more memory than it may take.
-    #[error("model `{name}` needs about {needed_mb} MB, the budget is {budget_mb} MB; choose a smaller model or raise it")]
+    #[error(
+        "model `{name}` needs about {needed_mb} MB, the budget is {budget_mb} MB; choose a smaller model or raise it"
+    )]
     OverBudget {
         /// The model.
         name: String,

@@ -101,7 +101,9 @@ impl Gguf {
         let info = self.content.tensor_infos.get(name);
         let info = info.ok_or_else(|| self.error(format!("tensor `{name}` is missing")))?;
         if info.shape.dims() != shape {
-            return Err(self.error(format!("tensor `{name}`: expected shape {shape:?}, got {:?}", info.shape.dims())));
+            return Err(
+                self.error(format!("tensor `{name}`: expected shape {shape:?}, got {:?}", info.shape.dims()))
+            );
         }
         let cols = shape.last().copied().unwrap_or(1);
         let rows: usize = shape[..shape.len().saturating_sub(1)].iter().product();
@@ -113,7 +115,10 @@ impl Gguf {
             (start.checked_add(len)? <= self.bytes.len()).then_some((start, len))
         };
         let (start, len) = place().ok_or_else(|| {
-            self.error(format!("tensor `{name}` lies beyond the end of the file ({} bytes): truncated", self.bytes.len()))
+            self.error(format!(
+                "tensor `{name}` lies beyond the end of the file ({} bytes): truncated",
+                self.bytes.len()
+            ))
         })?;
         Ok(RawTensor {
             dtype: info.ggml_dtype,

@@ -112,7 +112,8 @@ impl Catalogue {
             catalogue.add(&format!("built-in {file}"), text)?;
         }
         for path in toml_files(&home.join("models"))? {
-            let text = std::fs::read_to_string(&path).map_err(|source| LlmError::Io { path: path.clone(), source })?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| LlmError::Io { path: path.clone(), source })?;
             catalogue.add(&path.display().to_string(), &text)?;
         }
         catalogue.manifests.sort_by(|a, b| a.name.cmp(&b.name));
@@ -146,14 +147,16 @@ impl Catalogue {
 }
 
 fn check(manifest: &Manifest) -> Result<(), String> {
-    let is_file_name = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
+    let is_file_name =
+        |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
     if !is_file_name(&manifest.name) {
         return Err(format!("`name` is `{}`, expected a plain folder name", manifest.name));
     }
     if !is_file_name(&manifest.file) || !manifest.file.ends_with(".gguf") {
         return Err(format!("`file` is `{}`, expected a plain file name ending in .gguf", manifest.file));
     }
-    let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hash =
+        |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if !manifest.sha256.is_empty() && !is_hash(&manifest.sha256) {
         return Err(format!("`sha256` is `{}`, expected 64 lower-case hexadecimal digits", manifest.sha256));
     }
@@ -204,7 +207,10 @@ mod tests {
         assert_eq!(catalogue.manifests.len() + catalogue.aliases.len(), BUILT_IN.len());
         for (file, _) in BUILT_IN {
             let name = file.trim_end_matches(".toml");
-            assert!(catalogue.manifest(name).is_some() || catalogue.aliases.iter().any(|a| a.alias == name), "{name}");
+            assert!(
+                catalogue.manifest(name).is_some() || catalogue.aliases.iter().any(|a| a.alias == name),
+                "{name}"
+            );
         }
         for alias in &catalogue.aliases {
             assert!(alias.models.iter().all(|name| catalogue.manifest(name).is_some()));

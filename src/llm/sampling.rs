@@ -3,14 +3,14 @@
 //! In: f32 logits and a random stream. Out: a token id. Ties go to the lowest id; temperature 0 takes the largest logit
 //! and draws nothing. Limit: probabilities below e^-87 of the largest are taken as 0.
 
-use std::cmp::Ordering;
-
 use super::kernels::Isa;
-use super::kernels::math::{largest, weights_of};
+use super::kernels::math::{largest, sum, weights_of};
 use crate::rng::Stream;
 
-/// How many candidates are sorted at first when only the likeliest are needed.
-const FIRST_SORT: usize = 256;
+/// Weights, relative to the largest, above which candidates are looked for first; the last takes all.
+const FLOORS: [f32; 4] = [1e-3, 1e-5, 1e-8, 0.0];
+/// Tokens whose weights are summed together when walking the whole vocabulary.
+const STRETCH: usize = 1024;
 
 /// A request's sampling settings.
 #[derive(Debug, Clone, Copy)]
@@ -33,68 +33,76 @@ pub(crate) fn sample(isa: Isa, logits: &[f32], settings: Settings, stream: &mut 
     weights_of(isa, logits, most, (1.0 / settings.temperature) as f32, &mut weights);
     let keep = if settings.top_k == 0 { weights.len() } else { settings.top_k.min(weights.len()) };
     if keep == weights.len() && settings.top_p >= 1.0 {
-        return draw(weights.iter().enumerate().map(|(id, &weight)| (id as u32, weight)), stream);
+        return draw_from_all(isa, &weights, stream);
     }
-    let mut candidates: Vec<(u32, f32)> =
-        weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0).map(|(id, &weight)| (id as u32, weight)).collect();
-    let keep = keep.min(candidates.len());
-    if keep < candidates.len() {
-        candidates.select_nth_unstable_by(keep, by_weight);
-        candidates.truncate(keep);
-    }
-    if settings.top_p < 1.0 {
-        keep_nucleus(&mut candidates, settings.top_p);
-    }
-    // Walked in id order: the same however the candidates were found.
-    candidates.sort_unstable_by_key(|(id, _)| *id);
-    draw(candidates.into_iter(), stream)
-}
-
-/// Heavier first, then lower id.
-fn by_weight(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
-    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
-}
-
-/// Leaves the shortest prefix, by weight, that reaches `top_p` of the total; at least one.
-fn keep_nucleus(candidates: &mut Vec<(u32, f32)>, top_p: f64) {
-    // The total is taken in id order, so that it does not depend on how selection shuffled the candidates.
-    candidates.sort_unstable_by_key(|(id, _)| *id);
+    let mut candidates = heaviest(isa, &weights, keep, settings.top_p);
     let total: f64 = candidates.iter().map(|(_, weight)| f64::from(*weight)).sum();
-    let mut sorted = 0;
-    let mut sum = 0.0;
-    while sorted < candidates.len() {
-        let end = (FIRST_SORT.max(sorted * 8)).min(candidates.len());
-        if end < candidates.len() {
-            candidates[sorted..].select_nth_unstable_by(end - sorted, by_weight);
-        }
-        candidates[sorted..end].sort_unstable_by(by_weight);
-        for index in sorted..end {
-            sum += f64::from(candidates[index].1);
-            if sum >= top_p * total {
-                candidates.truncate(index + 1);
-                return;
-            }
-        }
-        sorted = end;
-    }
-}
-
-fn draw(candidates: impl Iterator<Item = (u32, f32)> + Clone, stream: &mut Stream) -> Option<u32> {
-    let total: f64 = candidates.clone().map(|(_, weight)| f64::from(weight)).sum();
-    if !total.is_finite() {
-        return None;
-    }
     let target = stream.uniform() * total;
     let mut sum = 0.0;
+    let last = candidates.pop()?;
+    let chosen = candidates.iter().find(|(_, weight)| {
+        sum += f64::from(*weight);
+        sum > target
+    });
+    Some(chosen.unwrap_or(&last).0)
+}
+
+/// The tokens that top-k and then top-p leave, heaviest first, ties by id; at least one.
+fn heaviest(isa: Isa, weights: &[f32], keep: usize, top_p: f64) -> Vec<(u32, f32)> {
+    let all = if keep == weights.len() { Some(sum(isa, weights)) } else { None };
+    let mut candidates = Vec::new();
+    for floor in FLOORS {
+        candidates.clear();
+        candidates.extend((0u32..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > floor));
+        // Everything above the floor outweighs everything below, so these are enough once they reach the limits.
+        let enough = match all {
+            Some(total) => {
+                candidates.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() >= top_p * total
+            }
+            None => candidates.len() >= keep,
+        };
+        if enough {
+            break;
+        }
+    }
+    candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    candidates.truncate(keep);
+    if top_p < 1.0 {
+        let total = all.unwrap_or_else(|| candidates.iter().map(|(_, weight)| f64::from(*weight)).sum());
+        let mut sum = 0.0;
+        let nucleus = candidates.iter().position(|(_, weight)| {
+            sum += f64::from(*weight);
+            sum >= top_p * total
+        });
+        candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
+    }
+    candidates
+}
+
+/// A draw in id order, by stretches and then within one.
+fn draw_from_all(isa: Isa, weights: &[f32], stream: &mut Stream) -> Option<u32> {
+    let sums: Vec<f64> = weights.chunks(STRETCH).map(|stretch| sum(isa, stretch)).collect();
+    let mut target = stream.uniform() * sums.iter().sum::<f64>();
     let mut last = None;
-    for (id, weight) in candidates {
-        if weight > 0.0 {
-            sum += f64::from(weight);
-            last = Some(id);
-            if sum > target {
-                break;
+    for (index, (stretch, sum)) in weights.chunks(STRETCH).zip(sums).enumerate() {
+        if sum <= 0.0 {
+            continue;
+        }
+        let inside = target < sum;
+        for (offset, weight) in stretch.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            last = Some((index * STRETCH + offset) as u32);
+            if inside {
+                target -= f64::from(*weight);
+                if target < 0.0 {
+                    return last;
+                }
             }
         }
+        if inside {
+            // Rounding alone can lead past the end of the stretch.
+            return last;
+        }
+        target -= sum;
     }
     last
 }
@@ -152,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nucleus_wider_than_the_first_sort_is_found() {
+    fn a_nucleus_of_most_of_the_vocabulary_is_found() {
         let logits: Vec<f32> = (0..1_000).map(|i| (i % 7) as f32 * 0.01).collect();
         let distinct = counts(&logits, settings(1.0, 0.9, 0)).iter().filter(|count| **count > 0).count();
         assert!(distinct > 850 && distinct <= 905, "{distinct}");
@@ -170,7 +178,8 @@ mod tests {
 
     #[test]
     fn logits_that_are_not_finite_are_refused() {
-        let refused = |logits: &[f32]| sample(Isa::detect(), logits, settings(1.0, 1.0, 0), &mut stream(4)).is_none();
+        let refused =
+            |logits: &[f32]| sample(Isa::detect(), logits, settings(1.0, 1.0, 0), &mut stream(4)).is_none();
         assert!(refused(&[f32::NEG_INFINITY; 3]));
         assert!(refused(&[0.0, f32::INFINITY]));
         assert!(!refused(&[0.0, f32::NEG_INFINITY]));

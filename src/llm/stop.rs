@@ -47,7 +47,9 @@ mod tests {
     fn kept(stop: Stop, text: &str) -> Option<String> {
         let mut rule = StopRule::new(stop);
         let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
-        ends.into_iter().find_map(|end| rule.complete_at(&text[..end])).map(|length| text[..length].to_owned())
+        ends.into_iter()
+            .find_map(|end| rule.complete_at(&text[..end]))
+            .map(|length| text[..length].to_owned())
     }
 
     #[test]

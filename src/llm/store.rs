@@ -113,7 +113,12 @@ impl Places {
         Ok(Selection { manifest: manifest.clone(), path, sha256, alias: None, note: None })
     }
 
-    fn resolve(&self, catalogue: &Catalogue, alias: &Alias, budget_mb: Option<u64>) -> Result<Selection, LlmError> {
+    fn resolve(
+        &self,
+        catalogue: &Catalogue,
+        alias: &Alias,
+        budget_mb: Option<u64>,
+    ) -> Result<Selection, LlmError> {
         let mut skipped: Vec<(String, String)> = Vec::new();
         for name in &alias.models {
             let result = match catalogue.manifest(name) {
@@ -194,7 +199,8 @@ fn checked_hash(manifest: &Manifest, path: &Path) -> Result<String, LlmError> {
 }
 
 fn size_of_file(path: &Path) -> Result<u64, LlmError> {
-    let metadata = std::fs::metadata(path).map_err(|source| LlmError::Io { path: path.to_owned(), source })?;
+    let metadata =
+        std::fs::metadata(path).map_err(|source| LlmError::Io { path: path.to_owned(), source })?;
     Ok(metadata.len())
 }
 
@@ -226,7 +232,8 @@ fn hash_once(path: &Path) -> Result<String, LlmError> {
     let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     // The note only saves time: a read-only folder is fine.
     let temporary = note_path.with_extension(format!("verified.{}", std::process::id()));
-    if std::fs::write(&temporary, format!("{stamp}\n{hash}\n")).is_ok() && std::fs::rename(&temporary, &note_path).is_err()
+    if std::fs::write(&temporary, format!("{stamp}\n{hash}\n")).is_ok()
+        && std::fs::rename(&temporary, &note_path).is_err()
     {
         let _ = std::fs::remove_file(&temporary);
     }
@@ -283,7 +290,10 @@ mod tests {
 
     #[test]
     fn an_exact_name_is_never_substituted_and_says_what_to_bring_and_where() {
-        let fixture = Fixture::new().manifest("big", "qwen2", 9).manifest("small", "qwen2", 1).installed("small", "abc");
+        let fixture = Fixture::new()
+            .manifest("big", "qwen2", 9)
+            .manifest("small", "qwen2", 1)
+            .installed("small", "abc");
         let message = fixture.places().select("big", None).unwrap_err().to_string();
         for part in ["`big` is not installed", "`big.gguf` (3 bytes)", "a friend", "models/big/big.gguf"] {
             assert!(message.contains(part), "{message}");
@@ -318,7 +328,8 @@ mod tests {
 
     #[test]
     fn an_alias_without_a_usable_model_lists_every_reason() {
-        let fixture = Fixture::new().manifest("a", "qwen2", 1).manifest("b", "qwen2", 1).alias("'a', 'b', 'c'");
+        let fixture =
+            Fixture::new().manifest("a", "qwen2", 1).manifest("b", "qwen2", 1).alias("'a', 'b', 'c'");
         let message = fixture.places().select("any", None).unwrap_err().to_string();
         assert!(message.contains("a, b: not installed; c: no such model"), "{message}");
     }
@@ -326,7 +337,10 @@ mod tests {
     #[test]
     fn a_file_of_another_size_or_hash_is_refused_even_through_an_alias() {
         let fixture = Fixture::new().manifest("m", "qwen2", 1).alias("'m'").installed("m", "abcd");
-        assert!(matches!(fixture.places().select("any", None), Err(LlmError::WrongSize { expected: 3, found: 4, .. })));
+        assert!(matches!(
+            fixture.places().select("any", None),
+            Err(LlmError::WrongSize { expected: 3, found: 4, .. })
+        ));
         std::fs::write(fixture.folder.path().join("models/m/m.gguf"), "abd").unwrap();
         assert!(matches!(fixture.places().select("m", None), Err(LlmError::WrongHash { .. })));
     }

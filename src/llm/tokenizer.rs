@@ -35,14 +35,14 @@ impl Text {
         let beside = gguf.path().with_file_name("tokenizer.json");
         let (path, tokenizer) = if beside.is_file() {
             let loaded = tokenizers::Tokenizer::from_file(&beside);
-            let tokenizer =
-                loaded.map_err(|error| LlmError::Tokenizer { path: beside.clone(), reason: error.to_string() })?;
+            let tokenizer = loaded
+                .map_err(|error| LlmError::Tokenizer { path: beside.clone(), reason: error.to_string() })?;
             (beside, tokenizer)
         } else {
             let path = gguf.path().to_owned();
             let built = tokenizers::Tokenizer::from_gguf(gguf.content());
-            let tokenizer =
-                built.map_err(|error| LlmError::Tokenizer { path: path.clone(), reason: first_line(&error) })?;
+            let tokenizer = built
+                .map_err(|error| LlmError::Tokenizer { path: path.clone(), reason: first_line(&error) })?;
             (path, tokenizer)
         };
         Ok(Text { tokenizer, path, ends: end_tokens(gguf) })
@@ -51,7 +51,8 @@ impl Text {
     /// Ids of `text`, with the start token where the model wants one.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, LlmError> {
         let encoded = self.tokenizer.encode_fast(text, true);
-        let encoded = encoded.map_err(|error| LlmError::Tokenizer { path: self.path.clone(), reason: error.to_string() })?;
+        let encoded = encoded
+            .map_err(|error| LlmError::Tokenizer { path: self.path.clone(), reason: error.to_string() })?;
         Ok(encoded.get_ids().to_vec())
     }
 

@@ -171,7 +171,9 @@ impl AcceleratorDecoder {
             scores
         } else {
             let mask: Vec<f32> = (0..tokens)
-                .flat_map(|t| (0..positions).map(move |p| if p > start + t { f32::NEG_INFINITY } else { 0.0 }))
+                .flat_map(|t| {
+                    (0..positions).map(move |p| if p > start + t { f32::NEG_INFINITY } else { 0.0 })
+                })
                 .collect();
             let mask = Tensor::from_vec(mask, (1, 1, tokens, positions), &self.device)?;
             let scores = scores.reshape((key_heads, group, tokens, positions))?.broadcast_add(&mask)?;
@@ -185,7 +187,8 @@ impl AcceleratorDecoder {
     fn block(&self, index: usize, spans: &[Span<'_>], x: &Tensor) -> Result<Tensor, Error> {
         let (layer, epsilon) = (&self.layers[index], self.config.epsilon);
         let normed = rms_norm(x, &layer.attention_norm, epsilon)?;
-        let mut qkv = [layer.query.forward(&normed)?, layer.key.forward(&normed)?, layer.value.forward(&normed)?];
+        let mut qkv =
+            [layer.query.forward(&normed)?, layer.key.forward(&normed)?, layer.value.forward(&normed)?];
         if let Some(biases) = &layer.biases {
             for (x, bias) in qkv.iter_mut().zip(biases) {
                 *x = x.broadcast_add(bias)?;
@@ -207,10 +210,11 @@ impl AcceleratorDecoder {
 }
 
 impl Decoder for AcceleratorDecoder {
-    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Vec<Vec<f32>>, Error> {
+    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
+        logits.clear();
         let spans: Vec<Span<'_>> = spans.iter().copied().filter(|span| !span.tokens.is_empty()).collect();
         if spans.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         for span in &spans {
             self.allocate(span.slot)?;
@@ -218,7 +222,8 @@ impl Decoder for AcceleratorDecoder {
         let tokens: Vec<u32> = spans.iter().flat_map(|span| span.tokens).copied().collect();
         let count = tokens.len();
         let ids = Tensor::from_vec(tokens, count, &self.device)?;
-        let mut x = self.embedding.embedding(&ids)?.to_dtype(DType::F32)?.reshape((1, count, self.config.hidden))?;
+        let mut x =
+            self.embedding.embedding(&ids)?.to_dtype(DType::F32)?.reshape((1, count, self.config.hidden))?;
         for index in 0..self.layers.len() {
             x = self.block(index, &spans, &x)?;
         }
@@ -232,10 +237,11 @@ impl Decoder for AcceleratorDecoder {
             }
         }
         if last.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let normed = rms_norm(&Tensor::cat(&last, 1)?.contiguous()?, &self.output_norm, self.config.epsilon)?;
-        self.head.forward(&normed)?.squeeze(0)?.to_vec2()
+        *logits = self.head.forward(&normed)?.flatten_all()?.to_vec1()?;
+        Ok(())
     }
 
     fn truncate(&mut self, slot: usize, len: usize) {

@@ -43,6 +43,18 @@ struct Slot {
     layers: Vec<LayerCache>,
 }
 
+/// Intermediate values of a step, kept from step to step: zeroing fresh memory costs more than some of the work.
+#[derive(Default)]
+struct Scratch {
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    mixed: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    out: Vec<f32>,
+}
+
 /// A token of a step and where it goes.
 #[derive(Clone, Copy)]
 struct Placed {
@@ -63,17 +75,24 @@ pub(crate) struct CpuDecoder {
     slots: Vec<Slot>,
     /// `[position][dim / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
+    scratch: Scratch,
 }
 
 impl CpuDecoder {
     /// Packs the weights of an open file.
-    pub(crate) fn load(gguf: &Gguf, config: Config, threads: usize, slots: usize) -> Result<CpuDecoder, LlmError> {
+    pub(crate) fn load(
+        gguf: &Gguf,
+        config: Config,
+        threads: usize,
+        slots: usize,
+    ) -> Result<CpuDecoder, LlmError> {
         let workers = Workers::new(threads)?;
         let Config { hidden, feed_forward, vocabulary, .. } = config;
         let (queries, keys) = (config.heads * config.head_dim, config.key_heads * config.head_dim);
         let pack = |name: &str, rows: usize, cols: usize| {
             let tensor = gguf.tensor(name, &[rows, cols])?;
-            let packed = workers.enter(|| PackedMatrix::pack(&workers, tensor.dtype, tensor.bytes(), rows, cols));
+            let packed =
+                workers.enter(|| PackedMatrix::pack(&workers, tensor.dtype, tensor.bytes(), rows, cols));
             packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
         };
         let bias = |name: &str, len: usize| {
@@ -106,6 +125,7 @@ impl CpuDecoder {
             head: pack(head, vocabulary, hidden)?,
             slots: vec![Slot { len: 0, layers: vec![LayerCache::default(); config.layers] }; slots],
             rotations: Vec::new(),
+            scratch: Scratch::default(),
             isa: Isa::detect(),
             config,
             workers,
@@ -119,14 +139,21 @@ impl CpuDecoder {
         let width = self.config.key_heads * self.config.head_dim;
         for span in spans {
             let slots = self.slots.len();
-            let slot = self.slots.get_mut(span.slot).ok_or_else(|| Error::Msg(format!("slot {} of {slots}", span.slot)))?;
+            let slot = self
+                .slots
+                .get_mut(span.slot)
+                .ok_or_else(|| Error::Msg(format!("slot {} of {slots}", span.slot)))?;
             let end = slot.len + span.tokens.len();
             for layer in &mut slot.layers {
                 layer.keys.resize(end.next_multiple_of(KEY_BLOCK) * width, 0.0);
                 layer.values.resize(end * width, 0.0);
             }
             let positions = slot.len..end;
-            placed.extend(positions.zip(span.tokens).map(|(position, &token)| Placed { token, slot: span.slot, position }));
+            placed.extend(positions.zip(span.tokens).map(|(position, &token)| Placed {
+                token,
+                slot: span.slot,
+                position,
+            }));
             slot.len = end;
         }
         let half = self.config.head_dim / 2;
@@ -145,7 +172,8 @@ impl CpuDecoder {
         for (row, placed) in x.chunks_exact_mut(hidden).zip(placed) {
             let start = placed.token as usize * per_row;
             let bytes = self.embedding.bytes().get(start..start + per_row);
-            let bytes = bytes.ok_or_else(|| Error::Msg(format!("token {} is outside the vocabulary", placed.token)))?;
+            let bytes = bytes
+                .ok_or_else(|| Error::Msg(format!("token {} is outside the vocabulary", placed.token)))?;
             blocks::decode_row(self.embedding.dtype, bytes, row)?;
         }
         Ok(x)
@@ -165,36 +193,40 @@ impl CpuDecoder {
     }
 
     /// One attention sub-layer added to `x`.
-    fn attention(&mut self, index: usize, placed: &[Placed], x: &mut [f32]) {
+    fn attention(&mut self, index: usize, placed: &[Placed], x: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { queries, keys, values, mixed, out, .. } = scratch;
         let tokens = placed.len();
         let Config { heads, key_heads, head_dim, .. } = self.config;
         let (query_width, key_width) = (heads * head_dim, key_heads * head_dim);
         let layer = &self.layers[index];
         let normed = self.quantize_normed(x, &layer.attention_norm);
-        let mut queries = vec![0.0; tokens * query_width];
-        let mut keys = vec![0.0; tokens * key_width];
-        let mut values = vec![0.0; tokens * key_width];
+        // Each is written whole below.
+        queries.resize(tokens * query_width, 0.0);
+        mixed.resize(tokens * query_width, 0.0);
+        keys.resize(tokens * key_width, 0.0);
+        values.resize(tokens * key_width, 0.0);
+        out.resize(x.len(), 0.0);
         matmul(
             &self.workers,
             self.isa,
             &normed,
             &mut [
-                Product { weights: &layer.query, out: &mut queries },
-                Product { weights: &layer.key, out: &mut keys },
-                Product { weights: &layer.value, out: &mut values },
+                Product { weights: &layer.query, out: queries },
+                Product { weights: &layer.key, out: keys },
+                Product { weights: &layer.value, out: values },
             ],
         );
-        self.store(index, placed, &mut keys, &mut values);
+        self.store(index, placed, keys, values);
         let layer = &self.layers[index];
-        let mut mixed = vec![0.0; tokens * query_width];
-        let (shared_queries, shared_mixed) = (SharedMut::new(&mut queries), SharedMut::new(&mut mixed));
+        let (shared_queries, shared_mixed) = (SharedMut::new(queries), SharedMut::new(mixed));
         let group = heads / key_heads * head_dim;
         let scale = 1.0 / (head_dim as f32).sqrt();
         self.workers.for_each(tokens * key_heads, |item| {
             let (placed, key_head) = (placed[item / key_heads], item % key_heads);
             let start = item / key_heads * query_width + key_head * group;
             // SAFETY: each (token, key head) has its own part of both.
-            let (queries, out) = unsafe { (shared_queries.slice(start, group), shared_mixed.slice(start, group)) };
+            let (queries, out) =
+                unsafe { (shared_queries.slice(start, group), shared_mixed.slice(start, group)) };
             if let Some(bias) = layer.biases[0].get(key_head * group..(key_head + 1) * group) {
                 add(self.isa, queries, bias);
             }
@@ -203,7 +235,6 @@ impl CpuDecoder {
                 query.iter_mut().for_each(|value| *value *= scale);
             }
             let cache = &self.slots[placed.slot].layers[index];
-            let positions = placed.position + 1;
             let call = Attention {
                 queries,
                 keys: &cache.keys[key_head * head_dim * KEY_BLOCK..],
@@ -211,15 +242,13 @@ impl CpuDecoder {
                 values: &cache.values[key_head * head_dim..],
                 value_stride: key_width,
                 dim: head_dim,
-                positions,
+                positions: placed.position + 1,
             };
-            let mut scratch = vec![0.0; heads / key_heads * positions.next_multiple_of(KEY_BLOCK)];
-            attend(self.isa, call, out, &mut scratch);
+            attend(self.isa, call, out);
         });
-        let mut out = vec![0.0; x.len()];
-        let mixed = self.quantize_plain(&mixed, query_width);
-        matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output, out: &mut out }]);
-        add(self.isa, x, &out);
+        let mixed = self.quantize_plain(mixed, query_width);
+        matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output, out }]);
+        add(self.isa, x, out);
     }
 
     /// Biases, rotates and stores the step's keys and values.
@@ -254,37 +283,43 @@ impl CpuDecoder {
     }
 
     /// One feed-forward sub-layer added to `x`.
-    fn feed_forward(&self, layer: &Layer, x: &mut [f32]) {
+    fn feed_forward(&self, layer: &Layer, x: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { gate, up, out, .. } = scratch;
         let width = self.config.feed_forward;
         let tokens = x.len() / self.config.hidden;
         let normed = self.quantize_normed(x, &layer.feed_forward_norm);
-        let mut gate = vec![0.0; tokens * width];
-        let mut up = vec![0.0; tokens * width];
+        gate.resize(tokens * width, 0.0);
+        up.resize(tokens * width, 0.0);
+        out.resize(x.len(), 0.0);
         matmul(
             &self.workers,
             self.isa,
             &normed,
-            &mut [Product { weights: &layer.gate, out: &mut gate }, Product { weights: &layer.up, out: &mut up }],
+            &mut [Product { weights: &layer.gate, out: gate }, Product { weights: &layer.up, out: up }],
         );
-        let shared = SharedMut::new(&mut gate);
+        let shared = SharedMut::new(gate);
         self.workers.for_each(tokens, |token| {
             // SAFETY: each token has its own part.
             let gate = unsafe { shared.slice(token * width, width) };
             silu_times(self.isa, gate, &up[token * width..(token + 1) * width]);
         });
-        let gate = self.quantize_plain(&gate, width);
-        let mut out = vec![0.0; x.len()];
-        matmul(&self.workers, self.isa, &gate, &mut [Product { weights: &layer.down, out: &mut out }]);
-        add(self.isa, x, &out);
+        let gate = self.quantize_plain(gate, width);
+        matmul(&self.workers, self.isa, &gate, &mut [Product { weights: &layer.down, out }]);
+        add(self.isa, x, out);
     }
+}
 
-    fn step(&mut self, spans: &[Span<'_>]) -> Result<Vec<Vec<f32>>, Error> {
+impl Decoder for CpuDecoder {
+    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
         let placed = self.place(spans)?;
         let mut x = self.embed(&placed)?;
+        // Taken out so that the layers can borrow the decoder.
+        let mut scratch = std::mem::take(&mut self.scratch);
         for index in 0..self.layers.len() {
-            self.attention(index, &placed, &mut x);
-            self.feed_forward(&self.layers[index], &mut x);
+            self.attention(index, &placed, &mut x, &mut scratch);
+            self.feed_forward(&self.layers[index], &mut x, &mut scratch);
         }
+        self.scratch = scratch;
         let Config { hidden, vocabulary, .. } = self.config;
         let mut end = 0;
         let mut last = Vec::new();
@@ -295,15 +330,11 @@ impl CpuDecoder {
             }
         }
         let normed = self.quantize_normed(&last, &self.output_norm);
-        let mut logits = vec![0.0; normed.tokens() * vocabulary];
-        matmul(&self.workers, self.isa, &normed, &mut [Product { weights: &self.head, out: &mut logits }]);
-        Ok(logits.chunks_exact(vocabulary).map(<[f32]>::to_vec).collect())
-    }
-}
-
-impl Decoder for CpuDecoder {
-    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Vec<Vec<f32>>, Error> {
-        self.step(spans)
+        logits.resize(normed.tokens() * vocabulary, 0.0);
+        if !last.is_empty() {
+            matmul(&self.workers, self.isa, &normed, &mut [Product { weights: &self.head, out: logits }]);
+        }
+        Ok(())
     }
 
     fn truncate(&mut self, slot: usize, len: usize) {

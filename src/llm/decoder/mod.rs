@@ -51,9 +51,9 @@ pub(crate) struct Span<'a> {
 
 /// A model that continues rows of tokens.
 pub(crate) trait Decoder: Send {
-    /// Appends each span to its slot (distinct slots) and returns, in order, the logits after the last token of each
-    /// span that wants them.
-    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Vec<Vec<f32>>, candle_core::Error>;
+    /// Appends each span to its slot (distinct slots) and writes to `logits`, (spans that want them, vocabulary), the
+    /// logits after each one's last token.
+    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), candle_core::Error>;
     /// Forgets all but the first `len` positions of a slot.
     fn truncate(&mut self, slot: usize, len: usize);
     /// Makes slot `to` start with the first `len` positions of slot `from`, and nothing else.
@@ -79,9 +79,9 @@ impl Config {
         })?;
         let integer = |key: &str| {
             let key = format!("{name}.{key}");
-            gguf.integer(&key)
-                .filter(|value| (1..=1 << 24).contains(value))
-                .ok_or_else(|| gguf.error(format!("metadata `{key}` is missing or not a sensible whole number")))
+            gguf.integer(&key).filter(|value| (1..=1 << 24).contains(value)).ok_or_else(|| {
+                gguf.error(format!("metadata `{key}` is missing or not a sensible whole number"))
+            })
         };
         let float = |key: &str| gguf.float(&format!("{name}.{key}"));
         let embedding = gguf.content().tensor_infos.get("token_embd.weight");
@@ -98,13 +98,13 @@ impl Config {
             head_dim: integer("attention.key_length").unwrap_or(hidden / heads),
             vocabulary,
             context: integer("context_length")?,
-            epsilon: float("attention.layer_norm_rms_epsilon")
-                .ok_or_else(|| gguf.error(format!("metadata `{name}.attention.layer_norm_rms_epsilon` is missing")))?
-                as f32,
+            epsilon: float("attention.layer_norm_rms_epsilon").ok_or_else(|| {
+                gguf.error(format!("metadata `{name}.attention.layer_norm_rms_epsilon` is missing"))
+            })? as f32,
             rope_base: float("rope.freq_base").unwrap_or(10_000.0),
         };
         let Config { heads, key_heads, head_dim, .. } = config;
-        if heads % key_heads != 0 || head_dim == 0 || head_dim % 2 != 0 || vocabulary == 0 {
+        if heads % key_heads != 0 || head_dim == 0 || head_dim % 16 != 0 || vocabulary == 0 {
             return Err(gguf.error(format!(
                 "{heads} heads, {key_heads} key heads, head width {head_dim} and {vocabulary} tokens do not make a model"
             )));

@@ -64,7 +64,13 @@ impl Activations {
             let ((c, cn), (h, hn), (b, bn)) = (part(padded), part(padded / 16), part(padded / BLOCK));
             // SAFETY: each tile has its own range of tokens, hence of every array.
             let (codes, scales, sums16, sums32, scaled_sums) = unsafe {
-                (codes.slice(c, cn), scales.slice(b, bn), sums16.slice(h, hn), sums32.slice(b, bn), scaled_sums.slice(b, bn))
+                (
+                    codes.slice(c, cn),
+                    scales.slice(b, bn),
+                    sums16.slice(h, hn),
+                    sums32.slice(b, bn),
+                    scaled_sums.slice(b, bn),
+                )
             };
             let mut row = vec![0.0f32; padded];
             for lane in 0..width {
@@ -144,7 +150,9 @@ fn quantize_block(values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
         // Subnormal: nothing that a sum of ordinary terms could feel.
         return ([0; BLOCK], 0.0);
     }
-    let codes = std::array::from_fn(|i| ((values[i] * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32) as i8);
+    let codes = std::array::from_fn(|i| {
+        ((values[i] * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32) as i8
+    });
     (codes, most / 127.0)
 }
 

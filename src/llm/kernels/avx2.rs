@@ -126,7 +126,11 @@ unsafe fn narrow<const GROUPS: usize, const W: usize, const RUN: usize>(
 /// One block of 8-bit codes: low nibbles plus 16 times high nibbles.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn wide<const GROUPS: usize, const W: usize>(codes: *const u8, x: *const i32, width: usize) -> [__m256i; W] {
+unsafe fn wide<const GROUPS: usize, const W: usize>(
+    codes: *const u8,
+    x: *const i32,
+    width: usize,
+) -> [__m256i; W] {
     let ones = _mm256_set1_epi16(1);
     let mask = _mm256_set1_epi8(0x0f);
     let mut low = [_mm256_setzero_si256(); W];

@@ -32,7 +32,11 @@ pub(super) unsafe fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn kernel<const GROUPS: usize, const W: usize>(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
+unsafe fn kernel<const GROUPS: usize, const W: usize>(
+    panel: &Panel<'_>,
+    tile: &Tile<'_>,
+    sums: &mut TileSums,
+) {
     let blocks = panel.scales.len() / PANEL;
     let activation_sums = if GROUPS == 4 { tile.sums16 } else { tile.sums32 };
     // The loops below read through pointers; these are the bounds that they rely on.

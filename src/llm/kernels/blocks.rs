@@ -154,7 +154,8 @@ impl RowCodes {
             let scale = most / 127.0;
             self.scales[block] = scale;
             for (code, value) in self.codes[block * 32..].iter_mut().zip(values) {
-                let rounded = if scale > 0.0 { (value / scale).round_ties_even().clamp(-127.0, 127.0) } else { 0.0 };
+                let rounded =
+                    if scale > 0.0 { (value / scale).round_ties_even().clamp(-127.0, 127.0) } else { 0.0 };
                 *code = (rounded as i32 + 128) as u8;
             }
         }
@@ -207,9 +208,13 @@ mod tests {
 
     #[test]
     fn half_precision_numbers_are_decoded_exactly() {
-        for (bits, value) in
-            [(0x3c00u16, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x8000, -0.0)]
-        {
+        for (bits, value) in [
+            (0x3c00u16, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x8000, -0.0),
+        ] {
             assert_eq!(half(&bits.to_le_bytes()).to_bits(), f32::to_bits(value), "{bits:x}");
         }
         assert!(half(&0x7c00u16.to_le_bytes()).is_infinite());

@@ -5,11 +5,10 @@
 //! last place and flushes below e^-87 to zero.
 
 use super::Isa;
+use super::rows::{LANES, Rows, weighted_rows};
 
 /// Positions whose keys are stored together, dimension by dimension.
 pub(crate) const KEY_BLOCK: usize = 16;
-
-const LANES: usize = 16;
 
 /// Compiles `$body` three times, for the instructions that [`Isa`] names, and picks one at run time.
 macro_rules! for_each_isa {
@@ -94,123 +93,87 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// Attention of the query heads that share one key head, over `positions` cached positions.
-    ///
-    /// `queries` (heads, dim), already scaled. Keys: `[block of 16 positions][dim][16]` with `key_stride` floats from
-    /// block to block. Values: `[position][dim]` with `value_stride`. `scratch` (heads, positions rounded up to 16).
-    /// `out` (heads, dim).
-    fn attend(call: Attention<'_>, out: &mut [f32], scratch: &mut [f32]) {
-        let heads = out.len() / call.dim;
-        let width = scratch.len() / heads;
-        let mut head = 0;
-        while head < heads {
-            head += match heads - head {
-                1 => scores::<1>(&call, head, width, scratch),
-                2 | 3 => scores::<2>(&call, head, width, scratch),
-                _ => scores::<4>(&call, head, width, scratch),
-            };
-        }
-        for head in 0..heads {
-            let scores = &mut scratch[head * width..(head + 1) * width];
-            let most = maximum(&scores[..call.positions]);
-            let mut lanes = [0.0f32; LANES];
-            for chunk in scores.as_chunks_mut::<LANES>().0 {
-                for (lane, value) in lanes.iter_mut().zip(chunk) {
-                    *value = exp(*value - most);
-                    *lane += *value;
-                }
-            }
-            let inverse = 1.0 / fold(lanes);
-            for value in scores {
-                *value *= inverse;
+    /// `values = softmax(values)`
+    fn softmax(values: &mut [f32]) {
+        let most = maximum(values);
+        let mut lanes = [0.0f32; LANES];
+        let (chunks, rest) = values.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *value = exp(*value - most);
+                *lane += *value;
             }
         }
-        let mut head = 0;
-        while head < heads {
-            head += match heads - head {
-                1 => mix::<1>(&call, head, width, scratch, out),
-                2 | 3 => mix::<2>(&call, head, width, scratch, out),
-                _ => mix::<4>(&call, head, width, scratch, out),
-            };
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *value = exp(*value - most);
+            *lane += *value;
         }
+        let inverse = 1.0 / fold(lanes);
+        for value in values {
+            *value *= inverse;
+        }
+    }
+}
+
+for_each_isa! {
+    /// Sum of all values, in f64.
+    fn sum(values: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; LANES];
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(*value);
+            }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(*value);
+        }
+        lanes.iter().sum()
     }
 }
 
 /// What [`attend`] reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
+    /// (heads, dim), already scaled; the heads share one key head.
     pub(crate) queries: &'a [f32],
+    /// `[block of 16 positions][dim][16]`, with `key_stride` floats from block to block.
     pub(crate) keys: &'a [f32],
     pub(crate) key_stride: usize,
+    /// `[position][dim]`, with `value_stride` floats from position to position.
     pub(crate) values: &'a [f32],
     pub(crate) value_stride: usize,
+    /// A multiple of 16.
     pub(crate) dim: usize,
+    /// Cached positions to attend to.
     pub(crate) positions: usize,
 }
 
-/// Scores of heads `first..first + H`; positions past the end get minus infinity.
-#[inline(always)]
-fn scores<const H: usize>(call: &Attention<'_>, first: usize, width: usize, scratch: &mut [f32]) -> usize {
-    let queries: [&[f32]; H] =
-        std::array::from_fn(|head| &call.queries[(first + head) * call.dim..(first + head + 1) * call.dim]);
+/// Attention of the query heads that share one key head. `out` (heads, dim).
+pub(crate) fn attend(isa: Isa, call: Attention<'_>, out: &mut [f32]) {
+    let Attention { queries, keys, key_stride, values, value_stride, dim, positions } = call;
+    let heads = out.len() / dim;
+    let width = positions.next_multiple_of(KEY_BLOCK);
+    let mut scores = vec![0.0f32; heads * width];
     for block in 0..width / KEY_BLOCK {
-        let keys = &call.keys[block * call.key_stride..][..call.dim * KEY_BLOCK];
-        let mut sums = [[0.0f32; KEY_BLOCK]; H];
-        for (dim, keys) in keys.as_chunks::<KEY_BLOCK>().0.iter().enumerate() {
-            for (sums, query) in sums.iter_mut().zip(&queries) {
-                let query = query[dim];
-                for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum += query * key;
-                }
-            }
-        }
-        for (head, sums) in sums.iter_mut().enumerate() {
-            for (lane, sum) in sums.iter_mut().enumerate() {
-                if block * KEY_BLOCK + lane >= call.positions {
-                    *sum = f32::NEG_INFINITY;
-                }
-            }
-            scratch[(first + head) * width + block * KEY_BLOCK..][..KEY_BLOCK].copy_from_slice(sums);
-        }
+        let rows = &keys[block * key_stride..][..dim * KEY_BLOCK];
+        let call = Rows { weights: queries, weight_stride: dim, rows, row_stride: KEY_BLOCK, count: dim };
+        weighted_rows(isa, heads, call, |head, sums| {
+            scores[head * width + block * KEY_BLOCK..][..KEY_BLOCK].copy_from_slice(sums);
+        });
     }
-    H
-}
-
-/// Weighted sums of values for heads `first..first + H`.
-#[inline(always)]
-fn mix<const H: usize>(call: &Attention<'_>, first: usize, width: usize, scratch: &[f32], out: &mut [f32]) -> usize {
-    let weights: [&[f32]; H] =
-        std::array::from_fn(|head| &scratch[(first + head) * width..][..call.positions]);
-    let mut dim = 0;
-    while dim < call.dim {
-        let chunk = LANES.min(call.dim - dim);
-        let mut sums = [[0.0f32; LANES]; H];
-        if chunk == LANES {
-            for position in 0..call.positions {
-                let values: &[f32] = &call.values[position * call.value_stride + dim..][..LANES];
-                for (sums, weights) in sums.iter_mut().zip(&weights) {
-                    let weight = weights[position];
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum += weight * value;
-                    }
-                }
-            }
-        } else {
-            for position in 0..call.positions {
-                let values: &[f32] = &call.values[position * call.value_stride + dim..][..chunk];
-                for (sums, weights) in sums.iter_mut().zip(&weights) {
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum += weights[position] * value;
-                    }
-                }
-            }
-        }
-        for (head, sums) in sums.iter().enumerate() {
-            out[(first + head) * call.dim + dim..][..chunk].copy_from_slice(&sums[..chunk]);
-        }
-        dim += LANES;
+    for scores in scores.chunks_exact_mut(width) {
+        // Positions past the end hold whatever the cache held.
+        softmax(isa, &mut scores[..positions]);
     }
-    H
+    for first in (0..dim).step_by(LANES) {
+        let rows = &values[first..];
+        let call =
+            Rows { weights: &scores, weight_stride: width, rows, row_stride: value_stride, count: positions };
+        weighted_rows(isa, heads, call, |head, sums| {
+            out[head * dim + first..][..LANES].copy_from_slice(sums);
+        });
+    }
 }
 
 #[inline(always)]
@@ -285,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
-        let (dim, positions, heads) = (24, 37, 7);
+        let (dim, positions, heads) = (48, 37, 7);
         let (queries, keys, values) = (normal(heads * dim), normal(3 * 16 * dim), normal(positions * dim));
         let results: Vec<_> = all_isas()
             .into_iter()
@@ -302,8 +265,8 @@ mod tests {
                     dim,
                     positions,
                 };
-                let (mut out, mut scratch) = (vec![0.0; heads * dim], vec![0.0; heads * 48]);
-                attend(isa, call, &mut out, &mut scratch);
+                let mut out = vec![0.0; heads * dim];
+                attend(isa, call, &mut out);
                 (norm, silu, out)
             })
             .collect();
@@ -330,8 +293,8 @@ mod tests {
             dim,
             positions,
         };
-        let (mut out, mut scratch) = (vec![0.0; heads * dim], vec![0.0; heads * 32]);
-        attend(Isa::detect(), call, &mut out, &mut scratch);
+        let mut out = vec![0.0; heads * dim];
+        attend(Isa::detect(), call, &mut out);
         for head in 0..heads {
             let q = &queries[head * dim..(head + 1) * dim];
             let weights: Vec<f64> = (0..positions)

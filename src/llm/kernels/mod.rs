@@ -15,6 +15,7 @@ mod avx512;
 pub(crate) mod blocks;
 pub(crate) mod math;
 mod pack;
+mod rows;
 mod scalar;
 mod workers;
 
@@ -85,7 +86,11 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
     let mut panels = 0;
     for product in products.iter_mut() {
         assert_eq!(product.weights.cols(), activations.cols(), "inner dimensions of a product differ");
-        assert_eq!(product.out.len(), tokens * product.weights.rows(), "output of a product has a wrong size");
+        assert_eq!(
+            product.out.len(),
+            tokens * product.weights.rows(),
+            "output of a product has a wrong size"
+        );
         targets.push(Target {
             weights: product.weights,
             out: SharedMut::new(product.out),
@@ -256,7 +261,10 @@ mod tests {
             let mut row = vec![0.0; cols];
             blocks::decode_row(dtype, &tensor.data().unwrap(), &mut row).unwrap();
             for (column, (ours, candle)) in row.iter().zip(&exact).enumerate() {
-                assert!((ours - candle).abs() <= 1e-5 * candle.abs().max(0.1), "{dtype:?} {column}: {ours} {candle}");
+                assert!(
+                    (ours - candle).abs() <= 1e-5 * candle.abs().max(0.1),
+                    "{dtype:?} {column}: {ours} {candle}"
+                );
             }
         }
         assert_eq!(BLOCK, 32);
@@ -280,7 +288,12 @@ mod tests {
                     let seconds = (0..20)
                         .map(|_| {
                             let start = std::time::Instant::now();
-                            matmul(&workers, isa, &activations, &mut [Product { weights: &weights, out: &mut out }]);
+                            matmul(
+                                &workers,
+                                isa,
+                                &activations,
+                                &mut [Product { weights: &weights, out: &mut out }],
+                            );
                             start.elapsed().as_secs_f64()
                         })
                         .fold(f64::INFINITY, f64::min);

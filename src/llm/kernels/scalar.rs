@@ -12,7 +12,8 @@ pub(super) fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     for lane in 0..width {
         let mut acc = [0.0f32; PANEL];
         for (block, scales) in panel.scales.chunks_exact(PANEL).enumerate() {
-            let mut dot = [panel.offset.wrapping_neg().wrapping_mul(activation_sums[block * width + lane]); PANEL];
+            let mut dot =
+                [panel.offset.wrapping_neg().wrapping_mul(activation_sums[block * width + lane]); PANEL];
             for group in block * groups..(block + 1) * groups {
                 let x = &tile.codes[(group * width + lane) * 4..][..4];
                 let codes = &panel.codes[group * PANEL * 4..][..PANEL * 4];
