@@ -11,6 +11,8 @@
 mod api;
 mod decoder;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod error;
 mod gguf;
 mod kernels;

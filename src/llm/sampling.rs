@@ -79,32 +79,28 @@ fn heaviest(isa: Isa, weights: &[f32], keep: usize, top_p: f64) -> Vec<(u32, f32
     candidates
 }
 
-/// A draw in id order, by stretches and then within one.
+/// A draw in id order: first the stretch, then the token within it.
 fn draw_from_all(isa: Isa, weights: &[f32], stream: &mut Stream) -> Option<u32> {
     let sums: Vec<f64> = weights.chunks(STRETCH).map(|stretch| sum(isa, stretch)).collect();
     let mut target = stream.uniform() * sums.iter().sum::<f64>();
-    let mut last = None;
-    for (index, (stretch, sum)) in weights.chunks(STRETCH).zip(sums).enumerate() {
-        if sum <= 0.0 {
-            continue;
-        }
-        let inside = target < sum;
-        for (offset, weight) in stretch.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-            last = Some((index * STRETCH + offset) as u32);
-            if inside {
-                target -= f64::from(*weight);
-                if target < 0.0 {
-                    return last;
-                }
+    // The last stretch with any weight takes what rounding leaves over.
+    let last = sums.iter().rposition(|sum| *sum > 0.0)?;
+    let mut index = 0;
+    while index < last && target >= sums[index] {
+        target -= sums[index];
+        index += 1;
+    }
+    let mut chosen = None;
+    for (offset, weight) in weights[index * STRETCH..].iter().take(STRETCH).enumerate() {
+        if *weight > 0.0 {
+            chosen = Some((index * STRETCH + offset) as u32);
+            target -= f64::from(*weight);
+            if target < 0.0 {
+                break;
             }
         }
-        if inside {
-            // Rounding alone can lead past the end of the stretch.
-            return last;
-        }
-        target -= sum;
     }
-    last
+    chosen
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 mod accelerator;
 mod cpu;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub(crate) use accelerator::AcceleratorDecoder;
 pub(crate) use cpu::CpuDecoder;
