@@ -9,23 +9,10 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Error, Module, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 
+use super::weights::Weights;
 use super::{Config, Decoder, Span};
 use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
-
-struct Layer {
-    attention_norm: Tensor,
-    query: QMatMul,
-    key: QMatMul,
-    value: QMatMul,
-    /// Queries, keys, values.
-    biases: Option<[Tensor; 3]>,
-    output: QMatMul,
-    feed_forward_norm: Tensor,
-    gate: QMatMul,
-    up: QMatMul,
-    down: QMatMul,
-}
 
 /// Keys and values of one slot and layer: (key heads, context, dim).
 struct LayerCache {
@@ -46,9 +33,7 @@ pub(crate) struct AcceleratorDecoder {
     /// Positions per slot.
     context: usize,
     embedding: QTensor,
-    layers: Vec<Layer>,
-    output_norm: Tensor,
-    head: QMatMul,
+    weights: Weights<QMatMul, Tensor>,
     slots: Vec<Slot>,
     /// (context, dim / 2)
     cosines: Tensor,
@@ -65,8 +50,6 @@ impl AcceleratorDecoder {
         context: usize,
         slots: usize,
     ) -> Result<AcceleratorDecoder, LlmError> {
-        let Config { hidden, feed_forward, vocabulary, .. } = config;
-        let (queries, keys) = (config.heads * config.head_dim, config.key_heads * config.head_dim);
         let mut weights_bytes = 0;
         let fault = |name: &str, error: Error| gguf.error(format!("tensor `{name}`: {error}"));
         let mut quantized = |name: &str, rows: usize, cols: usize| {
@@ -75,42 +58,14 @@ impl AcceleratorDecoder {
             qtensor_from_ggml(tensor.dtype, tensor.bytes(), tensor.shape.clone(), device)
                 .map_err(|error| fault(name, error))
         };
-        let vector = |name: &str, len: usize| {
-            let values = gguf.vector(name, len)?;
-            Tensor::from_vec(values, len, device).map_err(|error| fault(name, error))
-        };
+        let embedding = quantized("token_embd.weight", config.vocabulary, config.hidden)?;
         let mut matrix = |name: &str, rows: usize, cols: usize| {
-            let tensor = quantized(name, rows, cols)?;
-            QMatMul::from_qtensor(tensor).map_err(|error| fault(name, error))
+            QMatMul::from_qtensor(quantized(name, rows, cols)?).map_err(|error| fault(name, error))
         };
-        let mut layers = Vec::new();
-        for index in 0..config.layers {
-            let name = |part: &str| format!("blk.{index}.{part}");
-            let biases = if config.traits.qkv_bias {
-                Some([
-                    vector(&name("attn_q.bias"), queries)?,
-                    vector(&name("attn_k.bias"), keys)?,
-                    vector(&name("attn_v.bias"), keys)?,
-                ])
-            } else {
-                None
-            };
-            layers.push(Layer {
-                attention_norm: vector(&name("attn_norm.weight"), hidden)?,
-                query: matrix(&name("attn_q.weight"), queries, hidden)?,
-                key: matrix(&name("attn_k.weight"), keys, hidden)?,
-                value: matrix(&name("attn_v.weight"), keys, hidden)?,
-                biases,
-                output: matrix(&name("attn_output.weight"), hidden, queries)?,
-                feed_forward_norm: vector(&name("ffn_norm.weight"), hidden)?,
-                gate: matrix(&name("ffn_gate.weight"), feed_forward, hidden)?,
-                up: matrix(&name("ffn_up.weight"), feed_forward, hidden)?,
-                down: matrix(&name("ffn_down.weight"), hidden, feed_forward)?,
-            });
-        }
-        let head = if gguf.has("output.weight") { "output.weight" } else { "token_embd.weight" };
-        let head = matrix(head, vocabulary, hidden)?;
-        let embedding = quantized("token_embd.weight", vocabulary, hidden)?;
+        let mut vector = |name: &str, len: usize| {
+            Tensor::from_vec(gguf.vector(name, len)?, len, device).map_err(|error| fault(name, error))
+        };
+        let weights = Weights::load(gguf, &config, &mut matrix, &mut vector)?;
         let (cosines, sines): (Vec<f32>, Vec<f32>) =
             (0..context).flat_map(|position| config.rotations(position)).unzip();
         let table = |values: Vec<f32>| {
@@ -120,13 +75,11 @@ impl AcceleratorDecoder {
         Ok(AcceleratorDecoder {
             cosines: table(cosines)?,
             sines: table(sines)?,
-            output_norm: vector("output_norm.weight", hidden)?,
             slots: (0..slots).map(|_| Slot { len: 0, layers: Vec::new() }).collect(),
             device: device.clone(),
             context,
             embedding,
-            layers,
-            head,
+            weights,
             config,
             weights_bytes,
         })
@@ -185,7 +138,7 @@ impl AcceleratorDecoder {
 
     /// One transformer block: (1, tokens, hidden) in and out.
     fn block(&self, index: usize, spans: &[Span<'_>], x: &Tensor) -> Result<Tensor, Error> {
-        let (layer, epsilon) = (&self.layers[index], self.config.epsilon);
+        let (layer, epsilon) = (&self.weights.layers[index], self.config.epsilon);
         let normed = rms_norm(x, &layer.attention_norm, epsilon)?;
         let mut qkv =
             [layer.query.forward(&normed)?, layer.key.forward(&normed)?, layer.value.forward(&normed)?];
@@ -224,7 +177,7 @@ impl Decoder for AcceleratorDecoder {
         let ids = Tensor::from_vec(tokens, count, &self.device)?;
         let mut x =
             self.embedding.embedding(&ids)?.to_dtype(DType::F32)?.reshape((1, count, self.config.hidden))?;
-        for index in 0..self.layers.len() {
+        for index in 0..self.weights.layers.len() {
             x = self.block(index, &spans, &x)?;
         }
         let mut end = 0;
@@ -239,8 +192,9 @@ impl Decoder for AcceleratorDecoder {
         if last.is_empty() {
             return Ok(());
         }
-        let normed = rms_norm(&Tensor::cat(&last, 1)?.contiguous()?, &self.output_norm, self.config.epsilon)?;
-        *logits = self.head.forward(&normed)?.flatten_all()?.to_vec1()?;
+        let normed =
+            rms_norm(&Tensor::cat(&last, 1)?.contiguous()?, &self.weights.output_norm, self.config.epsilon)?;
+        *logits = self.weights.head.forward(&normed)?.flatten_all()?.to_vec1()?;
         Ok(())
     }
 

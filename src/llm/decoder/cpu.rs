@@ -6,26 +6,14 @@
 
 use candle_core::Error;
 
+use super::weights::Weights;
 use super::{Config, Decoder, Span};
 use crate::llm::LlmError;
 use crate::llm::gguf::{Gguf, RawTensor};
 use crate::llm::kernels::math::{Attention, KEY_BLOCK, add, attend, rms_norm, silu_times};
 use crate::llm::kernels::{Activations, Isa, PackedMatrix, Product, SharedMut, Workers, blocks, matmul};
 
-/// One transformer block's weights.
-struct Layer {
-    attention_norm: Vec<f32>,
-    query: PackedMatrix,
-    key: PackedMatrix,
-    value: PackedMatrix,
-    /// Queries, keys, values; empty without bias.
-    biases: [Vec<f32>; 3],
-    output: PackedMatrix,
-    feed_forward_norm: Vec<f32>,
-    gate: PackedMatrix,
-    up: PackedMatrix,
-    down: PackedMatrix,
-}
+type Layer = super::weights::Layer<PackedMatrix, Vec<f32>>;
 
 /// One row's cached keys and values of one layer.
 #[derive(Default, Clone)]
@@ -69,9 +57,7 @@ pub(crate) struct CpuDecoder {
     isa: Isa,
     workers: Workers,
     embedding: RawTensor,
-    layers: Vec<Layer>,
-    output_norm: Vec<f32>,
-    head: PackedMatrix,
+    weights: Weights<PackedMatrix, Vec<f32>>,
     slots: Vec<Slot>,
     /// `[position][dim / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
@@ -87,50 +73,29 @@ impl CpuDecoder {
         slots: usize,
     ) -> Result<CpuDecoder, LlmError> {
         let workers = Workers::new(threads)?;
-        let Config { hidden, feed_forward, vocabulary, .. } = config;
-        let (queries, keys) = (config.heads * config.head_dim, config.key_heads * config.head_dim);
-        let pack = |name: &str, rows: usize, cols: usize| {
+        let mut matrix = |name: &str, rows: usize, cols: usize| {
             let tensor = gguf.tensor(name, &[rows, cols])?;
             let packed =
                 workers.enter(|| PackedMatrix::pack(&workers, tensor.dtype, tensor.bytes(), rows, cols));
             packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
         };
-        let bias = |name: &str, len: usize| {
-            if config.traits.qkv_bias { gguf.vector(name, len) } else { Ok(Vec::new()) }
-        };
-        let mut layers = Vec::new();
-        for index in 0..config.layers {
-            let name = |part: &str| format!("blk.{index}.{part}");
-            layers.push(Layer {
-                attention_norm: gguf.vector(&name("attn_norm.weight"), hidden)?,
-                query: pack(&name("attn_q.weight"), queries, hidden)?,
-                key: pack(&name("attn_k.weight"), keys, hidden)?,
-                value: pack(&name("attn_v.weight"), keys, hidden)?,
-                biases: [
-                    bias(&name("attn_q.bias"), queries)?,
-                    bias(&name("attn_k.bias"), keys)?,
-                    bias(&name("attn_v.bias"), keys)?,
-                ],
-                output: pack(&name("attn_output.weight"), hidden, queries)?,
-                feed_forward_norm: gguf.vector(&name("ffn_norm.weight"), hidden)?,
-                gate: pack(&name("ffn_gate.weight"), feed_forward, hidden)?,
-                up: pack(&name("ffn_up.weight"), feed_forward, hidden)?,
-                down: pack(&name("ffn_down.weight"), hidden, feed_forward)?,
-            });
-        }
-        let head = if gguf.has("output.weight") { "output.weight" } else { "token_embd.weight" };
+        let weights = Weights::load(gguf, &config, &mut matrix, &mut |name, len| gguf.vector(name, len))?;
         Ok(CpuDecoder {
-            embedding: gguf.tensor("token_embd.weight", &[vocabulary, hidden])?,
-            output_norm: gguf.vector("output_norm.weight", hidden)?,
-            head: pack(head, vocabulary, hidden)?,
+            embedding: gguf.tensor("token_embd.weight", &[config.vocabulary, config.hidden])?,
+            weights,
             slots: vec![Slot { len: 0, layers: vec![LayerCache::default(); config.layers] }; slots],
             rotations: Vec::new(),
             scratch: Scratch::default(),
             isa: Isa::detect(),
             config,
             workers,
-            layers,
         })
+    }
+
+    /// Computes with other instructions; the logits are the same.
+    #[cfg(test)]
+    pub(crate) fn with_isa(self, isa: Isa) -> CpuDecoder {
+        CpuDecoder { isa, ..self }
     }
 
     /// Gives each token its slot and position and makes room for it.
@@ -198,7 +163,7 @@ impl CpuDecoder {
         let tokens = placed.len();
         let Config { heads, key_heads, head_dim, .. } = self.config;
         let (query_width, key_width) = (heads * head_dim, key_heads * head_dim);
-        let layer = &self.layers[index];
+        let layer = &self.weights.layers[index];
         let normed = self.quantize_normed(x, &layer.attention_norm);
         // Each is written whole below.
         queries.resize(tokens * query_width, 0.0);
@@ -217,7 +182,7 @@ impl CpuDecoder {
             ],
         );
         self.store(index, placed, keys, values);
-        let layer = &self.layers[index];
+        let layer = &self.weights.layers[index];
         let (shared_queries, shared_mixed) = (SharedMut::new(queries), SharedMut::new(mixed));
         let group = heads / key_heads * head_dim;
         let scale = 1.0 / (head_dim as f32).sqrt();
@@ -227,8 +192,8 @@ impl CpuDecoder {
             // SAFETY: each (token, key head) has its own part of both.
             let (queries, out) =
                 unsafe { (shared_queries.slice(start, group), shared_mixed.slice(start, group)) };
-            if let Some(bias) = layer.biases[0].get(key_head * group..(key_head + 1) * group) {
-                add(self.isa, queries, bias);
+            if let Some([bias, ..]) = &layer.biases {
+                add(self.isa, queries, &bias[key_head * group..(key_head + 1) * group]);
             }
             for query in queries.chunks_exact_mut(head_dim) {
                 self.rotate(query, placed.position);
@@ -255,12 +220,14 @@ impl CpuDecoder {
     fn store(&mut self, index: usize, placed: &[Placed], keys: &mut [f32], values: &mut [f32]) {
         let Config { key_heads, head_dim, .. } = self.config;
         let width = key_heads * head_dim;
-        let biases = &self.layers[index].biases;
+        let biases = &self.weights.layers[index].biases;
         for (token, placed) in placed.iter().enumerate() {
             let keys = &mut keys[token * width..(token + 1) * width];
             let values = &mut values[token * width..(token + 1) * width];
-            add(self.isa, keys, &biases[1]);
-            add(self.isa, values, &biases[2]);
+            if let Some([_, key_bias, value_bias]) = biases {
+                add(self.isa, keys, key_bias);
+                add(self.isa, values, value_bias);
+            }
             for key in keys.chunks_exact_mut(head_dim) {
                 self.rotate(key, placed.position);
             }
@@ -315,9 +282,9 @@ impl Decoder for CpuDecoder {
         let mut x = self.embed(&placed)?;
         // Taken out so that the layers can borrow the decoder.
         let mut scratch = std::mem::take(&mut self.scratch);
-        for index in 0..self.layers.len() {
+        for index in 0..self.weights.layers.len() {
             self.attention(index, &placed, &mut x, &mut scratch);
-            self.feed_forward(&self.layers[index], &mut x, &mut scratch);
+            self.feed_forward(&self.weights.layers[index], &mut x, &mut scratch);
         }
         self.scratch = scratch;
         let Config { hidden, vocabulary, .. } = self.config;
@@ -329,10 +296,15 @@ impl Decoder for CpuDecoder {
                 last.extend_from_slice(&x[(end - 1) * hidden..end * hidden]);
             }
         }
-        let normed = self.quantize_normed(&last, &self.output_norm);
+        let normed = self.quantize_normed(&last, &self.weights.output_norm);
         logits.resize(normed.tokens() * vocabulary, 0.0);
         if !last.is_empty() {
-            matmul(&self.workers, self.isa, &normed, &mut [Product { weights: &self.head, out: logits }]);
+            matmul(
+                &self.workers,
+                self.isa,
+                &normed,
+                &mut [Product { weights: &self.weights.head, out: logits }],
+            );
         }
         Ok(())
     }
@@ -369,6 +341,8 @@ impl Decoder for CpuDecoder {
             let Layer { query, key, value, output, gate, up, down, .. } = layer;
             [query, key, value, output, gate, up, down].into_iter().map(PackedMatrix::bytes).sum()
         };
-        self.layers.iter().map(layer).sum::<usize>() + self.head.bytes() + self.embedding.bytes().len()
+        self.weights.layers.iter().map(layer).sum::<usize>()
+            + self.weights.head.bytes()
+            + self.embedding.bytes().len()
     }
 }

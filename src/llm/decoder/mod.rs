@@ -8,6 +8,7 @@ mod accelerator;
 mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
+mod weights;
 
 pub(crate) use accelerator::AcceleratorDecoder;
 pub(crate) use cpu::CpuDecoder;

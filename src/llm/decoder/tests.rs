@@ -11,6 +11,7 @@ use candle_transformers::models::quantized_qwen2::ModelWeights;
 
 use super::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
 use crate::llm::gguf::Gguf;
+use crate::llm::kernels::Isa;
 use crate::rng::RootSeed;
 
 const HIDDEN: usize = 64;
@@ -218,4 +219,33 @@ fn a_token_outside_the_vocabulary_and_a_foreign_shape_are_errors() {
     let config = Config { feed_forward: 128, ..Config::read(&gguf).unwrap() };
     let error = CpuDecoder::load(&gguf, config, 1, 1).err().unwrap().to_string();
     assert!(error.contains("tiny.gguf") && error.contains("blk.0.ffn_gate.weight"), "{error}");
+}
+
+/// `cargo test --release --lib decoder_rates -- --ignored --nocapture`, with the default model installed.
+#[test]
+#[ignore = "prints timings; run it by name on an idle machine"]
+fn decoder_rates() {
+    let selection = crate::llm::select("qwen2.5-coder-0.5b", None).unwrap();
+    let gguf = Gguf::open(&selection.path).unwrap();
+    let config = Config::read(&gguf).unwrap();
+    let tokens: Vec<u32> = (0..300).map(|i| 1_000 + i * 7).collect();
+    let mut seen = None;
+    for isa in [Isa::Avx512Vnni, Isa::Avx2].into_iter().filter(|isa| isa.available()) {
+        let mut decoder = CpuDecoder::load(&gguf, config.clone(), 2, 8).unwrap().with_isa(isa);
+        let mut logits = Vec::new();
+        let mut timed = |what: &str, count: usize, spans: &[Span<'_>], decoder: &mut CpuDecoder| {
+            let start = std::time::Instant::now();
+            decoder.forward(spans, &mut logits).unwrap();
+            eprintln!("{isa:?} {what}: {:.1} tok/s", count as f64 / start.elapsed().as_secs_f64());
+            logits.clone()
+        };
+        let last = timed("prefill", 300, &[span(0, &tokens)], &mut decoder);
+        assert_eq!(seen.get_or_insert_with(|| last.clone()), &last, "{isa:?} gives other bits");
+        (1..8).for_each(|slot| decoder.copy_prefix(0, slot, 300).unwrap());
+        let spans: Vec<Span<'_>> = (0..8).map(|slot| span(slot, &tokens[slot..slot + 1])).collect();
+        for _ in 0..3 {
+            timed("8 rows", 8, &spans, &mut decoder);
+            timed("1 row", 1, &spans[..1], &mut decoder);
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Format {
 
 /// Bytes of a row of `cols` values, or an error where they are not whole blocks.
 pub(crate) fn row_bytes(dtype: GgmlDType, cols: usize) -> Result<usize, Error> {
-    if cols % dtype.block_size() != 0 {
+    if !cols.is_multiple_of(dtype.block_size()) {
         let block = dtype.block_size();
         return Err(Error::Msg(format!("rows of {cols} values are not whole {dtype:?} blocks of {block}")));
     }
