@@ -2,6 +2,7 @@
 //!
 //! Runs where the model is installed; elsewhere each test says that it was skipped, or fails if
 //! `LLMATIC_REQUIRE_MODEL` is set. `throughput` prints tokens per second and is ignored by default.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests too")]
 
 use std::io::Cursor;
 use std::path::Path;

@@ -61,28 +61,18 @@ impl Llm {
     /// A file that is damaged, truncated or of an unsupported architecture; a context beyond the model's; a device that
     /// cannot be used.
     pub fn load(selection: &Selection, options: &LlmOptions) -> Result<Llm, LlmError> {
-        let gguf = Gguf::open(&selection.path)?;
-        let config = Config::read(&gguf)?;
-        let name = selection.manifest.name.clone();
-        let context = if options.context == 0 { config.context } else { options.context };
-        if context > config.context {
-            return Err(LlmError::ContextLimit { name, asked: context, limit: config.context });
-        }
+        let (gguf, config, context) = open(selection, options)?;
         let text = Text::load(&gguf)?;
         let rows = options.rows.max(1);
-        let (cache, vocabulary) = (config.cache_bytes_per_token(), config.vocabulary);
-        let widest = 3 * config.feed_forward + 8 * config.hidden;
+        let mut plan = plan(&gguf, &config, options, context);
         let decoder: Box<dyn Decoder> = match options.device {
             Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, rows)?),
             Device::Cuda(index) => {
                 Box::new(AcceleratorDecoder::load(&gguf, config, &cuda(index)?, context, rows)?)
             }
         };
-        let plan = MemoryPlan {
-            weights_bytes: decoder.weights_bytes() as u64,
-            kv_cache_bytes: (rows * context * cache) as u64,
-            scratch_bytes: (4 * (2 * rows * vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
-        };
+        plan.weights_bytes = decoder.weights_bytes() as u64;
+        let name = selection.manifest.name.clone();
         Ok(Llm {
             identity: GeneratorIdentity { name, sha256: selection.sha256.clone() },
             text,
@@ -92,6 +82,15 @@ impl Llm {
             cached: vec![Vec::new(); rows],
             plan,
         })
+    }
+
+    /// What [`Llm::load`] would take in memory, from the file's header alone.
+    ///
+    /// # Errors
+    /// As [`Llm::load`], as far as the header shows.
+    pub fn estimate(selection: &Selection, options: &LlmOptions) -> Result<MemoryPlan, LlmError> {
+        let (gguf, config, context) = open(selection, options)?;
+        Ok(plan(&gguf, &config, options, context))
     }
 
     /// Answers every request, in order; see [`Generator::generate`].
@@ -379,6 +378,28 @@ impl Generator for Llm {
 
     fn describe(&self) -> GeneratorIdentity {
         self.identity.clone()
+    }
+}
+
+/// Opens the file and settles the context.
+fn open(selection: &Selection, options: &LlmOptions) -> Result<(Gguf, Config, usize), LlmError> {
+    let gguf = Gguf::open(&selection.path)?;
+    let config = Config::read(&gguf)?;
+    let context = if options.context == 0 { config.context } else { options.context };
+    if context > config.context {
+        let name = selection.manifest.name.clone();
+        return Err(LlmError::ContextLimit { name, asked: context, limit: config.context });
+    }
+    Ok((gguf, config, context))
+}
+
+fn plan(gguf: &Gguf, config: &Config, options: &LlmOptions, context: usize) -> MemoryPlan {
+    let rows = options.rows.max(1);
+    let widest = 3 * config.feed_forward + 8 * config.hidden;
+    MemoryPlan {
+        weights_bytes: gguf.weights_bytes(options.device == Device::Cpu) as u64,
+        kv_cache_bytes: (rows as u64).saturating_mul(context as u64 * config.cache_bytes_per_token() as u64),
+        scratch_bytes: (4 * (2 * rows * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
     }
 }
 

@@ -149,10 +149,21 @@ fn requests_that_cannot_be_served_are_refused_before_anything_is_computed() {
 
 #[test]
 fn the_memory_plan_counts_weights_and_cache() {
-    let plan = load(1, 2, 100).unwrap().memory_plan();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q5_1);
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 100, rows: 2 };
+    let plan = Llm::load(&selection(&path), &options).unwrap().memory_plan();
+    assert_eq!(Llm::estimate(&selection(&path), &options).unwrap(), plan);
     // 2 rows of 100 positions, 2 layers, keys and values, 2 heads of 16 in f32.
     assert_eq!(plan.kv_cache_bytes, 2 * 100 * 2 * 2 * 2 * 16 * 4);
     assert!(plan.weights_bytes > 100_000 && plan.total_bytes() > plan.weights_bytes + plan.kv_cache_bytes);
+}
+
+#[test]
+fn a_model_can_be_handed_to_another_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&load(1, 1, 64).unwrap());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use memmap2::Mmap;
 
+use super::kernels::PackedMatrix;
 use super::kernels::blocks::row_bytes;
 use crate::llm::LlmError;
 
@@ -127,6 +128,26 @@ impl Gguf {
             start,
             len,
         })
+    }
+
+    /// Memory of all matrices, in the file's own blocks or packed for the CPU kernels; the embedding table is never
+    /// packed.
+    pub(crate) fn weights_bytes(&self, packed: bool) -> usize {
+        let tensors = self.content.tensor_infos.iter().filter_map(|(name, info)| match info.shape.dims() {
+            [rows, cols] => Some((name.as_str(), info.ggml_dtype, *rows, *cols)),
+            _ => None,
+        });
+        let embedding_is_head = !self.has("output.weight");
+        let bytes = tensors.map(|(name, dtype, rows, cols)| {
+            let stored = row_bytes(dtype, cols).unwrap_or(0).saturating_mul(rows);
+            let multiplied = if packed { PackedMatrix::bytes_for(dtype, rows, cols) } else { stored };
+            match name {
+                "token_embd.weight" if embedding_is_head => stored.saturating_add(multiplied),
+                "token_embd.weight" => stored,
+                _ => multiplied,
+            }
+        });
+        bytes.fold(0, usize::saturating_add)
     }
 
     /// A vector of `len` numbers, decoded.

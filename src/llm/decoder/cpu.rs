@@ -4,6 +4,8 @@
 //! logits depend neither on the step's other tokens nor on how a prompt is cut into spans.
 //! Limit: keys and values are f32.
 
+use std::sync::Arc;
+
 use candle_core::Error;
 
 use super::weights::Weights;
@@ -55,7 +57,7 @@ struct Placed {
 pub(crate) struct CpuDecoder {
     config: Config,
     isa: Isa,
-    workers: Workers,
+    workers: Arc<Workers>,
     embedding: RawTensor,
     weights: Weights<PackedMatrix, Vec<f32>>,
     slots: Vec<Slot>,
@@ -72,7 +74,7 @@ impl CpuDecoder {
         threads: usize,
         slots: usize,
     ) -> Result<CpuDecoder, LlmError> {
-        let workers = Workers::new(threads)?;
+        let workers = Arc::new(Workers::new(threads)?);
         let mut matrix = |name: &str, rows: usize, cols: usize| {
             let tensor = gguf.tensor(name, &[rows, cols])?;
             let packed =
@@ -274,10 +276,8 @@ impl CpuDecoder {
         matmul(&self.workers, self.isa, &gate, &mut [Product { weights: &layer.down, out }]);
         add(self.isa, x, out);
     }
-}
 
-impl Decoder for CpuDecoder {
-    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
+    fn step(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
         let placed = self.place(spans)?;
         let mut x = self.embed(&placed)?;
         // Taken out so that the layers can borrow the decoder.
@@ -307,6 +307,13 @@ impl Decoder for CpuDecoder {
             );
         }
         Ok(())
+    }
+}
+
+impl Decoder for CpuDecoder {
+    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
+        let workers = Arc::clone(&self.workers);
+        workers.enter(|| self.step(spans, logits))
     }
 
     fn truncate(&mut self, slot: usize, len: usize) {

@@ -182,6 +182,19 @@ fn cpu_logits_do_not_depend_on_spans_neighbours_copies_or_threads() {
 }
 
 #[test]
+fn cpu_logits_do_not_depend_on_the_instruction_set() {
+    for dtype in [GgmlDType::Q8_0, GgmlDType::Q5_0, GgmlDType::Q4_1] {
+        let tiny = Tiny::new(dtype);
+        let logits =
+            |isa| forward(&mut tiny.cpu(2).with_isa(isa), &[span(0, &tokens(20)), span(1, &tokens(3))]);
+        let expected = logits(Isa::Scalar);
+        for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+            assert_eq!(logits(isa), expected, "{dtype:?} {isa:?}");
+        }
+    }
+}
+
+#[test]
 fn the_accelerator_decoder_keeps_rows_apart() {
     let tiny = Tiny::new(GgmlDType::Q8_0);
     let tokens = tokens(30);

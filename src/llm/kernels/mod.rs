@@ -164,6 +164,7 @@ mod tests {
         let exact = tensor.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let bytes = tensor.data().unwrap().to_vec();
         let packed = PackedMatrix::pack(&Workers::new(1).unwrap(), dtype, &bytes, rows, cols).unwrap();
+        assert_eq!(packed.bytes(), PackedMatrix::bytes_for(dtype, rows, cols));
         (packed, exact)
     }
 

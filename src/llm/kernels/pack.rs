@@ -97,6 +97,14 @@ impl PackedMatrix {
         }
     }
 
+    /// Memory that a matrix of this type and shape takes once packed.
+    pub(crate) fn bytes_for(dtype: GgmlDType, rows: usize, cols: usize) -> usize {
+        let format = Format::of(dtype);
+        let (rows, cols) = (rows.next_multiple_of(PANEL), cols.next_multiple_of(BLOCK));
+        let scales = cols / format.block * if format.mins { 2 } else { 1 };
+        rows * (cols + scales * size_of::<f32>())
+    }
+
     /// Output width.
     pub(crate) fn rows(&self) -> usize {
         self.rows
