@@ -11,8 +11,6 @@
 mod api;
 mod decoder;
 mod engine;
-#[cfg(test)]
-mod engine_tests;
 mod error;
 mod gguf;
 mod kernels;

@@ -185,8 +185,9 @@ impl Decoder for AcceleratorDecoder {
         for span in &spans {
             end += span.tokens.len();
             self.slots[span.slot].len += span.tokens.len();
-            if span.logits {
-                last.push(x.narrow(1, end - 1, 1)?);
+            let wanted = span.logits.min(span.tokens.len());
+            if wanted > 0 {
+                last.push(x.narrow(1, end - wanted, wanted)?);
             }
         }
         if last.is_empty() {

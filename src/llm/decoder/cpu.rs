@@ -292,9 +292,8 @@ impl CpuDecoder {
         let mut last = Vec::new();
         for span in spans {
             end += span.tokens.len();
-            if span.logits && !span.tokens.is_empty() {
-                last.extend_from_slice(&x[(end - 1) * hidden..end * hidden]);
-            }
+            let wanted = span.logits.min(span.tokens.len());
+            last.extend_from_slice(&x[(end - wanted) * hidden..end * hidden]);
         }
         let normed = self.quantize_normed(&last, &self.weights.output_norm);
         logits.resize(normed.tokens() * vocabulary, 0.0);

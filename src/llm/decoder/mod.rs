@@ -48,14 +48,14 @@ pub(crate) struct Config {
 pub(crate) struct Span<'a> {
     pub(crate) slot: usize,
     pub(crate) tokens: &'a [u32],
-    /// Whether the logits after the last token are wanted.
-    pub(crate) logits: bool,
+    /// After how many of the tokens, the last ones, logits are wanted.
+    pub(crate) logits: usize,
 }
 
 /// A model that continues rows of tokens.
 pub(crate) trait Decoder: Send {
-    /// Appends each span to its slot (distinct slots) and writes to `logits`, (spans that want them, vocabulary), the
-    /// logits after each one's last token.
+    /// Appends each span to its slot (distinct slots) and writes to `logits`, (sum of `Span::logits`, vocabulary), the
+    /// wanted ones in order.
     fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), candle_core::Error>;
     /// Forgets all but the first `len` positions of a slot.
     fn truncate(&mut self, slot: usize, len: usize);

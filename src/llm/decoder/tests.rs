@@ -129,7 +129,7 @@ fn forward(decoder: &mut dyn Decoder, spans: &[Span<'_>]) -> Vec<Vec<f32>> {
 }
 
 fn span(slot: usize, tokens: &[u32]) -> Span<'_> {
-    Span { slot, tokens, logits: true }
+    Span { slot, tokens, logits: 1 }
 }
 
 fn tokens(count: u32) -> Vec<u32> {
@@ -213,14 +213,28 @@ fn the_accelerator_decoder_keeps_rows_apart() {
 fn spans_without_logits_give_none() {
     let tiny = Tiny::new(GgmlDType::Q8_0);
     for decoder in [&mut tiny.cpu(1) as &mut dyn Decoder, &mut tiny.accelerator()] {
-        let silent = Span { slot: 0, tokens: &[1, 2, 3], logits: false };
+        let silent = Span { slot: 0, tokens: &[1, 2, 3], logits: 0 };
         assert!(forward(decoder, &[silent]).is_empty());
         assert_eq!(forward(decoder, &[silent_and(1), span(0, &[4])]).len(), 1);
     }
 }
 
 fn silent_and(slot: usize) -> Span<'static> {
-    Span { slot, tokens: &[7], logits: false }
+    Span { slot, tokens: &[7], logits: 0 }
+}
+
+#[test]
+fn logits_after_several_tokens_are_those_of_one_token_at_a_time() {
+    let tiny = Tiny::new(GgmlDType::Q8_0);
+    let tokens = tokens(9);
+    let mut single = tiny.cpu(1);
+    let expected: Vec<_> =
+        tokens.iter().map(|token| forward(&mut single, &[span(0, &[*token])]).remove(0)).collect();
+    let several = Span { slot: 0, tokens: &tokens, logits: 4 };
+    assert_eq!(forward(&mut tiny.cpu(2), &[several]), expected[5..]);
+    for (candle, expected) in forward(&mut tiny.accelerator(), &[several]).iter().zip(&expected[5..]) {
+        assert!(largest_difference(candle, expected) < 0.5);
+    }
 }
 
 #[test]
