@@ -1,4 +1,5 @@
-//! The engine on the real default model: parity with candle-transformers, and independence of batch and threads.
+//! The engine on the real default model: parity with candle-transformers, and independence of batch and
+//! threads.
 //!
 //! Runs where the model is installed; elsewhere each test says that it was skipped, or fails if
 //! `LLMATIC_REQUIRE_MODEL` is set. `throughput` prints tokens per second and is ignored by default.
@@ -18,10 +19,12 @@ use llmatic_offline::rng::RootSeed;
 
 const MODEL: &str = "qwen2.5-coder-0.5b";
 
-const PROMPT: &str = "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
-    super().__init__()\n        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)\n        self.pool = nn.MaxPool2d(2)\n        \
-    self.fc1 = nn.Linear(8 * 14 * 14, 10)\n\n    def forward(self, x):\n        x = self.pool(torch.relu(self.conv1(x)))\n\
-    \x20       x = torch.flatten(x, 1)\n        return self.fc1(x)\n\n\n# The same network with one more convolution.\n\
+const PROMPT: &str = "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n\
+    \x20       super().__init__()\n        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)\n        self.pool = nn.MaxPool2d(2)\n\
+    \x20       self.fc1 = nn.Linear(8 * 14 * 14, 10)\n\n    def forward(self, x):\n\
+    \x20       x = self.pool(torch.relu(self.conv1(x)))\n\
+    \x20       x = torch.flatten(x, 1)\n        return self.fc1(x)\n\n\n\
+    # The same network with one more convolution.\n\
     class Net(nn.Module):\n";
 
 fn selection() -> Option<Selection> {

@@ -43,8 +43,8 @@ pub struct Request {
 pub enum Stop {
     /// Nothing else ends it.
     EndOfText,
-    /// The prompt ended inside a class body: a line that starts in column 0 and is neither blank nor a comment ends
-    /// it, and so does a Markdown fence; neither is part of the text.
+    /// The prompt ended inside a class body: a line that starts in column 0 and is neither blank nor a
+    /// comment ends it, and so does a Markdown fence; neither is part of the text.
     ClassComplete,
 }
 

@@ -1,7 +1,7 @@
 //! Everything that can go wrong between a model's name and its text.
 //!
-//! Each variant names the thing (file, model, field) and, in its message, the way out. Limit: candle's own errors are
-//! carried as text.
+//! Each variant names the thing (file, model, field) and, in its message, the way out. Limit: candle's own
+//! errors are carried as text.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,8 @@ pub enum LlmError {
     },
     /// The model needs more memory than it may take.
     #[error(
-        "model `{name}` needs about {needed_mb} MB, the budget is {budget_mb} MB; choose a smaller model or raise it"
+        "model `{name}` needs about {needed_mb} MB, the budget is {budget_mb} MB; choose a smaller model or \
+         raise it"
     )]
     OverBudget {
         /// The model.
@@ -78,7 +79,8 @@ pub enum LlmError {
     },
     /// The file is shorter or longer than the manifest says.
     #[error(
-        "{} is not the file of model `{name}`: expected {expected} bytes, got {found}; it may be truncated, bring it again",
+        "{} is not the file of model `{name}`: expected {expected} bytes, got {found}; it may be truncated, \
+         bring it again",
         path.display()
     )]
     WrongSize {

@@ -1,7 +1,7 @@
 //! A GGUF file: memory-mapped bytes in; metadata, hyper-parameters and raw tensors out, all bounds checked.
 //!
-//! The header is read by candle's reader, which refuses lengths beyond the file; tensors are checked against the file
-//! here before anything is allocated. Limit: little-endian, one file (no splits).
+//! The header is read by candle's reader, which refuses lengths beyond the file; tensors are checked
+//! against the file here before anything is allocated. Limit: little-endian, one file (no splits).
 
 use std::fs::File;
 use std::io::Cursor;
@@ -46,8 +46,8 @@ impl Gguf {
     pub(crate) fn open(path: &Path) -> Result<Gguf, LlmError> {
         let io = |source| LlmError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
-        // SAFETY: the file is mapped read-only; someone who truncates it under us gets a SIGBUS, as with any mapped
-        // library. Its content is never trusted beyond the bounds checked here.
+        // SAFETY: the file is mapped read-only; someone who truncates it under us gets a SIGBUS, as with
+        // any mapped library. Its content is never trusted beyond the bounds checked here.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
         let content = Content::read(&mut Cursor::new(&bytes[..])).map_err(|error| LlmError::Gguf {
             path: path.to_owned(),
@@ -130,8 +130,8 @@ impl Gguf {
         })
     }
 
-    /// Memory of all matrices, in the file's own blocks or packed for the CPU kernels; the embedding table is never
-    /// packed.
+    /// Memory of all matrices, in the file's own blocks or packed for the CPU kernels; the embedding table
+    /// is never packed.
     pub(crate) fn weights_bytes(&self, packed: bool) -> usize {
         let tensors = self.content.tensor_infos.iter().filter_map(|(name, info)| match info.shape.dims() {
             [rows, cols] => Some((name.as_str(), info.ggml_dtype, *rows, *cols)),

@@ -1,7 +1,7 @@
 //! Model manifests: TOML in, one [`Manifest`] per model and one [`Alias`] per ordered list of models out.
 //!
-//! Built in from `models/*.toml`; `*.toml` files in `$LLMATIC_HOME/models` add to them, and replace one of the same name.
-//! Unknown keys are refused. Limit: a model is one file.
+//! Built in from `models/*.toml`; `*.toml` files in `$LLMATIC_HOME/models` add to them, and replace one of
+//! the same name. Unknown keys are refused. Limit: a model is one file.
 
 use std::path::{Path, PathBuf};
 
@@ -197,8 +197,8 @@ mod tests {
         Catalogue::read(home.path())
     }
 
-    const OWN: &str = "name = 'own'\nfile = 'own.gguf'\nlicence = 'MIT'\narchitecture = 'qwen2'\ncontext = 128\n\
-                       prompt_style = 'chat'\nmemory_mb = 10\nsource = 'home'\n";
+    const OWN: &str = "name = 'own'\nfile = 'own.gguf'\nlicence = 'MIT'\narchitecture = 'qwen2'\n\
+                       context = 128\nprompt_style = 'chat'\nmemory_mb = 10\nsource = 'home'\n";
 
     #[test]
     fn the_built_in_manifests_are_sound_and_named_after_their_files() {

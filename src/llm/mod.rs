@@ -4,9 +4,9 @@
 //! name ─select─▶ Selection ─Llm::load─▶ Llm ─generate(requests)─▶ completions
 //! ```
 //!
-//! The only module that names candle, tokenizers and hf-hub; none of them appears in a public signature. A request's
-//! completion depends on the request alone: not on the rows decoded beside it, the cache, or the number of threads.
-//! Limit: architecture qwen2; the CUDA path has not been run on a device yet.
+//! The only module that names candle, tokenizers and hf-hub; none of them appears in a public signature. A
+//! request's completion depends on the request alone: not on the rows decoded beside it, the cache, or the
+//! number of threads. Limit: architecture qwen2; the CUDA path has not been run on a device yet.
 
 mod api;
 mod decoder;

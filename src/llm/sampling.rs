@@ -1,7 +1,7 @@
 //! One token from logits: temperature, then top-k, then top-p, then one uniform draw.
 //!
-//! In: f32 logits and a random stream. Out: a token id. Ties go to the lowest id; temperature 0 takes the largest logit
-//! and draws nothing. Limit: probabilities below e^-87 of the largest are taken as 0.
+//! In: f32 logits and a random stream. Out: a token id. Ties go to the lowest id; temperature 0 takes the
+//! largest logit and draws nothing. Limit: probabilities below e^-87 of the largest are taken as 0.
 
 use super::kernels::Isa;
 use super::kernels::math::{largest, sum, weights_of};
@@ -54,7 +54,8 @@ fn heaviest(isa: Isa, weights: &[f32], keep: usize, top_p: f64) -> Vec<(u32, f32
     for floor in FLOORS {
         candidates.clear();
         candidates.extend((0u32..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > floor));
-        // Everything above the floor outweighs everything below, so these are enough once they reach the limits.
+        // Everything above the floor outweighs everything below, so these are enough once they reach the
+        // limits.
         let enough = match all {
             Some(total) => {
                 candidates.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() >= top_p * total

@@ -1,7 +1,7 @@
 //! When a completion is complete: text as it grows in, the length to keep out.
 //!
-//! The prompt of `ClassComplete` ends with `class Net(nn.Module):` and a line end, so the text starts at a line start.
-//! Limit: a line in column 0 ends the class even inside brackets or a triple-quoted string.
+//! The prompt of `ClassComplete` ends with `class Net(nn.Module):` and a line end, so the text starts at a
+//! line start. Limit: a line in column 0 ends the class even inside brackets or a triple-quoted string.
 
 use crate::llm::Stop;
 

@@ -1,7 +1,7 @@
 //! The model store: a name, alias or path in; a checked file with its hash out.
 //!
-//! Looks in `$LLMATIC_HOME/models/NAME/`, then in the Hugging Face cache on disk; never on the network. A file's hash is
-//! computed once and kept beside it with its size and time of change (`FILE.verified`).
+//! Looks in `$LLMATIC_HOME/models/NAME/`, then in the Hugging Face cache on disk; never on the network. A
+//! file's hash is computed once and kept beside it with its size and time of change (`FILE.verified`).
 //! Limit: someone who can write the folder can forge that note; it saves time, it is not a seal.
 
 use std::fs::File;
@@ -38,13 +38,14 @@ struct Places {
     hugging_face: Option<hf_hub::Cache>,
 }
 
-/// Finds a model by exact name (never substituted), alias (the first that is installed and fits) or path of a `.gguf`.
+/// Finds a model by exact name (never substituted), alias (the first that is installed and fits) or path of
+/// a `.gguf`.
 ///
 /// `memory_budget_mb` is compared with the manifest's own figure.
 ///
 /// # Errors
-/// An unknown name; a model that is not installed (says what to bring and where to put it), is too large for the
-/// budget, or whose file is not the one the manifest describes.
+/// An unknown name; a model that is not installed (says what to bring and where to put it), is too large
+/// for the budget, or whose file is not the one the manifest describes.
 pub fn select(name_or_path: &str, memory_budget_mb: Option<u64>) -> Result<Selection, LlmError> {
     places().select(name_or_path, memory_budget_mb)
 }
@@ -262,8 +263,9 @@ mod tests {
         fn manifest(self, name: &str, architecture: &str, memory_mb: u64) -> Fixture {
             let text = format!(
                 "name = '{name}'\nfile = '{name}.gguf'\nbytes = 3\nsha256 = '{ABC}'\nlicence = 'MIT'\n\
-                 architecture = '{architecture}'\ncontext = 128\nprompt_style = 'completion'\nmemory_mb = {memory_mb}\n\
-                 source = 'a friend'\n[hugging_face]\nrepo = 'some/{name}'\nfile = '{name}.gguf'\n"
+                 architecture = '{architecture}'\ncontext = 128\nprompt_style = 'completion'\n\
+                 memory_mb = {memory_mb}\nsource = 'a friend'\n[hugging_face]\n\
+                 repo = 'some/{name}'\nfile = '{name}.gguf'\n"
             );
             std::fs::write(self.folder.path().join(format!("models/{name}.toml")), text).unwrap();
             self
@@ -319,8 +321,8 @@ mod tests {
         assert_eq!(
             small.note.as_deref(),
             Some(
-                "model alias `any`: using small (skipped absent: not installed; foreign: architecture codegen is not \
-                 supported yet; big: needs 900 MB of 500 MB)"
+                "model alias `any`: using small (skipped absent: not installed; foreign: architecture \
+                 codegen is not supported yet; big: needs 900 MB of 500 MB)"
             )
         );
         assert_eq!(fixture.places().select("any", None).unwrap().manifest.name, "big");

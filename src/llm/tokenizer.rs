@@ -1,7 +1,8 @@
-//! Text to token ids and back: from a `tokenizer.json` beside the model if there is one, else from the GGUF's metadata.
+//! Text to token ids and back: from a `tokenizer.json` beside the model if there is one, else from the
+//! GGUF's metadata.
 //!
-//! In: text. Out: ids, and pieces of text as ids arrive. Limit: byte-level BPE vocabularies (GPT-2's family); a piece is
-//! held back while its last character is incomplete.
+//! In: text. Out: ids, and pieces of text as ids arrive. Limit: byte-level BPE vocabularies (GPT-2's
+//! family); a piece is held back while its last character is incomplete.
 
 use std::path::PathBuf;
 

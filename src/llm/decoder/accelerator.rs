@@ -1,8 +1,8 @@
 //! The decoder on an accelerator: candle tensors and quantized products, one attention call per span.
 //!
-//! In: spans of tokens. Out: logits. The layer sequence is `cpu`'s; products and softmax are candle's, so rows may differ
-//! in the last bits with what shares their step. Tested on candle's CPU device; not yet run on CUDA.
-//! Limit: each slot's cache is allocated whole, at the loaded context.
+//! In: spans of tokens. Out: logits. The layer sequence is `cpu`'s; products and softmax are candle's, so
+//! rows may differ in the last bits with what shares their step. Tested on candle's CPU device; not yet run
+//! on CUDA. Limit: each slot's cache is allocated whole, at the loaded context.
 
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::{QMatMul, QTensor};

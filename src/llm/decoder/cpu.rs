@@ -1,7 +1,7 @@
 //! The decoder on the CPU: plain slices, packed weights, all tokens of a step in one product per matrix.
 //!
-//! In: spans of tokens. Out: logits. Every token is computed from its own row's cache by sums of fixed order, so its
-//! logits depend neither on the step's other tokens nor on how a prompt is cut into spans.
+//! In: spans of tokens. Out: logits. Every token is computed from its own row's cache by sums of fixed
+//! order, so its logits depend neither on the step's other tokens nor on how a prompt is cut into spans.
 //! Limit: keys and values are f32.
 
 use std::sync::Arc;
@@ -33,7 +33,8 @@ struct Slot {
     layers: Vec<LayerCache>,
 }
 
-/// Intermediate values of a step, kept from step to step: zeroing fresh memory costs more than some of the work.
+/// Intermediate values of a step, kept from step to step: zeroing fresh memory costs more than some of the
+/// work.
 #[derive(Default)]
 struct Scratch {
     queries: Vec<f32>,

@@ -1,8 +1,8 @@
 //! Decoder-only transformers: spans of tokens in, logits out, keys and values kept per slot.
 //!
-//! What differs between architectures is data ([`Config`]), read from GGUF metadata. Two implementations: `cpu` (own
-//! kernels) and `accelerator` (candle tensors, for CUDA). Limit: qwen2; others are added to `ARCHITECTURES` with their
-//! parity test.
+//! What differs between architectures is data ([`Config`]), read from GGUF metadata. Two implementations:
+//! `cpu` (own kernels) and `accelerator` (candle tensors, for CUDA). Limit: qwen2; others are added to
+//! `ARCHITECTURES` with their parity test.
 
 mod accelerator;
 mod cpu;
@@ -54,8 +54,8 @@ pub(crate) struct Span<'a> {
 
 /// A model that continues rows of tokens.
 pub(crate) trait Decoder: Send {
-    /// Appends each span to its slot (distinct slots) and writes to `logits`, (sum of `Span::logits`, vocabulary), the
-    /// wanted ones in order.
+    /// Appends each span to its slot (distinct slots) and writes to `logits`, (sum of `Span::logits`,
+    /// vocabulary), the wanted ones in order.
     fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), candle_core::Error>;
     /// Forgets all but the first `len` positions of a slot.
     fn truncate(&mut self, slot: usize, len: usize);
@@ -109,7 +109,8 @@ impl Config {
         let Config { heads, key_heads, head_dim, .. } = config;
         if heads % key_heads != 0 || head_dim == 0 || head_dim % 16 != 0 || vocabulary == 0 {
             return Err(gguf.error(format!(
-                "{heads} heads, {key_heads} key heads, head width {head_dim} and {vocabulary} tokens do not make a model"
+                "{heads} heads, {key_heads} key heads, head width {head_dim} (a multiple of 16) and \
+                 {vocabulary} tokens do not make a model"
             )));
         }
         Ok(config)

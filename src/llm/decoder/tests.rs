@@ -1,5 +1,6 @@
-//! The decoders on a tiny random model, written as a GGUF file: against each other, against candle-transformers, and
-//! against themselves under other batches and threads. Needs no model on the machine.
+//! The decoders on a tiny random model, written as a GGUF file: against each other, against
+//! candle-transformers, and against themselves under other batches and threads. Needs no model on the
+//! machine.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,8 @@ pub(crate) fn write_tiny_model(path: &Path, dtype: GgmlDType) {
 
 fn metadata() -> Vec<(&'static str, Value)> {
     let number = |value: usize| Value::U32(value as u32);
-    // GPT-2's alphabet: a printable stand-in for each byte, then two control tokens, one merge and unused ids.
+    // GPT-2's alphabet: a printable stand-in for each byte, then two control tokens, one merge and unused
+    // ids.
     let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut spare = 0x100..;
     let mut tokens: Vec<String> = (0..256)

@@ -1,6 +1,7 @@
 //! Which tensors a decoder has, by name and shape: an open GGUF in, matrices and vectors of any kind out.
 //!
-//! Both decoders read their weights here, each through its own two functions. Limit: gated feed-forward layers.
+//! Both decoders read their weights here, each through its own two functions. Limit: gated feed-forward
+//! layers.
 
 use super::Config;
 use crate::llm::LlmError;

@@ -1,10 +1,10 @@
 //! Rows decoded together: checked requests in, completions out; prompts prefilled once per distinct prefix.
 //!
-//! Each running request has a slot of the KV cache. A new prompt takes over the longest prefix that any slot already
-//! holds (of this call or an earlier one), prefills the rest, and joins the common step of one token, and guesses at
-//! the next few, per row; a finished row leaves at once and a waiting request takes its slot. None of this changes a
-//! completion on the CPU, where a token's logits do not depend on what is computed beside it.
-//! Limit: a prompt is prefilled before the running rows go on.
+//! Each running request has a slot of the KV cache. A new prompt takes over the longest prefix that any
+//! slot already holds (of this call or an earlier one), prefills the rest, and joins the common step of one
+//! token, and guesses at the next few, per row; a finished row leaves at once and a waiting request takes
+//! its slot. None of this changes a completion on the CPU, where a token's logits do not depend on what is
+//! computed beside it. Limit: a prompt is prefilled before the running rows go on.
 
 use super::lookup::{Trust, propose};
 use super::{Llm, PREFILL_CHUNK};
@@ -180,8 +180,8 @@ impl Llm {
         Ok(false)
     }
 
-    /// Feeds every row its newest token and a guess at the following ones, which are returned. `logits` gets, row by
-    /// row, those after each token fed: (all tokens fed, vocabulary).
+    /// Feeds every row its newest token and a guess at the following ones, which are returned. `logits`
+    /// gets, row by row, those after each token fed: (all tokens fed, vocabulary).
     fn step(
         &mut self,
         rows: &[Row],

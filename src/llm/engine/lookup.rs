@@ -1,9 +1,9 @@
 //! Prompt lookup: what was written before the same last tokens is proposed as what comes next.
 //!
-//! In: all tokens of a row so far. Out: a few tokens that followed the longest repeated ending. A proposal is only a
-//! guess at the samples: the engine computes all of it in one step and keeps what sampling confirms, so the text is the
-//! one that it would have written token by token. Idea: Saxena, "Prompt Lookup Decoding", 2023.
-//! Limit: endings of 2 to 16 tokens; the newest of equally long ones wins.
+//! In: all tokens of a row so far. Out: a few tokens that followed the longest repeated ending. A proposal
+//! is only a guess at the samples: the engine computes all of it in one step and keeps what sampling
+//! confirms, so the text is the one that it would have written token by token. Idea: Saxena, "Prompt Lookup
+//! Decoding", 2023. Limit: endings of 2 to 16 tokens; the newest of equally long ones wins.
 
 /// Shortest ending that is looked up.
 const SHORTEST: usize = 2;

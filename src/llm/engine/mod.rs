@@ -39,8 +39,8 @@ impl Llm {
     /// Loads a selected model; the CPU path packs its weights, which takes a second or so.
     ///
     /// # Errors
-    /// A file that is damaged, truncated or of an unsupported architecture; a context beyond the model's; a device that
-    /// cannot be used.
+    /// A file that is damaged, truncated or of an unsupported architecture; a context beyond the model's; a
+    /// device that cannot be used.
     pub fn load(selection: &Selection, options: &LlmOptions) -> Result<Llm, LlmError> {
         let (gguf, config, context) = open(selection, options)?;
         let text = Text::load(&gguf)?;
@@ -78,7 +78,8 @@ impl Llm {
     /// Answers every request, in order; see [`Generator::generate`].
     ///
     /// # Errors
-    /// A request that does not fit the context or has a setting out of range is refused before anything is computed.
+    /// A request that does not fit the context or has a setting out of range is refused before anything is
+    /// computed.
     pub fn generate(
         &mut self,
         requests: &[Request],

@@ -1,7 +1,9 @@
-//! Activations as int8: rows of f32 in, blocks of 32 codes with one scale each out, interleaved for the kernels.
+//! Activations as int8: rows of f32 in, blocks of 32 codes with one scale each out, interleaved for the
+//! kernels.
 //!
-//! `code = round_half_even(x * 127 / max|x|)` within a block. Tokens are cut into tiles of 8, 4, 2 or 1; within a tile
-//! the layout is `[columns / 4][token][4]`. Limit: a token's codes never depend on another token's.
+//! `code = round_half_even(x * 127 / max|x|)` within a block. Tokens are cut into tiles of 8, 4, 2 or 1;
+//! within a tile the layout is `[columns / 4][token][4]`. Limit: a token's codes never depend on another
+//! token's.
 
 use super::{BLOCK, SharedMut, TILE, Workers};
 

@@ -1,8 +1,8 @@
 //! The kernel with AVX2: 8 weight rows in the lanes of one register, four tokens at a time.
 //!
-//! In and out as `scalar`, same bits. `vpmaddubsw` adds pairs of products in 16 bits: codes up to 31 let four groups of
-//! columns be added before widening, codes up to 63 two; 8-bit codes are split into two nibbles, whose sums fit for a
-//! whole block. Limit: needs avx2.
+//! In and out as `scalar`, same bits. `vpmaddubsw` adds pairs of products in 16 bits: codes up to 31 let
+//! four groups of columns be added before widening, codes up to 63 two; 8-bit codes are split into two
+//! nibbles, whose sums fit for a whole block. Limit: needs avx2.
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps,

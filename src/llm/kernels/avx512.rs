@@ -1,4 +1,5 @@
-//! The kernel with AVX-512 VNNI: 16 weight rows in the lanes of one register, `vpdpbusd` over four columns a time.
+//! The kernel with AVX-512 VNNI: 16 weight rows in the lanes of one register, `vpdpbusd` over four columns
+//! a time.
 //!
 //! In and out as `scalar`, same bits. Limit: needs avx512f, avx512bw and avx512vnni.
 

@@ -1,7 +1,9 @@
-//! ggml's quantized block formats: bytes of one row in, unsigned codes with scales and minima (or f32 values) out.
+//! ggml's quantized block formats: bytes of one row in, unsigned codes with scales and minima (or f32
+//! values) out.
 //!
-//! `value = scale * (code - offset) - min`. Formats as described in ggml's `ggml-common.h` and `ggml-quants.c`; types
-//! without a version here are decoded by candle and rounded to 8 bits. Limit: little-endian files only.
+//! `value = scale * (code - offset) - min`. Formats as described in ggml's `ggml-common.h` and
+//! `ggml-quants.c`; types without a version here are decoded by candle and rounded to 8 bits. Limit:
+//! little-endian files only.
 
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Error};

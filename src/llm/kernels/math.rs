@@ -1,8 +1,8 @@
 //! The f32 parts of a decoder: norms, SiLU, softmax, attention over cached keys and values.
 //!
-//! Sums run over 16 fixed lanes that are folded in a fixed order; no step is fused and `exp` is our own polynomial, so
-//! the wider instructions that the compiler may use here change no bit. Limit: `exp` is good to about 2 units in the
-//! last place and flushes below e^-87 to zero.
+//! Sums run over 16 fixed lanes that are folded in a fixed order; no step is fused and `exp` is our own
+//! polynomial, so the wider instructions that the compiler may use here change no bit. Limit: `exp` is good
+//! to about 2 units in the last place and flushes below e^-87 to zero.
 
 use super::Isa;
 use super::rows::{LANES, Rows, weighted_rows};

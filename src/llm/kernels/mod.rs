@@ -1,9 +1,10 @@
-//! Quantized matrix product on the CPU: packed weights x int8 activations -> f32, the same bits on every processor.
+//! Quantized matrix product on the CPU: packed weights x int8 activations -> f32, the same bits on every
+//! processor.
 //!
-//! In: [`PackedMatrix`] (`pack`), [`Activations`] (`activations`). Out: (tokens, rows) in f32.
-//! Per block of 16 or 32 columns the product is an exact integer; blocks are added in column order as
-//! `acc + (sum * weight_scale) * activation_scale - weight_min * activation_sum`, each step rounded once and never
-//! fused. So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
+//! In: [`PackedMatrix`] (`pack`), [`Activations`] (`activations`). Out: (tokens, rows) in f32. Per block of
+//! 16 or 32 columns the product is an exact integer; blocks are added in column order as `acc + (sum *
+//! weight_scale) * activation_scale - weight_min * activation_sum`, each step rounded once and never fused.
+//! So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
 //! the number of threads. The idea of integer blocks is ggml's (`Q8_0` products); the layout is our own.
 //! Limit: x86-64 has AVX2 and AVX-512 VNNI versions; other processors take the scalar one.
 
@@ -74,7 +75,8 @@ pub(crate) struct Product<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
-/// Multiplies the same activations by several matrices: `out[t][r] = sum_c activations[t][c] * weights[r][c]`.
+/// Multiplies the same activations by several matrices: `out[t][r] = sum_c activations[t][c] *
+/// weights[r][c]`.
 pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, products: &mut [Product<'_>]) {
     struct Target<'a> {
         weights: &'a PackedMatrix,

@@ -1,7 +1,8 @@
 //! Weights laid out for the kernels: ggml blocks in, panels of 16 rows with one byte per code out.
 //!
-//! Layout of a panel: codes `[columns / 4][row][4]`, scales and minima `[block][row]`. Nothing is rounded for the types
-//! that [`blocks`] knows. Limit: 4- and 5-bit codes take a whole byte, so memory traffic is that of `Q8_0`.
+//! Layout of a panel: codes `[columns / 4][row][4]`, scales and minima `[block][row]`. Nothing is rounded
+//! for the types that [`blocks`] knows. Limit: 4- and 5-bit codes take a whole byte, so memory traffic is
+//! that of `Q8_0`.
 
 use candle_core::Error;
 use candle_core::quantized::GgmlDType;

@@ -1,7 +1,7 @@
 //! Threads for the kernels: a number of independent items in, each computed exactly once.
 //!
-//! Items write disjoint data and no sum is split between items, so the result does not depend on the number of
-//! threads. Limit: one pool per model; threads sleep between products, they never spin for long.
+//! Items write disjoint data and no sum is split between items, so the result does not depend on the number
+//! of threads. Limit: one pool per model; threads sleep between products, they never spin for long.
 
 use std::marker::PhantomData;
 
