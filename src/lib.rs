@@ -22,5 +22,6 @@ pub mod llm;
 pub mod lower;
 pub mod python;
 pub mod rng;
+pub mod search;
 #[cfg(feature = "torch")]
 pub mod train;
