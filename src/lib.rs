@@ -21,6 +21,7 @@ pub mod graph;
 pub mod llm;
 pub mod lower;
 pub mod python;
+pub mod report;
 pub mod rng;
 pub mod search;
 #[cfg(feature = "torch")]
