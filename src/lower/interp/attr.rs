@@ -120,6 +120,7 @@ impl Interp<'_> {
         let value = Value::Object(Rc::clone(object));
         match name {
             "__class__" => return Ok(Value::Class(Rc::clone(&object.class))),
+            "__module__" => return Ok(Value::str("__main__")),
             "__dict__" => {
                 let attrs = object.attrs.borrow();
                 let entries = attrs.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
@@ -148,7 +149,9 @@ impl Interp<'_> {
         if let Some(found) = torch::modules::registered(object, name) {
             return Ok(found);
         }
-        if let Some(method) = self.class_attr(&object.class, "__getattr__", None) {
+        if let Some(method) = self.class_attr(&object.class, "__getattr__", None)
+            && !matches!(method, Value::ClassMethod(_))
+        {
             return self.call(&method, Args::of(vec![value, Value::str(name)]));
         }
         if matches!(name, "_modules" | "_parameters" | "_buffers") && object.class.is_module() {

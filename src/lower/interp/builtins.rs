@@ -428,6 +428,8 @@ impl Interp<'_> {
                     "Iterable" | "Collection" | "Sized" => {
                         Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
                     }
+                    "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
+                    "Enum" => Ok(false),
                     "Sequence" | "List" | "Tuple" => Ok(sequence),
                     "Mapping" | "MutableMapping" | "Dict" => Ok(mapping),
                     "Number" | "Integral" | "Real" => {

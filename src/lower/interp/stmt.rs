@@ -491,9 +491,12 @@ impl Interp<'_> {
                     };
                     self.own(Value::Descriptor(kind, Rc::new(value)))?
                 }
-                _ => match self.call(&decorator, Args::of(vec![value.clone()]))? {
-                    Value::Opaque(_) => value,
-                    decorated => decorated,
+                // A decorator outside the subset is taken to leave the function as it is.
+                _ => match self.call(&decorator, Args::of(vec![value.clone()])) {
+                    Ok(Value::Opaque(_)) => value,
+                    Ok(decorated) => decorated,
+                    Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => value,
+                    Err(raise) => return Err(raise),
                 },
             };
         }

@@ -451,7 +451,7 @@ fn invalid_view(old: &Shape, sizes: &[Dim], args: &Bound) -> Box<Raise> {
         (true, Some(needed), Some(span)) => {
             raise.with_hint(Hint::Argument { parameter: "shape", span, needed, uses: 1, rank: 0, call: None })
         }
-        _ => raise,
+        _ => raise.with_hint(Hint::Rank { layer: "view".to_owned(), got: old.rank(), call: None }),
     }
 }
 
