@@ -147,6 +147,7 @@ impl Dict {
 }
 
 /// A function written in the source.
+#[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) name: Rc<str>,
     pub(crate) code: Code,
@@ -159,6 +160,7 @@ pub(crate) struct Function {
     pub(crate) is_generator: bool,
 }
 
+#[derive(Clone)]
 pub(crate) enum Code {
     Def(Rc<StmtFunctionDef>),
     Lambda(Rc<ExprLambda>),

@@ -183,7 +183,7 @@ fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "utils" | "parallel" | "quantized" | "intrinsic" | "qat" | "attention" | "parameter" | "_reduction" => {
             stand_in("torch.nn", name)
         }
-        name if layers::UNSUPPORTED.contains(&name) => stand_in("torch.nn", name),
+        name if layers::UNSUPPORTED.contains(&name) || name.starts_with('_') => stand_in("torch.nn", name),
         _ => return Ok(None),
     }))
 }

@@ -11,7 +11,7 @@ use ruff_python_ast::Operator;
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Run};
 use crate::lower::torch::{creation, signature, whole};
-use crate::lower::value::{Builtin, Object, TensorState, Value};
+use crate::lower::value::{Builtin, Function, Object, TensorState, Value};
 
 macro_rules! float {
     ($name:literal, $run:expr) => {
@@ -142,7 +142,10 @@ static FUNCTIONS: &[Entry] = &[
         }
         Ok(total)
     }),
-    entry("functools", "wraps", "*xs, **options", identity_decorator),
+    entry("functools", "wraps", "wrapped, **options", |this, args| {
+        let rename = Value::Builtin(&RENAMED);
+        this.own(Value::Partial(Rc::new((rename, vec![args.get("wrapped")], Vec::new()))))
+    }),
     entry("functools", "lru_cache", "*xs, **options", identity_decorator),
     entry("functools", "cache", "x", |_, args| Ok(args.get("x"))),
     entry("operator", "mul", "a, b", |this, args| this.binary(Operator::Mult, &args.get("a"), &args.get("b"))),
@@ -224,6 +227,19 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
     entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),
 ];
+
+/// What `functools.wraps(wrapped)` does with the wrapper.
+static RENAMED: Builtin = Builtin {
+    name: "wraps",
+    signature: "wrapped, wrapper",
+    run: |this, args| {
+        let (Value::Function(wrapped), Value::Function(wrapper)) = (args.get("wrapped"), args.get("wrapper")) else {
+            return Ok(args.get("wrapper"));
+        };
+        let renamed = Function { name: Rc::clone(&wrapped.name), ..Function::clone(&wrapper) };
+        this.own(Value::Function(Rc::new(renamed)))
+    },
+};
 
 fn identity_decorator(_: &mut Interp<'_>, args: Bound) -> R<Value> {
     match args.rest.first() {
