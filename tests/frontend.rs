@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use llmatic_offline::lower::{ImportResolver, Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+use llmatic_offline::lower::{
+    ImportResolver, Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower,
+};
 
 fn request(source: &str) -> Request<'_> {
     Request {
@@ -31,7 +33,8 @@ fn repaired(source: &str) -> Result<Network, Refusal> {
 
 fn fixtures(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "py"));
     let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -55,8 +58,13 @@ fn recorded_generations_get_pytorchs_verdict() {
         if result.is_ok() == expected {
             agreed += 1;
         } else {
-            let ours = result.as_ref().err().map(|refusal| refusal.render(source, "net.py")).unwrap_or_default();
-            eprintln!("row {index}: PyTorch says {expected} ({}), we say {}\n{ours}", row["error"], result.is_ok());
+            let ours =
+                result.as_ref().err().map(|refusal| refusal.render(source, "net.py")).unwrap_or_default();
+            eprintln!(
+                "row {index}: PyTorch says {expected} ({}), we say {}\n{ours}",
+                row["error"],
+                result.is_ok()
+            );
         }
         if !row["model"].as_str().unwrap().starts_with("qwen") || row["verdict"] == "valid_identical" {
             continue;
@@ -74,7 +82,10 @@ fn recorded_generations_get_pytorchs_verdict() {
                     eprintln!("row {index}: {}: {}", repair.name, repair.detail);
                 }
                 made_valid += 1;
-                assert!(plain(&network.source).is_ok(), "row {index}: the repaired source is not valid itself");
+                assert!(
+                    plain(&network.source).is_ok(),
+                    "row {index}: the repaired source is not valid itself"
+                );
                 if expected {
                     assert!(network.repairs.is_empty(), "row {index}: a valid network was changed");
                 }
@@ -86,7 +97,9 @@ fn recorded_generations_get_pytorchs_verdict() {
         }
     }
     eprintln!("agreement {agreed} of {}", rows.len());
-    eprintln!("qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}");
+    eprintln!(
+        "qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}"
+    );
     assert!(agreed * 100 >= rows.len() * 95, "agreement {agreed} of {}", rows.len());
 }
 
@@ -109,7 +122,8 @@ fn accept_fixtures_have_pytorchs_parameters_and_names() {
                 state.push((key.clone(), param.sizes.clone()));
             }
         }
-        let mut wanted: Vec<(String, Vec<usize>)> = serde_json::from_value(expected["state"].clone()).unwrap();
+        let mut wanted: Vec<(String, Vec<usize>)> =
+            serde_json::from_value(expected["state"].clone()).unwrap();
         state.sort();
         wanted.sort();
         assert_eq!(state, wanted, "{name}");
@@ -127,7 +141,8 @@ fn reject_fixtures_are_refused() {
 
 #[test]
 fn hostile_sources_are_refused() {
-    let net = "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
+    let net =
+        "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
     let inside = |body: &str| format!("{net}        {body}\n");
     let mut sources = vec![
         "x = ".to_owned() + &"(".repeat(50_000),
@@ -173,7 +188,9 @@ fn hostile_sources_are_refused() {
         let head: String = source.chars().rev().take(80).collect::<String>().chars().rev().collect();
         match plain(source) {
             Ok(_) => panic!("accepted: {head}"),
-            Err(refusal) => assert!(!refusal.message.contains("internal error"), "{}: {head}", refusal.message),
+            Err(refusal) => {
+                assert!(!refusal.message.contains("internal error"), "{}: {head}", refusal.message)
+            }
         }
     }
 }
@@ -230,7 +247,8 @@ fn torchvisions_classifiers_have_their_documented_parameters() {
     let imports = Folder(PathBuf::from(&root));
     let mut failures = Vec::new();
     for (file, entry, parameters) in TORCHVISION {
-        let source = std::fs::read_to_string(Path::new(&root).join(format!("torchvision/models/{file}.py"))).unwrap();
+        let source =
+            std::fs::read_to_string(Path::new(&root).join(format!("torchvision/models/{file}.py"))).unwrap();
         let size = if *file == "inception" { 299 } else { 224 };
         let request = Request {
             entry: Some(entry),

@@ -28,7 +28,9 @@ pub(crate) enum Value {
     Float(f64),
     Str(Rc<str>),
     /// `self.training`, or its negation.
-    Training { negated: bool },
+    Training {
+        negated: bool,
+    },
     List(Rc<RefCell<Vec<Value>>>),
     Tuple(Rc<Tuple>),
     Dict(Rc<RefCell<Dict>>),

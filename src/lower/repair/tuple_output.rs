@@ -32,5 +32,8 @@ fn first_element(context: &Context<'_>) -> Option<Proposal> {
         _ => return None,
     };
     let source = edit::apply(context.source, vec![Edit::insert(place.end, "[0]")])?;
-    Some(Proposal { source, detail: format!("first element of a tuple (line {})", edit::line_of(context.source, start)) })
+    Some(Proposal {
+        source,
+        detail: format!("first element of a tuple (line {})", edit::line_of(context.source, start)),
+    })
 }
