@@ -1,4 +1,6 @@
-//! The program from outside: exit codes, whole messages, JSON events, recorded completions, kill -9 and resume.
+//! The program from outside: exit codes, whole messages, JSON events, recorded completions, kill -9 and
+//! resume.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -179,7 +181,11 @@ fn a_full_disk_is_one_error_that_names_the_file_and_the_run_stays_resumable() {
     assert!(run(home.path(), &dry(&[&size[..], &["--out", "whole"]].concat())).status.success());
     // A limit on the size of files stands for the disk: writing beyond it fails, as on a full one.
     let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_llmatic-offline")])
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_llmatic-offline"),
+        ])
         .args(dry(&[&size[..], &["--out", "full"]].concat()))
         .env("LLMATIC_HOME", home.path())
         .current_dir(home.path())
@@ -209,7 +215,12 @@ fn folders_that_cannot_be_used_are_refused_in_one_message() {
     );
     assert_eq!(
         refused(home.path(), &["resume", "other"]),
-        (1, "error: other holds no run (there is no run.db)\nhint: a run is made by: llmatic-offline search --out DIR\n".into())
+        (
+            1,
+            "error: other holds no run (there is no run.db)\n\
+             hint: a run is made by: llmatic-offline search --out DIR\n"
+                .into()
+        )
     );
     let (exit, said) = refused(home.path(), &dry(&["--out", "/proc/run"]));
     assert!(exit == 3 && said.starts_with("error: /proc/run"), "{exit} {said}");
@@ -224,7 +235,12 @@ fn wrong_run_files_are_refused_with_file_and_line() {
     };
     assert_eq!(
         with("[train]\nlearning_rte = 1\n"),
-        (1, "error: run.toml:2: unknown key train.learning_rte\nhint: the nearest known key is train.learning_rate\n".into())
+        (
+            1,
+            "error: run.toml:2: unknown key train.learning_rte\n\
+             hint: the nearest known key is train.learning_rate\n"
+                .into()
+        )
     );
     let (exit, said) = with("seed = = 1\n");
     assert!(exit == 1 && said.starts_with("error: run.toml:1: "), "{said}");

@@ -1,4 +1,5 @@
 //! A run goes on where it was stopped, to the same digest; a folder that is not such a run is refused.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The search loop on stand-ins: determinism, verdicts, operators, and the defects that it must not have.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
 

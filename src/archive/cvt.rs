@@ -1,4 +1,5 @@
-//! Centroidal Voronoi tessellation of the unit square: seeded samples to niches (Vassiliades et al. 2018, CVT-MAP-Elites).
+//! Centroidal Voronoi tessellation of the unit square: seeded samples to niches (Vassiliades et al. 2018,
+//! CVT-MAP-Elites).
 //!
 //! Lloyd's k-means over uniform samples. One limit: centroids are a local optimum, as in the paper.
 

@@ -1,7 +1,9 @@
-//! The canonical digest of the archives: SHA-256 over their contents, so that two runs can be compared by one line.
+//! The canonical digest of the archives: SHA-256 over their contents, so that two runs can be compared by one
+//! line.
 //!
-//! Covered: niche, architecture, source, fitness and descriptor of each elite, and every prompt niche; not which slot
-//! an elite came from. One limit: floats count by their bits, so a digest speaks of one kind of machine.
+//! Covered: niche, architecture, source, fitness and descriptor of each elite, and every prompt niche; not
+//! which slot an elite came from. One limit: floats count by their bits, so a digest speaks of one kind of
+//! machine.
 
 use sha2::{Digest, Sha256};
 

@@ -1,7 +1,8 @@
-//! MAP-Elites archives as plain values: networks over two descriptors, prompts over instruction and temperature.
+//! MAP-Elites archives as plain values: networks over two descriptors, prompts over instruction and
+//! temperature.
 //!
-//! Input: measured candidates, in the order of slots. Output: elites, statistics, a digest. No tensors, no clock, no
-//! files. One limit: descriptors are pairs.
+//! Input: measured candidates, in the order of slots. Output: elites, statistics, a digest. No tensors, no
+//! clock, no files. One limit: descriptors are pairs.
 
 pub mod cvt;
 pub mod digest;

@@ -1,7 +1,7 @@
 //! The network archive: CVT-MAP-Elites with the best network of each niche (Mouret and Clune 2015).
 //!
-//! Input: fitness (higher is better, finite) and a raw descriptor pair, scaled here to the unit square by stated
-//! ranges. One limit: descriptors outside of the ranges are clipped to the border niches, and counted.
+//! Input: fitness (higher is better, finite) and a raw descriptor pair, scaled here to the unit square by
+//! stated ranges. One limit: descriptors outside of the ranges are clipped to the border niches, and counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

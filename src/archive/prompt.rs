@@ -1,8 +1,9 @@
-//! The prompt archive: which instruction at which temperature pays (LLMatic's second archive, arXiv 2306.01102).
+//! The prompt archive: which instruction at which temperature pays (LLMatic's second archive, arXiv
+//! 2306.01102).
 //!
-//! Niches are (instruction, temperature bin); what is kept in each is the prompt of highest curiosity. Curiosity moves
-//! by +1.0 when its network is archived, -0.5 when it is not, -1.0 when there is nothing to train. One limit:
-//! instructions are judged one by one, not by what they are applied to.
+//! Niches are (instruction, temperature bin); what is kept in each is the prompt of highest curiosity.
+//! Curiosity moves by +1.0 when its network is archived, -0.5 when it is not, -1.0 when there is nothing to
+//! train. One limit: instructions are judged one by one, not by what they are applied to.
 
 use std::collections::BTreeMap;
 
@@ -87,8 +88,8 @@ impl PromptArchive {
         archive
     }
 
-    /// The most curious of a few random prompts among the instructions in `allowed`; ties go to the first drawn.
-    /// `None` if no instruction is allowed.
+    /// The most curious of a few random prompts among the instructions in `allowed`; ties go to the first
+    /// drawn. `None` if no instruction is allowed.
     pub fn choose(&self, allowed: impl Fn(usize) -> bool, stream: &mut Stream) -> Option<PromptChoice> {
         let prompts: Vec<_> =
             self.entries.iter().filter(|((instruction, _), _)| allowed(*instruction)).collect();
@@ -109,8 +110,9 @@ impl PromptArchive {
         })
     }
 
-    /// Learn from the candidate that `choice` led to: its curiosity moves, and its temperature moves up if the fitness
-    /// rose above the parent's, else down. A prompt that moves into another niche stays there if it is more curious.
+    /// Learn from the candidate that `choice` led to: its curiosity moves, and its temperature moves up if
+    /// the fitness rose above the parent's, else down. A prompt that moves into another niche stays there if
+    /// it is more curious.
     pub fn tell(&mut self, choice: PromptChoice, reward: Reward, improved: bool) {
         let key = (choice.instruction, choice.bin);
         let start = PromptEntry { temperature: choice.temperature, curiosity: 0.0, used: 0, archived: 0 };

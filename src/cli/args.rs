@@ -1,7 +1,7 @@
 //! The command line: every subcommand with its flags, as clap reads them.
 //!
-//! Input: the words of the command line. Output: [`Args`]. One limit: values are checked by the config, which names
-//! the flag.
+//! Input: the words of the command line. Output: [`Args`]. One limit: values are checked by the config, which
+//! names the flag.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,8 @@ pub(crate) struct SearchArgs {
     /// Run file (TOML); default: the built-in quickstart
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A model's name, an alias, a GGUF file, or scripted:FILE.jsonl (recorded completions stand in for the LLM)
+    /// A model's name, an alias, a GGUF file, or scripted:FILE.jsonl (recorded completions stand in for the
+    /// LLM)
     #[arg(long, value_name = "M")]
     pub(crate) model: Option<String>,
     /// fashion-mnist, mnist, cifar10, or surrogate (nothing is trained: a dry run without data)
@@ -104,7 +105,8 @@ pub(crate) struct InspectArgs {
     /// Python source
     #[arg(value_name = "FILE.py")]
     pub(crate) file: PathBuf,
-    /// Expression that makes the network, such as "ResNet18()"; default: the last nn.Module class, no arguments
+    /// Expression that makes the network, such as "ResNet18()"; default: the last nn.Module class, no
+    /// arguments
     #[arg(long, value_name = "EXPR")]
     pub(crate) entry: Option<String>,
     /// Sizes of one input

@@ -1,7 +1,7 @@
 //! Words on the terminal: search events as a live bar, as plain lines, or as JSON; tables; notes.
 //!
-//! Input: [`Event`]s. Output: standard output for data, standard error for the rest. One limit: a stream that was
-//! closed by its reader is silently given up.
+//! Input: [`Event`]s. Output: standard output for data, standard error for the rest. One limit: a stream that
+//! was closed by its reader is silently given up.
 
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
@@ -109,7 +109,8 @@ impl Printer {
                 self.started = Instant::now();
                 let verb = if *committed == 0 { "searching" } else { "going on" };
                 self.say(&format!(
-                    "{verb}: {model} on {data}, seed {seed}, {} generations of {children} candidates, in {directory}",
+                    "{verb}: {model} on {data}, seed {seed}, {} generations of {children} candidates, in \
+                     {directory}",
                     generations - 1
                 ));
                 if *committed > 0 {
@@ -164,7 +165,8 @@ impl Printer {
             String::new()
         };
         self.say(&format!(
-            "generation {}/{}: {} written ({} copies asked again), {} valid, {} novel, {} archived, {} niches, best {best}{speed}{eta}",
+            "generation {}/{}: {} written ({} copies asked again), {} valid, {} novel, {} archived, {} niches, \
+             best {best}{speed}{eta}",
             row.number,
             self.generations - 1,
             row.candidates,
@@ -212,7 +214,8 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         text.push_str(&format!("\n... and {} more in {}/elites", results.len() - 10, summary.directory));
     }
     text.push_str(&format!(
-        "\n\n{} generations: {} texts written ({} copies asked again), {} valid, {} trained; {} of {} niches filled, QD-score {:.3}",
+        "\n\n{} generations: {} texts written ({} copies asked again), {} valid, {} trained; {} of {} niches \
+         filled, QD-score {:.3}",
         summary.generations - 1,
         summary.candidates - 1,
         summary.retried,

@@ -1,7 +1,8 @@
 //! The run file as written: TOML text to a [`SearchConfig`], with every complaint at its file and line.
 //!
-//! Three layers, each over the one before: the built-in quickstart, the user's file, the flags. A key is known if the
-//! quickstart has it (or it is one of [`OPTIONAL`]). One limit: a wrong value is reported alone, the first one found.
+//! Three layers, each over the one before: the built-in quickstart, the user's file, the flags. A key is
+//! known if the quickstart has it (or it is one of [`OPTIONAL`]). One limit: a wrong value is reported alone,
+//! the first one found.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,7 +50,8 @@ pub struct ConfigError {
     pub hint: Option<String>,
 }
 
-/// The complete configuration of `text` (a run file called `name`; empty for the quickstart itself) under `overrides`.
+/// The complete configuration of `text` (a run file called `name`; empty for the quickstart itself) under
+/// `overrides`.
 ///
 /// `auto_device` and `auto_threads` are what `device = "auto"` and `threads = 0` stand for on this machine.
 ///

@@ -1,7 +1,8 @@
 //! What a run is told to do: TOML as written (`file`), then a validated [`SearchConfig`] without holes.
 //!
-//! Nothing else in the library reads TOML run files, and nothing but [`home`] reads the environment. One limit: a key
-//! that a file leaves out takes its value from the built-in quickstart, so the resolved config is saved with each run.
+//! Nothing else in the library reads TOML run files, and nothing but [`home`] reads the environment. One
+//! limit: a key that a file leaves out takes its value from the built-in quickstart, so the resolved config
+//! is saved with each run.
 
 mod check;
 mod file;
@@ -16,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use file::{ConfigError, Origin, Override, QUICKSTART, resolve, resolve_saved};
 pub use prompts::{Instruction, PROMPTS, PromptBook, PromptKind};
 
-/// The folder that holds models, data sets and libtorch: `$LLMATIC_HOME`, else `llmatic-offline` in the user's data
-/// folder (`$XDG_DATA_HOME` or `~/.local/share`).
+/// The folder that holds models, data sets and libtorch: `$LLMATIC_HOME`, else `llmatic-offline` in the
+/// user's data folder (`$XDG_DATA_HOME` or `~/.local/share`).
 pub fn home() -> PathBuf {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     from("LLMATIC_HOME").unwrap_or_else(|| {

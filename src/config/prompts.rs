@@ -1,7 +1,7 @@
 //! The texts of the prompts: a TOML file of instructions, checked.
 //!
-//! Input: the form of `configs/prompts.toml`. Output: a [`PromptBook`]. One limit: placeholders are the data set's
-//! four numbers and nothing else.
+//! Input: the form of `configs/prompts.toml`. Output: a [`PromptBook`]. One limit: placeholders are the data
+//! set's four numbers and nothing else.
 
 use serde::Deserialize;
 
@@ -51,7 +51,8 @@ impl PromptBook {
     /// Read the TOML text of the file called `name`.
     ///
     /// # Errors
-    /// Broken TOML, unknown keys, an id given twice, a text that would end its docstring, no instruction of a kind.
+    /// Broken TOML, unknown keys, an id given twice, a text that would end its docstring, no instruction of a
+    /// kind.
     pub fn parse(text: &str, name: &str) -> Result<PromptBook, ConfigError> {
         let fail = |message: String, line: Option<usize>| ConfigError {
             place: line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}")),

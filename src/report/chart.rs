@@ -78,7 +78,9 @@ pub(super) fn heat_map(niches: &[Niche], axes: [(&str, f64, f64); 2]) -> String 
         let stops: Vec<String> = (0..=4).map(|i| colour(f64::from(i), 0.0, 4.0)).collect();
         let _ = write!(
             svg,
-            "<p class=\"scale\"><span>{low:.3}</span><i style=\"background:linear-gradient(90deg,{})\"></i><span>{high:.3}</span> \
+            "<p class=\"scale\"><span>{low:.3}</span>\
+             <i style=\"background:linear-gradient(90deg,{})\"></i>\
+             <span>{high:.3}</span> \
              validation accuracy</p>",
             stops.join(",")
         );

@@ -1,7 +1,9 @@
-//! A recorded run to one HTML page: archive, progress, elites with their source, yield of operators and prompts.
+//! A recorded run to one HTML page: archive, progress, elites with their source, yield of operators and
+//! prompts.
 //!
-//! Input: a [`RunRecord`]. Output: text that needs nothing else (inline CSS and SVG, no script, no network). Computes
-//! nothing that the records do not say. One limit: sources are in the page, so it grows with the archive.
+//! Input: a [`RunRecord`]. Output: text that needs nothing else (inline CSS and SVG, no script, no network).
+//! Computes nothing that the records do not say. One limit: sources are in the page, so it grows with the
+//! archive.
 
 mod chart;
 mod voronoi;
@@ -26,7 +28,8 @@ pub fn html(run: &RunRecord) -> String {
     );
     let _ = writeln!(
         page,
-        "<p class=\"sub\">llmatic-offline {} · model sha256 {} · data sha256 {}<br>digest <code>{}</code></p>",
+        "<p class=\"sub\">llmatic-offline {} · model sha256 {} · data sha256 {}<br>\
+         digest <code>{}</code></p>",
         escape(&run.row.program),
         escape(&run.row.model_sha256),
         escape(&run.row.data_sha256),
@@ -163,12 +166,8 @@ fn origin(candidate: &Candidate) -> String {
 /// Digits in groups of three, by thin spaces.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
     groups.join("\u{202f}")
 }
 
@@ -183,8 +182,10 @@ fn yields(page: &mut String, run: &RunRecord) {
     for (title, groups) in [("Yield by operator", operators), ("Yield by instruction", instructions)] {
         let _ = write!(
             page,
-            "<h2>{title}</h2><div class=\"wide\"><table class=\"yield\"><tr><th></th><th class=\"n\">written</th>\
-             <th class=\"n\">asked again</th><th class=\"n\">archived</th><th class=\"n\">tokens per archived</th>"
+            "<h2>{title}</h2><div class=\"wide\"><table class=\"yield\"><tr><th></th>\
+             <th class=\"n\">written</th>\
+             <th class=\"n\">asked again</th><th class=\"n\">archived</th>\
+             <th class=\"n\">tokens per archived</th>"
         );
         for verdict in VERDICTS {
             let _ = write!(page, "<th class=\"n\">{}</th>", verdict.name().replace('_', " "));

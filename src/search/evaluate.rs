@@ -1,7 +1,7 @@
 //! Network to fitness: the trainer behind a trait, and a surrogate that needs no data and no libtorch.
 //!
-//! Input: graphs. Output: a score each, in order, or the reason why there is none. One limit of the surrogate: it
-//! knows an architecture's size and id, nothing about images; it is for dry runs and tests.
+//! Input: graphs. Output: a score each, in order, or the reason why there is none. One limit of the
+//! surrogate: it knows an architecture's size and id, nothing about images; it is for dry runs and tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

@@ -1,7 +1,8 @@
 //! What a search tells its observer: plain values, each one JSON line with `--json`.
 //!
-//! Progress events ([`Event::Writing`], [`Event::Training`]) come often and depend on timing; the others are told after
-//! what they tell of was committed. One limit: events say nothing that the database does not hold too.
+//! Progress events ([`Event::Writing`], [`Event::Training`]) come often and depend on timing; the others are
+//! told after what they tell of was committed. One limit: events say nothing that the database does not hold
+//! too.
 
 use crate::archive::{AddOutcome, CandidateId};
 

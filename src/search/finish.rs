@@ -1,8 +1,9 @@
-//! The end of a search: the best network is trained further, the elites meet the test split, the files are written.
+//! The end of a search: the best network is trained further, the elites meet the test split, the files are
+//! written.
 //!
-//! Input: a run whose generations are all committed. Output: `elites/NNN.py` and `.safetensors` (NNN is the niche),
-//! `best.py`, `best.safetensors`, the table `result`. Selection is by validation throughout; the test split is read
-//! here and nowhere else. One limit: only the best network is trained further.
+//! Input: a run whose generations are all committed. Output: `elites/NNN.py` and `.safetensors` (NNN is the
+//! niche), `best.py`, `best.safetensors`, the table `result`. Selection is by validation throughout; the test
+//! split is read here and nowhere else. One limit: only the best network is trained further.
 
 use std::fs;
 use std::io::Write as _;
@@ -84,7 +85,8 @@ fn one(
     Ok(row)
 }
 
-/// Train the best network for the configured further steps; what is worse on validation than before is dropped.
+/// Train the best network for the configured further steps; what is worse on validation than before is
+/// dropped.
 fn train_further(
     run: &Run,
     parts: &mut Parts<'_>,
@@ -134,7 +136,8 @@ fn python(
     let facts = network.facts();
     let data = &run.row.data;
     let mut text = format!(
-        "# Found by llmatic-offline {}: candidate {}, niche {niche}, seed {}.\n# {data}: validation accuracy {:.4}",
+        "# Found by llmatic-offline {}: candidate {}, niche {niche}, seed {}.\n\
+         # {data}: validation accuracy {:.4}",
         run.row.program, elite.id, run.row.seed, row.validation
     );
     if let Some(test) = row.test {

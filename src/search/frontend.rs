@@ -1,11 +1,11 @@
 //! The reader of real searches: the Python front-end behind the search's own trait.
 //!
-//! Input: a candidate's module with a class `Net`. Output: its network, repaired if the run repairs. One limit: the
-//! network is built by `Net()`, without arguments.
+//! Input: a candidate's module with a class `Net`. Output: its network, repaired if the run repairs. One
+//! limit: the network is built by `Net()`, without arguments.
 
 use crate::config::SearchConfig;
 use crate::graph;
-use crate::lower::{self, NoImports, RepairSet, lower};
+use crate::lower::{self, AppliedRepair, NoImports, RepairSet, lower};
 
 use super::read::{Network, Reader, Refused};
 use super::record::Verdict;
@@ -55,7 +55,8 @@ impl Reader for FrontEnd {
         };
         match lower(&request) {
             Ok(network) => {
-                let repairs = network.repairs.iter().map(|repair| format!("{}: {}", repair.name, repair.detail)).collect();
+                let words = |repair: &AppliedRepair| format!("{}: {}", repair.name, repair.detail);
+                let repairs = network.repairs.iter().map(words).collect();
                 Ok(Network { graph: network.graph, source: network.source, repairs })
             }
             Err(refusal) => Err(Refused {

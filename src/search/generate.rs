@@ -1,8 +1,8 @@
 //! One generation's sources: every slot's request in one call, copies asked again hotter, each text read.
 //!
-//! Input: the state at the start of the generation. Output: candidates in the order of slots and attempts, with the
-//! networks to train. Sampling of slot `s`, attempt `a` draws from the stream `("sample", [generation, s, a])`. One
-//! limit: a refused text is not asked again; only a copy is.
+//! Input: the state at the start of the generation. Output: candidates in the order of slots and attempts,
+//! with the networks to train. Sampling of slot `s`, attempt `a` draws from the stream `("sample",
+//! [generation, s, a])`. One limit: a refused text is not asked again; only a copy is.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -139,8 +139,8 @@ fn write(
         .collect())
 }
 
-/// One completion per request, or why its prompt cannot be completed: parents may grow beyond the LLM's context, which
-/// is their child's misfortune and not the end of the search.
+/// One completion per request, or why its prompt cannot be completed: parents may grow beyond the LLM's
+/// context, which is their child's misfortune and not the end of the search.
 fn ask(
     parts: &mut Parts<'_>,
     generation: u64,
@@ -178,8 +178,8 @@ fn ask(
     }
 }
 
-/// The verdict before training: refused, known, or new. What does not load is refused; it is never replaced by its
-/// parent.
+/// The verdict before training: refused, known, or new. What does not load is refused; it is never replaced
+/// by its parent.
 fn judge(
     run: &Run,
     proposal: &Proposal,

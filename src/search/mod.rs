@@ -4,10 +4,10 @@
 //! propose ─▶ generate ─▶ read ─▶ evaluate ─▶ tell (slot order) ─▶ commit ─▶ events
 //! ```
 //!
-//! Input: a [`Run`] and three replaceable parts (generator, reader, evaluator). Output: the run directory. A generation
-//! is committed whole in one transaction; what a killed process had begun is begun again, from the same random
-//! streams, so the digest does not depend on interruptions. Reference: LLMatic (arXiv 2306.01102). One limit: a
-//! generation is trained after it was written, never while.
+//! Input: a [`Run`] and three replaceable parts (generator, reader, evaluator). Output: the run directory. A
+//! generation is committed whole in one transaction; what a killed process had begun is begun again, from the
+//! same random streams, so the digest does not depend on interruptions. Reference: LLMatic (arXiv
+//! 2306.01102). One limit: a generation is trained after it was written, never while.
 
 mod error;
 mod evaluate;
@@ -122,7 +122,8 @@ fn seed(run: &Run, parts: &Parts<'_>) -> Result<Vec<Written>, SearchError> {
     }])
 }
 
-/// Train what is new, tell the archives in slot order, keep the weights of what was archived, commit, then say so.
+/// Train what is new, tell the archives in slot order, keep the weights of what was archived, commit, then
+/// say so.
 fn measure(
     run: &mut Run,
     parts: &mut Parts<'_>,

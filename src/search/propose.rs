@@ -1,7 +1,9 @@
-//! Who is asked for what: slot by slot an operator, parents and a prompt, from the state at the start of a generation.
+//! Who is asked for what: slot by slot an operator, parents and a prompt, from the state at the start of a
+//! generation.
 //!
-//! Every choice of slot `s` in generation `g` is drawn from the stream `("select", [g, s])`, so slots do not depend on
-//! each other. One limit: all slots see the same archive; what one slot finds helps the next generation.
+//! Every choice of slot `s` in generation `g` is drawn from the stream `("select", [g, s])`, so slots do not
+//! depend on each other. One limit: all slots see the same archive; what one slot finds helps the next
+//! generation.
 
 use crate::archive::{CandidateId, Elite, PromptChoice};
 use crate::config::{Parents, PromptBook, PromptKind, SearchConfig};

@@ -1,7 +1,8 @@
-//! Source text to network: the front-end behind a trait, so that a search can read other languages (and tests none).
+//! Source text to network: the front-end behind a trait, so that a search can read other languages (and tests
+//! none).
 //!
-//! Input: a whole candidate. Output: a graph with its facts, or a refusal in words. One limit: a reader sees one
-//! candidate at a time.
+//! Input: a whole candidate. Output: a graph with its facts, or a refusal in words. One limit: a reader sees
+//! one candidate at a time.
 
 use crate::descriptor;
 use crate::graph::Graph;

@@ -1,7 +1,7 @@
 //! What is known of one candidate: its provenance, its text, its verdict, its measurements.
 //!
-//! Plain values, one row of the run's table `candidate` each. One limit: what libtorch or the LLM held in memory is
-//! not here; weights are files beside the database.
+//! Plain values, one row of the run's table `candidate` each. One limit: what libtorch or the LLM held in
+//! memory is not here; weights are files beside the database.
 
 use crate::archive::digest::Hasher;
 use crate::archive::{AddOutcome, CandidateId, PromptChoice};

@@ -1,7 +1,8 @@
 //! The run directory: made once, locked while written, opened again to resume or to look at.
 //!
-//! `run.db` is the truth; `config.toml` and everything in `weights/`, `elites/` and the report can be made again from
-//! it or are checked against it. One limit: the lock is the file system's (`flock`), so it guards one machine.
+//! `run.db` is the truth; `config.toml` and everything in `weights/`, `elites/` and the report can be made
+//! again from it or are checked against it. One limit: the lock is the file system's (`flock`), so it guards
+//! one machine.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -109,8 +110,8 @@ impl Run {
     /// Open a run to go on with it: its archives are rebuilt by telling them every recorded candidate again.
     ///
     /// # Errors
-    /// There is no run, another process writes it, another program version made it, or its records do not give the
-    /// digest that was recorded.
+    /// There is no run, another process writes it, another program version made it, or its records do not
+    /// give the digest that was recorded.
     pub fn open(directory: &Path) -> Result<Run, SearchError> {
         let path = directory.join("run.db");
         if !path.exists() {
@@ -182,8 +183,8 @@ pub fn load(directory: &Path) -> Result<RunRecord, SearchError> {
     Ok(RunRecord { row, config, book, state, generations, candidates, results })
 }
 
-/// The digest of a run's last generation, rebuilt from its records and checked against the recorded one; `None` if
-/// nothing was committed yet. Reads only.
+/// The digest of a run's last generation, rebuilt from its records and checked against the recorded one;
+/// `None` if nothing was committed yet. Reads only.
 ///
 /// # Errors
 /// There is no run, or its records do not give the recorded digest.

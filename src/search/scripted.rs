@@ -1,8 +1,8 @@
 //! A stand-in for the LLM: recorded completions, or a closure.
 //!
-//! Input: a file with one JSON object `{"completion": "..."}` per line. Output: for each request the completion that
-//! its own random stream draws, so that answers do not depend on the order of calls or on a resume. One limit: the
-//! prompt is not looked at.
+//! Input: a file with one JSON object `{"completion": "..."}` per line. Output: for each request the
+//! completion that its own random stream draws, so that answers do not depend on the order of calls or on a
+//! resume. One limit: the prompt is not looked at.
 
 use std::path::Path;
 

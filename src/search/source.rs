@@ -1,9 +1,10 @@
 //! Source texts around a completion: parents to a prompt, prompt and completion to a whole candidate.
 //!
-//! The prompt is of completion style: imports, the helper classes and the network of each parent, the instruction as a
-//! docstring, then the header of the new class. The candidate keeps everything that the completion says, helper
-//! classes and early returns too, and those helpers of its parents that it names. One limit: a module is taken apart
-//! by lines in column 0, not by its syntax tree, so that a completion which is not Python keeps its text.
+//! The prompt is of completion style: imports, the helper classes and the network of each parent, the
+//! instruction as a docstring, then the header of the new class. The candidate keeps everything that the
+//! completion says, helper classes and early returns too, and those helpers of its parents that it names. One
+//! limit: a module is taken apart by lines in column 0, not by its syntax tree, so that a completion which is
+//! not Python keeps its text.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +19,8 @@ const IMPORTS: &str = "import torch\nimport torch.nn as nn\nimport torch.nn.func
 
 /// The network that a search starts from: one 1x1 convolution and one fully connected layer.
 ///
-/// `input_sizes` is (channels, height, width). The activation lets negative values through: with one channel, a plain
-/// ReLU is dead from the start for one seed in about four.
+/// `input_sizes` is (channels, height, width). The activation lets negative values through: with one channel,
+/// a plain ReLU is dead from the start for one seed in about four.
 pub fn seed_network(input_sizes: &[usize], classes: usize) -> String {
     let size = |at: usize| input_sizes.get(at).copied().unwrap_or(1);
     let (channels, height, width) = (size(0), size(1), size(2));
@@ -27,7 +28,8 @@ pub fn seed_network(input_sizes: &[usize], classes: usize) -> String {
         "{IMPORTS}\n\n{HEADER}    def __init__(self):\n        super().__init__()\n        \
          self.conv1 = nn.Conv2d({channels}, 1, kernel_size=1)\n        \
          self.fc1 = nn.Linear({height} * {width}, {classes})\n\n    def forward(self, x):\n        \
-         x = F.leaky_relu(self.conv1(x), 0.1)\n        x = torch.flatten(x, 1)\n        x = self.fc1(x)\n        return x\n"
+         x = F.leaky_relu(self.conv1(x), 0.1)\n        x = torch.flatten(x, 1)\n        \
+         x = self.fc1(x)\n        return x\n"
     )
 }
 
@@ -59,8 +61,8 @@ pub(super) fn prompt(parents: &[&str], words: &str) -> String {
     text
 }
 
-/// The whole candidate: the completion under its header, with the parents' imports and those of their helpers that the
-/// completion names, directly or through another helper. Nothing of the completion is left out.
+/// The whole candidate: the completion under its header, with the parents' imports and those of their helpers
+/// that the completion names, directly or through another helper. Nothing of the completion is left out.
 pub(super) fn candidate(parents: &[&str], completion: &str) -> String {
     let parts: Vec<Vec<Chunk>> = parents.iter().map(|source| split(source)).collect();
     let own: BTreeSet<&str> = split(completion).into_iter().filter_map(|chunk| chunk.name).collect();
@@ -206,9 +208,10 @@ mod tests {
     use super::*;
 
     const PARENT: &str = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\nimport math\n\n\
-        WIDTH = 8\n\n@torch.no_grad\ndef helper(x):\n    return x\n\n\nclass Block(nn.Module):\n    def forward(self, x):\n        \
-        return helper(x)\n\n\nclass Unused(nn.Module):\n    pass\n\n\nclass Net(nn.Module):\n    \"\"\"\nText in column 0\n    \
-        \"\"\"\n    def __init__(self):\n        super(Net, self).__init__()\n        self.b = NetBlock(\n    WIDTH,\n)\n";
+        WIDTH = 8\n\n@torch.no_grad\ndef helper(x):\n    return x\n\n\nclass Block(nn.Module):\n    \
+        def forward(self, x):\n        return helper(x)\n\n\nclass Unused(nn.Module):\n    pass\n\n\n\
+        class Net(nn.Module):\n    \"\"\"\nText in column 0\n    \"\"\"\n    def __init__(self):\n        \
+        super(Net, self).__init__()\n        self.b = NetBlock(\n    WIDTH,\n)\n";
 
     #[test]
     fn a_prompt_holds_imports_helpers_parent_instruction_and_header_in_this_order() {
@@ -243,7 +246,8 @@ mod tests {
     fn a_candidate_keeps_the_text_whole_with_helper_classes_and_early_returns() {
         // Defect 4 of the public code: the text is cut at the first `return`.
         let completion = "    def forward(self, x):\n        if x.dim() == 2:\n            return x\n        \
-                          return self.late(Block()(x))\n\n\nclass Late(nn.Module):\n    def forward(self, x):\n        return x\n";
+                          return self.late(Block()(x))\n\n\nclass Late(nn.Module):\n    \
+                          def forward(self, x):\n        return x\n";
         let text = candidate(&[PARENT], completion);
         assert!(text.ends_with(&format!("{HEADER}{completion}")), "{text}");
         assert!(

@@ -1,7 +1,8 @@
-//! What the search knows: both archives, the architectures seen, the rolling digest. `tell` is the only way to learn.
+//! What the search knows: both archives, the architectures seen, the rolling digest. `tell` is the only way
+//! to learn.
 //!
-//! Input: candidates in slot order, live or replayed from the database; the result is the same. One limit: fitness of
-//! every trained candidate is kept in memory, 24 bytes each.
+//! Input: candidates in slot order, live or replayed from the database; the result is the same. One limit:
+//! fitness of every trained candidate is kept in memory, 24 bytes each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +60,8 @@ impl State {
         }
     }
 
-    /// Learn from one candidate, and write into it where the archive put it. Copies that were asked again teach
-    /// nothing.
+    /// Learn from one candidate, and write into it where the archive put it. Copies that were asked again
+    /// teach nothing.
     ///
     /// # Errors
     /// An accepted candidate whose fitness or descriptor is not finite.

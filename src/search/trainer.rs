@@ -1,6 +1,7 @@
 //! The evaluator of real searches: [`Trainer`] behind the search's own traits.
 //!
-//! Input: tasks. Output: scores and weights. One limit: a parent's weights are read from its file for each child.
+//! Input: tasks. Output: scores and weights. One limit: a parent's weights are read from its file for each
+//! child.
 
 use std::path::Path;
 use std::sync::Mutex;

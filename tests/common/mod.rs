@@ -1,6 +1,7 @@
-//! Stand-ins for the slow parts of a search: a reader of `nn.Linear(A, B)` lines, an evaluator with weight files, and
-//! completions from a closure, so that a whole search takes milliseconds and needs neither model nor libtorch.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+//! Stand-ins for the slow parts of a search: a reader of `nn.Linear(A, B)` lines, an evaluator with weight
+//! files, and completions from a closure, so that a whole search takes milliseconds and needs neither model
+//! nor libtorch.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +17,16 @@ use llmatic_offline::search::{
 /// A configuration of three small generations.
 pub fn config(seed: u64, extra: &str) -> SearchConfig {
     let text = format!(
-        "seed = {seed}\n[archive]\nniches = 40\nsamples = 1000\nwidth_to_depth = [0.0, 60.0]\nlog_flops = [3.0, 6.0]\n{extra}"
+        "seed = {seed}\n[archive]\nniches = 40\nsamples = 1000\nwidth_to_depth = [0.0, 60.0]\n\
+         log_flops = [3.0, 6.0]\n{extra}"
     );
     let mut config = config::resolve(&text, "test.toml", &[], Device::Cpu, 2).unwrap();
     (config.search.generations, config.search.children) = (3, 6);
     config
 }
 
-/// Reads every `nn.Linear(A, B)` of the class `Net` as one hidden layer of B features; `!!` is a syntax error.
+/// Reads every `nn.Linear(A, B)` of the class `Net` as one hidden layer of B features; `!!` is a syntax
+/// error.
 pub struct LinearReader;
 
 impl Reader for LinearReader {
@@ -70,7 +73,8 @@ pub fn completion(widths: &[usize]) -> String {
     let layers: String =
         widths.iter().map(|width| format!("        self.l = nn.Linear(1, {width})\n")).collect();
     format!(
-        "    def __init__(self):\n        super().__init__()\n{layers}\n    def forward(self, x):\n        return x\n"
+        "    def __init__(self):\n        super().__init__()\n{layers}\n    def forward(self, x):\n        \
+         return x\n"
     )
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
     let decode =
         completion.completion_tokens.saturating_sub(1) as f64 / (seconds - first.unwrap_or(0.0)).max(1e-9);
     printer::note(&format!(
-        "{}: {} prompt tokens and {} new ones in {seconds:.1} s; first after {:.1} s, then {decode:.1} tokens/s",
+        "{}: {} prompt tokens and {} new ones in {seconds:.1} s; first after {:.1} s, then {decode:.1} \
+         tokens/s",
         selection.manifest.name,
         completion.prompt_tokens,
         completion.completion_tokens,

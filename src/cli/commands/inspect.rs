@@ -1,6 +1,7 @@
 //! `inspect`: what the front-end says of a source, without executing it.
 //!
-//! Output: verdict, layers with shapes, parameters, MACs, descriptor; or one JSON object. One limit: one input shape.
+//! Output: verdict, layers with shapes, parameters, MACs, descriptor; or one JSON object. One limit: one
+//! input shape.
 
 use llmatic_offline::descriptor;
 use llmatic_offline::graph::Graph;
@@ -95,7 +96,8 @@ fn words(network: &Network) -> String {
     text.push_str(&printer::table(&["layer", "class", "output", "parameters", "MACs"], &rows, &[3, 4]));
     let described = descriptor::of(graph);
     text.push_str(&format!(
-        "\n\nparameters {}, MACs {}, output {}\ndescriptor: width-to-depth {:.3} ({} / {}), log10 FLOPs {:.3}\narchitecture {}",
+        "\n\nparameters {}, MACs {}, output {}\n\
+         descriptor: width-to-depth {:.3} ({} / {}), log10 FLOPs {:.3}\narchitecture {}",
         printer::grouped(graph.parameter_count()),
         printer::grouped(graph.macs()),
         graph.eval.fact(graph.eval.output).shape,

@@ -1,7 +1,7 @@
 //! `predict`: a network's logits for given inputs, by libtorch.
 //!
-//! Input: a source, its weights, a safetensors file with one float32 tensor. Output: a safetensors file with `logits`.
-//! One limit: the whole input is one batch.
+//! Input: a source, its weights, a safetensors file with one float32 tensor. Output: a safetensors file with
+//! `logits`. One limit: the whole input is one batch.
 
 use crate::cli::Failure;
 use crate::cli::args::PredictArgs;

@@ -1,7 +1,7 @@
 //! `search` and `resume`: a run from its first to its last event.
 //!
-//! Order of events: everything that is cheap to refuse is refused before data and model are loaded. One limit: the
-//! LLM stays in memory while networks are trained.
+//! Order of events: everything that is cheap to refuse is refused before data and model are loaded. One
+//! limit: the LLM stays in memory while networks are trained.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,8 +131,8 @@ fn evaluator(config: &SearchConfig) -> Result<Box<dyn Evaluator>, Failure> {
         .hint("build it with the feature `torch`, or try --dataset surrogate"))
 }
 
-/// What writes. The configuration then names it so that another working directory, or another model that an alias
-/// could stand for, cannot change it.
+/// What writes. The configuration then names it so that another working directory, or another model that an
+/// alias could stand for, cannot change it.
 fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
     if let Some(file) = config.model.name.strip_prefix(ScriptedGenerator::PREFIX) {
         let path = absolute(Path::new(file));

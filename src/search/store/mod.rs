@@ -1,7 +1,7 @@
 //! The run database: SQLite in WAL mode, one transaction per generation.
 //!
-//! Tables `run` (one row), `generation`, `candidate`, `niche`, `prompt_niche`, `result`; [`SCHEMA`] documents each
-//! column. One limit: lists (parents, repairs, curves) are JSON texts inside their column.
+//! Tables `run` (one row), `generation`, `candidate`, `niche`, `prompt_niche`, `result`; [`SCHEMA`] documents
+//! each column. One limit: lists (parents, repairs, curves) are JSON texts inside their column.
 
 mod rows;
 
@@ -14,7 +14,8 @@ use super::record::Candidate;
 use super::state::State;
 use crate::archive::CandidateId;
 use rows::{
-    candidate_row, generation_row, insert_candidate, insert_generation, json, replace_archives, run_row, unsigned,
+    candidate_row, generation_row, insert_candidate, insert_generation, json, replace_archives, run_row,
+    unsigned,
 };
 
 pub use rows::{GenerationRow, ResultRow, RunRow};
@@ -233,4 +234,3 @@ impl Store {
         self.with(|connection| connection.prepare(sql)?.query_map([], read)?.collect())
     }
 }
-

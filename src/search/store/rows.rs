@@ -8,6 +8,9 @@ use crate::archive::{AddOutcome, CandidateId, PromptChoice};
 use crate::search::record::{Candidate, Cost, Facts, Operator, Score, Verdict};
 use crate::search::state::State;
 
+/// What reading or writing a row gives.
+type Sql<T> = Result<T, rusqlite::Error>;
+
 /// What a run is; the row of the table `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRow {
@@ -93,7 +96,7 @@ pub struct ResultRow {
     pub test: Option<f64>,
 }
 
-pub(super) fn insert_generation(transaction: &Transaction<'_>, row: &GenerationRow) -> Result<(), rusqlite::Error> {
+pub(super) fn insert_generation(transaction: &Transaction<'_>, row: &GenerationRow) -> Sql<()> {
     transaction
         .execute(
             "INSERT INTO generation VALUES \
@@ -120,7 +123,7 @@ pub(super) fn insert_generation(transaction: &Transaction<'_>, row: &GenerationR
         .map(|_| ())
 }
 
-pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -> Result<(), rusqlite::Error> {
+pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -> Sql<()> {
     let parents: Vec<[u64; 2]> = row.parents.iter().map(|id| [id.generation, id.slot]).collect();
     let (facts, score, cost) = (row.facts.as_ref(), row.score.as_ref(), row.cost);
     transaction
@@ -167,7 +170,7 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
         .map(|_| ())
 }
 
-pub(super) fn replace_archives(transaction: &Transaction<'_>, state: &State) -> Result<(), rusqlite::Error> {
+pub(super) fn replace_archives(transaction: &Transaction<'_>, state: &State) -> Sql<()> {
     transaction.execute("DELETE FROM niche", [])?;
     for (niche, elite) in state.archive.elites() {
         let [x, y] = state.archive.point(elite.descriptor);
@@ -201,7 +204,7 @@ pub(super) fn replace_archives(transaction: &Transaction<'_>, state: &State) -> 
     Ok(())
 }
 
-pub(super) fn run_row(row: &Row<'_>) -> Result<RunRow, rusqlite::Error> {
+pub(super) fn run_row(row: &Row<'_>) -> Sql<RunRow> {
     Ok(RunRow {
         program: row.get("program")?,
         created: row.get("created")?,
@@ -219,7 +222,7 @@ pub(super) fn run_row(row: &Row<'_>) -> Result<RunRow, rusqlite::Error> {
     })
 }
 
-pub(super) fn generation_row(row: &Row<'_>) -> Result<GenerationRow, rusqlite::Error> {
+pub(super) fn generation_row(row: &Row<'_>) -> Sql<GenerationRow> {
     Ok(GenerationRow {
         number: unsigned(row, "number")?,
         candidates: unsigned(row, "candidates")?,
@@ -240,7 +243,7 @@ pub(super) fn generation_row(row: &Row<'_>) -> Result<GenerationRow, rusqlite::E
     })
 }
 
-pub(super) fn candidate_row(row: &Row<'_>) -> Result<Candidate, rusqlite::Error> {
+pub(super) fn candidate_row(row: &Row<'_>) -> Sql<Candidate> {
     let named = |column: &'static str| bad_column(column, "a known name");
     let parents: Vec<[u64; 2]> = parsed(row, "parents")?;
     let prompt = match row.get::<_, Option<f64>>("prompt_temperature")? {
@@ -306,7 +309,7 @@ pub(super) fn candidate_row(row: &Row<'_>) -> Result<Candidate, rusqlite::Error>
     })
 }
 
-pub(super) fn unsigned(row: &Row<'_>, column: &'static str) -> Result<u64, rusqlite::Error> {
+pub(super) fn unsigned(row: &Row<'_>, column: &'static str) -> Sql<u64> {
     row.get::<_, i64>(column).map(|number| number as u64)
 }
 
@@ -315,7 +318,7 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-pub(super) fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Result<T, rusqlite::Error> {
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Sql<T> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text).map_err(|_| bad_column(column, "JSON of its kind"))
 }
