@@ -12,6 +12,9 @@ use crate::lower::value::{Class, Descriptor, Native, Object, Value};
 
 impl Interp<'_> {
     pub(crate) fn get_attr(&mut self, value: &Value, name: &str) -> R<Value> {
+        if name == "__class__" && !matches!(value, Value::Class(_) | Value::Super(_)) {
+            return self.type_of(value);
+        }
         match value {
             Value::Object(object) => self.object_attr(object, name),
             Value::Class(class) => self.class_value_attr(class, name),
