@@ -267,10 +267,10 @@ impl Interp<'_> {
     }
 
     pub(crate) fn delete_attr(&mut self, target: &Value, name: &str) -> R<()> {
-        if let Value::Object(object) = target {
-            if object.attrs.borrow_mut().remove(name).is_some() || torch::modules::unregister(object, name) {
-                return Ok(());
-            }
+        if let Value::Object(object) = target
+            && (object.attrs.borrow_mut().remove(name).is_some() || torch::modules::unregister(object, name))
+        {
+            return Ok(());
         }
         Err(no_attribute(target, name))
     }
