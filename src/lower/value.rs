@@ -15,6 +15,12 @@ use crate::graph::{DType, Dim, Init, ParamId, TensorRef};
 use crate::lower::torch::layers::Layer;
 use crate::python::Span;
 
+/// A callable, its first positional arguments and its keyword arguments.
+pub(crate) type Partial = (Value, Vec<Value>, Vec<(Rc<str>, Value)>);
+
+/// A constructor call, and its arguments by parameter.
+pub(crate) type Origin = (Span, Vec<(&'static str, Span)>);
+
 /// A Python value.
 #[derive(Clone)]
 pub(crate) enum Value {
@@ -44,7 +50,7 @@ pub(crate) enum Value {
     Method(Rc<(Value, Rc<str>)>),
     /// A callable with its first argument.
     Bound(Rc<(Value, Value)>),
-    Partial(Rc<(Value, Vec<Value>, Vec<(Rc<str>, Value)>)>),
+    Partial(Rc<Partial>),
     Class(Rc<Class>),
     /// A method of a built-in class, by name, without its object.
     ClassMethod(Rc<(Rc<Class>, &'static str)>),
@@ -222,7 +228,7 @@ pub(crate) enum Native {
 
 impl Class {
     /// The class and its ancestors, in method resolution order.
-    pub(crate) fn lineage<'a>(self: &'a Rc<Class>) -> impl Iterator<Item = &'a Rc<Class>> {
+    pub(crate) fn lineage(self: &Rc<Class>) -> impl Iterator<Item = &Rc<Class>> {
         std::iter::once(self).chain(self.ancestors.iter())
     }
 
@@ -243,7 +249,7 @@ pub(crate) struct Object {
     /// What `nn.Module.__init__` sets up.
     pub(crate) module: RefCell<Option<ModuleState>>,
     /// Where it was constructed, for repairs.
-    pub(crate) site: RefCell<Option<(Span, Vec<(&'static str, Span)>)>>,
+    pub(crate) site: RefCell<Option<Origin>>,
 }
 
 /// Parameters, buffers and submodules in the order of their registration.
@@ -400,7 +406,9 @@ impl Drop for Heap {
     fn drop(&mut self) {
         // First empty what can be changed: all children are held by `values`, so nothing is freed yet.
         for scope in &self.scopes {
-            scope.names.borrow_mut().clear();
+            if let Ok(mut names) = scope.names.try_borrow_mut() {
+                names.clear();
+            }
         }
         for value in &self.values {
             match value {

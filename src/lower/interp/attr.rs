@@ -12,6 +12,9 @@ use crate::lower::value::{Class, Descriptor, Native, Object, Value};
 
 impl Interp<'_> {
     pub(crate) fn get_attr(&mut self, value: &Value, name: &str) -> R<Value> {
+        if name == "__class__" && !matches!(value, Value::Class(_) | Value::Super(_)) {
+            return self.type_of(value);
+        }
         match value {
             Value::Object(object) => self.object_attr(object, name),
             Value::Class(class) => self.class_value_attr(class, name),
@@ -264,10 +267,10 @@ impl Interp<'_> {
     }
 
     pub(crate) fn delete_attr(&mut self, target: &Value, name: &str) -> R<()> {
-        if let Value::Object(object) = target {
-            if object.attrs.borrow_mut().remove(name).is_some() || torch::modules::unregister(object, name) {
-                return Ok(());
-            }
+        if let Value::Object(object) = target
+            && (object.attrs.borrow_mut().remove(name).is_some() || torch::modules::unregister(object, name))
+        {
+            return Ok(());
         }
         Err(no_attribute(target, name))
     }

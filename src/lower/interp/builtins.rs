@@ -481,7 +481,7 @@ impl Interp<'_> {
         let name = Rc::clone(&class.name);
         let first = args.positional.first().cloned();
         match &*name {
-            "int" => self.to_int(first.unwrap_or(Value::Int(0))),
+            "int" => self.int_of(first.unwrap_or(Value::Int(0))),
             "float" => match first {
                 None => Ok(Value::Float(0.0)),
                 Some(Value::Str(text)) => match text.trim().to_lowercase().as_str() {
@@ -507,7 +507,7 @@ impl Interp<'_> {
             },
             "str" => match first {
                 Some(value) => {
-                    let text = self.to_str(&value)?;
+                    let text = self.str_of(&value)?;
                     self.text(text)
                 }
                 None => Ok(Value::str("")),
@@ -633,7 +633,7 @@ impl Interp<'_> {
         }
     }
 
-    fn to_int(&mut self, value: Value) -> R<Value> {
+    fn int_of(&mut self, value: Value) -> R<Value> {
         match value {
             Value::Int(_) | Value::Dim(_) => Ok(value),
             Value::Bool(flag) => Ok(Value::Int(i64::from(flag))),
@@ -647,7 +647,7 @@ impl Interp<'_> {
             },
             Value::Tensor(_) => {
                 let item = torch::call_tensor_method(self, &value, "item", Args::default())?;
-                self.to_int(item)
+                self.int_of(item)
             }
             other => Err(self.no_conversion("int", &other)),
         }

@@ -90,10 +90,10 @@ impl Interp<'_> {
         if !self.frame().module.main {
             return None;
         }
-        if let Expr::Name(name) = expr {
-            if let Some(&span) = self.frame().argument_spans.get(name.id.as_str()) {
-                return Some(span);
-            }
+        if let Expr::Name(name) = expr
+            && let Some(&span) = self.frame().argument_spans.get(name.id.as_str())
+        {
+            return Some(span);
         }
         Some(expr.range().into())
     }
@@ -142,10 +142,10 @@ impl Interp<'_> {
 
     fn call_object(&mut self, object: &Rc<Object>, args: Args) -> R<Value> {
         let value = Value::Object(Rc::clone(object));
-        if let Some(call) = self.class_attr(&object.class, "__call__", None) {
-            if !matches!(&call, Value::ClassMethod(_)) {
-                return self.call(&call, args.prepend(value));
-            }
+        if let Some(call) = self.class_attr(&object.class, "__call__", None)
+            && !matches!(&call, Value::ClassMethod(_))
+        {
+            return self.call(&call, args.prepend(value));
         }
         if object.class.is_module() {
             return self.call_module(object, args);

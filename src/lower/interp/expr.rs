@@ -327,7 +327,7 @@ impl Interp<'_> {
                 if matches!(part.conversion, ConversionFlag::Repr | ConversionFlag::Ascii) {
                     value = Value::str(self.repr(&value)?);
                 } else if part.conversion == ConversionFlag::Str {
-                    value = Value::str(self.to_str(&value)?);
+                    value = Value::str(self.str_of(&value)?);
                 }
                 let mut spec = String::new();
                 if let Some(format) = &part.format_spec {

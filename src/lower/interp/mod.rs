@@ -86,6 +86,7 @@ pub(crate) struct Frame {
     pub(crate) argument_spans: BTreeMap<Rc<str>, Span>,
     pub(crate) yields: Option<Vec<Value>>,
     /// Exceptions being handled, innermost last.
+    #[expect(clippy::vec_box, reason = "errors travel boxed")]
     pub(crate) handling: Vec<Box<Raise>>,
 }
 

@@ -167,7 +167,7 @@ impl Interp<'_> {
                     let message = match &stmt.msg {
                         Some(message) => {
                             let message = self.eval(message)?;
-                            self.to_str(&message)?
+                            self.str_of(&message)?
                         }
                         None => String::new(),
                     };
@@ -269,7 +269,7 @@ impl Interp<'_> {
         }
         match &value {
             Value::Object(object) if object.class.is_exception() => {
-                let message = self.to_str(&value)?;
+                let message = self.str_of(&value)?;
                 let kind = RaiseKind::Python {
                     class: object.class.name.to_string(),
                     message,

@@ -11,18 +11,18 @@ use crate::lower::interp::{Args, Interp};
 use crate::lower::value::Value;
 
 impl Interp<'_> {
-    pub(crate) fn to_str(&mut self, value: &Value) -> R<String> {
+    pub(crate) fn str_of(&mut self, value: &Value) -> R<String> {
         match value {
             Value::Str(text) => Ok(text.to_string()),
             Value::Object(object) => {
                 if let Some(method) = self.class_attr(&object.class, "__str__", None) {
                     let result = self.call(&method, Args::of(vec![value.clone()]))?;
-                    return self.to_str(&result);
+                    return self.str_of(&result);
                 }
                 if object.class.is_exception() {
                     let args = object.attrs.borrow().get("args").cloned();
                     return match args {
-                        Some(Value::Tuple(tuple)) if tuple.items.len() == 1 => self.to_str(&tuple.items[0]),
+                        Some(Value::Tuple(tuple)) if tuple.items.len() == 1 => self.str_of(&tuple.items[0]),
                         Some(Value::Tuple(tuple)) if tuple.items.is_empty() => Ok(String::new()),
                         Some(args) => self.repr(&args),
                         None => Ok(String::new()),
@@ -87,7 +87,7 @@ impl Interp<'_> {
             Value::Object(object) => {
                 if let Some(method) = self.class_attr(&object.class, "__repr__", None) {
                     let result = self.call(&method, Args::of(vec![value.clone()]))?;
-                    return self.to_str(&result);
+                    return self.str_of(&result);
                 }
                 if object.class.is_exception() {
                     let args = object.attrs.borrow().get("args").cloned().unwrap_or(Value::None);
@@ -114,7 +114,7 @@ impl Interp<'_> {
     /// `format(value, spec)`.
     pub(crate) fn format(&mut self, value: &Value, spec: &str) -> R<String> {
         if spec.is_empty() {
-            return self.to_str(value);
+            return self.str_of(value);
         }
         let chars: Vec<char> = spec.chars().collect();
         let mut at = 0;
@@ -182,7 +182,7 @@ impl Interp<'_> {
             (Some('f' | 'F'), Some(number)) => format!("{number:.*}", precision.unwrap_or(6)),
             (Some('%'), Some(number)) => format!("{:.*}%", precision.unwrap_or(6), number * 100.0),
             (Some('e'), Some(number)) => exponent(number, precision.unwrap_or(6)),
-            (Some('d'), _) | (None, _) if precision.is_none() => self.to_str(value)?,
+            (Some('d'), _) | (None, _) if precision.is_none() => self.str_of(value)?,
             (Some('x'), _) => match value {
                 Value::Int(int) => format!("{int:x}"),
                 _ => {
@@ -202,7 +202,7 @@ impl Interp<'_> {
                 }
             },
             (Some('s') | None, None) => {
-                let text = self.to_str(value)?;
+                let text = self.str_of(value)?;
                 match precision {
                     Some(precision) => text.chars().take(precision).collect(),
                     None => text,
@@ -244,7 +244,7 @@ impl Interp<'_> {
             };
             let part = match kind {
                 'd' | 'i' => self.format(&value, &spec)?,
-                's' => self.to_str(&value)?,
+                's' => self.str_of(&value)?,
                 'r' => self.repr(&value)?,
                 kind => self.format(&value, &format!("{spec}{kind}"))?,
             };

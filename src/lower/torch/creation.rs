@@ -116,6 +116,17 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         }
         known(this, vec![rows, columns], DType::F32, Init::Values(values))
     }),
+    row("t", "diff", "input", |this, args| {
+        let tensor = args.tensor("input")?;
+        let state = tensor.state.borrow().clone();
+        match state {
+            TensorState::Known { sizes, dtype, init: Init::Values(values) } if sizes.len() == 1 => {
+                let values: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+                known(this, vec![values.len()], dtype, Init::Values(values))
+            }
+            _ => Err(Raise::unsupported("torch.diff of a computed tensor is not supported")),
+        }
+    }),
     row("t", "bernoulli", "input, p=None, *, generator=None", |_, _| {
         Err(Raise::unsupported("torch.bernoulli is not supported"))
     }),

@@ -230,7 +230,6 @@ const TORCH: &[&str] = &[
     "concat_",
     "cummax",
     "cummin",
-    "diff",
     "gradient",
     "trapz",
     "renorm",

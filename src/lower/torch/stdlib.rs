@@ -56,8 +56,7 @@ static FUNCTIONS: &[Entry] = &[
         }
         Ok(Value::Float(match args.optional_float("base")? {
             None => number.ln(),
-            #[expect(clippy::float_cmp, reason = "exactly two")]
-            Some(base) if base == 2.0 => number.log2(),
+            Some(2.0) => number.log2(),
             Some(base) => number.ln() / base.ln(),
         }))
     }),
@@ -171,7 +170,7 @@ static FUNCTIONS: &[Entry] = &[
             this.check_length("list", rows.len().saturating_mul(items.len()), this.limits.list_length)?;
             rows = rows
                 .iter()
-                .flat_map(|row| items.iter().map(|item| [&row[..], &[item.clone()]].concat()))
+                .flat_map(|row| items.iter().map(|item| [&row[..], std::slice::from_ref(item)].concat()))
                 .collect();
         }
         let mut tuples = Vec::new();
@@ -219,9 +218,7 @@ static FUNCTIONS: &[Entry] = &[
             *inner.fields.borrow_mut() = fields;
             Ok(class.clone())
         }
-        _ => find("dataclasses", "dataclass")
-            .map(|builtin| Value::Builtin(builtin))
-            .ok_or_else(|| this.unknown("dataclass")),
+        _ => find("dataclasses", "dataclass").map(Value::Builtin).ok_or_else(|| this.unknown("dataclass")),
     }),
     entry("torch.jit", "is_scripting", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
