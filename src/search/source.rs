@@ -45,15 +45,10 @@ pub(super) fn prompt(parents: &[&str], words: &str) -> String {
             text.push('\n');
         }
     }
-    for (index, part) in parts.iter().enumerate() {
+    for (part, name) in parts.iter().zip(network_names(&parts)) {
         for network in part.iter().filter(|chunk| chunk.is_network()) {
-            let name = match (parts.len(), index) {
-                (1, _) => CLASS,
-                (_, 0) => "FirstNet",
-                _ => "SecondNet",
-            };
             text.push_str("\n\n");
-            text.push_str(replace_word(network.text, CLASS, name).trim_end());
+            text.push_str(replace_word(network.text, CLASS, &name).trim_end());
             text.push('\n');
         }
     }
@@ -61,33 +56,54 @@ pub(super) fn prompt(parents: &[&str], words: &str) -> String {
     text
 }
 
-/// The whole candidate: the completion under its header, with the parents' imports and those of their helpers
-/// that the completion names, directly or through another helper. Nothing of the completion is left out.
+/// What each parent's network is called in the prompt: `Net` where there is one parent, else a name that none of the
+/// helpers has (a child of an earlier crossover may bring a `FirstNet` of its own).
+fn network_names(parts: &[Vec<Chunk<'_>>]) -> Vec<String> {
+    if parts.len() == 1 {
+        return vec![CLASS.to_owned()];
+    }
+    let taken: BTreeSet<&str> = parts.iter().flatten().filter_map(|chunk| chunk.name).collect();
+    let free = |stem: &str| {
+        let numbered = (2..).map(|number| format!("{stem}{number}"));
+        std::iter::once(stem.to_owned()).chain(numbered).find(|name| !taken.contains(name.as_str()))
+    };
+    ["FirstNet", "SecondNet"].into_iter().filter_map(free).collect()
+}
+
+/// The whole candidate: the completion under its header, with the parents' imports and those of their helpers that the
+/// completion names, directly or through another helper; a crossover may name its parents' networks too. Nothing of
+/// the completion is left out.
 pub(super) fn candidate(parents: &[&str], completion: &str) -> String {
     let parts: Vec<Vec<Chunk>> = parents.iter().map(|source| split(source)).collect();
     let own: BTreeSet<&str> = split(completion).into_iter().filter_map(|chunk| chunk.name).collect();
-    let mut helpers: Vec<&Chunk> = Vec::new();
     let mut names = own.clone();
+    let mut helpers: Vec<(String, String)> = Vec::new();
     for chunk in parts.iter().flatten().filter(|chunk| chunk.kind == Kind::Other && !chunk.is_network()) {
-        if chunk.name.is_some_and(|name| names.insert(name)) {
-            helpers.push(chunk);
+        if let Some(name) = chunk.name.filter(|name| names.insert(name)) {
+            helpers.push((name.to_owned(), chunk.text.to_owned()));
+        }
+    }
+    let renamed = network_names(&parts);
+    for (part, name) in parts.iter().zip(&renamed).filter(|(_, name)| *name != CLASS) {
+        if let Some(network) = part.iter().find(|chunk| chunk.is_network()).filter(|_| names.insert(name)) {
+            helpers.push((name.clone(), replace_word(network.text, CLASS, name)));
         }
     }
     let mut needed = vec![false; helpers.len()];
     let mut texts = vec![completion];
     while let Some(text) = texts.pop() {
         let words: BTreeSet<&str> = words(text).collect();
-        for (index, helper) in helpers.iter().enumerate() {
-            if !needed[index] && helper.name.is_some_and(|name| words.contains(name)) {
+        for (index, (name, helper)) in helpers.iter().enumerate() {
+            if !needed[index] && words.contains(name.as_str()) {
                 needed[index] = true;
-                texts.push(helper.text);
+                texts.push(helper);
             }
         }
     }
     let mut text = imports(&parts);
-    for (helper, _) in helpers.iter().zip(needed).filter(|(_, needed)| *needed) {
+    for ((_, helper), _) in helpers.iter().zip(needed).filter(|(_, needed)| *needed) {
         text.push_str("\n\n");
-        text.push_str(helper.text.trim_end());
+        text.push_str(helper.trim_end());
         text.push('\n');
     }
     text.push_str("\n\n");
@@ -240,6 +256,20 @@ mod tests {
         );
         assert!(text.contains("class SecondNet(nn.Module)") && text.contains("NetBlock("), "{text}");
         assert_eq!(text.matches("class Net(").count(), 1);
+    }
+
+    #[test]
+    fn a_crossover_child_may_be_made_of_its_parents() {
+        let second = seed_network(&[1, 28, 28], 10);
+        let completion = "    def __init__(self):\n        super().__init__()\n        self.a = FirstNet()\n        \
+                          self.b = SecondNet()\n\n    def forward(self, x):\n        return self.a(x) + self.b(x)\n";
+        let child = candidate(&[PARENT, &second], completion);
+        assert!(child.contains("class FirstNet(nn.Module)") && child.contains("class SecondNet("), "{child}");
+        assert!(child.contains("WIDTH = 8"), "what a parent needs comes along: {child}");
+        // As a parent it keeps its parts, and the new parents get names of their own.
+        let text = prompt(&[&child, &second], "Combine.");
+        assert_eq!(text.matches("class FirstNet(").count(), 1, "{text}");
+        assert!(text.contains("class FirstNet2(") && text.contains("class SecondNet2("), "{text}");
     }
 
     #[test]
