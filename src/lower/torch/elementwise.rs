@@ -287,7 +287,8 @@ pub(crate) fn when(this: &mut Interp<'_>, value: &Value) -> R<When> {
 /// Result of an activation, in place where asked.
 pub(crate) fn finish(this: &mut Interp<'_>, args: &Bound, result: TensorRef) -> R<Value> {
     let value = this.wrap(result)?;
-    if args.bool("inplace")?
+    // These are Python functions: anything may stand for `inplace`.
+    if this.truth(&args.get("inplace"))?
         && let (Value::Tensor(source), Value::Tensor(target)) = (&value, args.get("input"))
     {
         rebind(this, &target, source)?;
