@@ -12,6 +12,7 @@
 //! `ARCHITECTURE.md` says what each may import and what each must never know.
 #![warn(missing_docs)]
 
+pub mod bench;
 pub mod config;
 pub mod descriptor;
 pub mod graph;
