@@ -103,15 +103,19 @@ impl TableSearch for SurrogateSearch {
         }
         let highest = targets.iter().copied().fold(f64::MIN, f64::max);
         let (mean, deviation) = self.posterior.predict(&targets);
-        let mut best: Option<(f64, usize)> = None;
+        let mut best: Option<(f64, usize, usize)> = None;
         for (group, points) in self.members.iter().enumerate() {
+            // Improvement grows with both, so most groups are beaten without working it out.
+            if best.is_some_and(|(_, b, _)| mean[group] <= mean[b] && deviation[group] <= deviation[b]) {
+                continue;
+            }
             let Some(&point) = points.iter().find(|&&point| !ledger.has(point)) else { continue };
             let gain = log_expected_improvement(mean[group], deviation[group], highest);
-            if best.is_none_or(|(most, _)| gain > most) {
-                best = Some((gain, point));
+            if best.is_none_or(|(most, _, _)| gain > most) {
+                best = Some((gain, group, point));
             }
         }
-        best.map_or_else(|| ledger.unseen(rng), |(_, point)| point)
+        best.map_or_else(|| ledger.unseen(rng), |(_, _, point)| point)
     }
 
     fn tell(&mut self, _space: &dyn Space, evaluation: Evaluation) {
