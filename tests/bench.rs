@@ -2,6 +2,11 @@
 //!
 //! The real table is looked for under `$LLMATIC_SHARED` and under `../shared`; without it those tests say so and do
 //! nothing, because the table belongs to others and is not part of the repository.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
 
 use std::path::{Path, PathBuf};
 

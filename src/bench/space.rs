@@ -23,22 +23,32 @@ impl Features {
         self.symbols.iter().zip(&other.symbols).filter(|(a, b)| a != b).count()
     }
 
-    /// Squared Euclidean distance between the two vectors of word counts.
-    pub fn word_distance(&self, other: &Self) -> u32 {
-        let mut counts = [0i32; Self::WORDS];
+    /// Measures from this point to others.
+    pub fn word_distances(&self) -> WordDistances {
+        let mut counts = [0; Self::WORDS];
         for &(word, count) in &self.words {
-            counts[usize::from(word)] += i32::from(count);
+            counts[usize::from(word)] = i32::from(count);
         }
-        for &(word, count) in &other.words {
-            counts[usize::from(word)] -= i32::from(count);
-        }
-        // Only the words of the two points can be non-zero; each is taken once.
-        let mut sum = 0;
-        for &(word, _) in self.words.iter().chain(&other.words) {
-            let difference = std::mem::take(&mut counts[usize::from(word)]);
-            sum += difference.unsigned_abs().pow(2);
-        }
-        sum
+        WordDistances { counts, square: counts.iter().map(|count| count * count).sum() }
+    }
+}
+
+/// One point's word counts, spread out so that distances from it are cheap.
+#[derive(Debug, Clone)]
+pub struct WordDistances {
+    counts: [i32; Features::WORDS],
+    square: i32,
+}
+
+impl WordDistances {
+    /// Squared Euclidean distance between the vectors of word counts of this point and of `other`.
+    pub fn to(&self, other: &Features) -> u32 {
+        // |a - b|^2 = |a|^2 + sum of b (b - 2 a) over the words of b.
+        let change = |&(word, count): &(u8, u8)| {
+            let count = i32::from(count);
+            count * (count - 2 * self.counts[usize::from(word)])
+        };
+        (self.square + other.words.iter().map(change).sum::<i32>()).unsigned_abs()
     }
 }
 
@@ -96,9 +106,9 @@ mod tests {
     fn word_distance_counts_each_word_of_either_point_once() {
         let a = Features { symbols: vec![0, 1], words: vec![(1, 2), (3, 1)] };
         let b = Features { symbols: vec![0, 2], words: vec![(1, 1), (7, 3)] };
-        assert_eq!(a.word_distance(&b), 1 + 1 + 9);
-        assert_eq!(b.word_distance(&a), 11);
-        assert_eq!(a.word_distance(&a), 0);
+        assert_eq!(a.word_distances().to(&b), 1 + 1 + 9);
+        assert_eq!(b.word_distances().to(&a), 11);
+        assert_eq!(a.word_distances().to(&a), 0);
         assert_eq!(a.mismatches(&b), 1);
     }
 }

@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bench::gaussian::{Distances, Kernel, Posterior, log_expected_improvement, normal_scores};
+use crate::bench::gaussian::{
+    Distances, Kernel, Posterior, improvement_bound, log_expected_improvement, normal_scores,
+};
 use crate::bench::search::{Evaluation, Ledger, TableSearch};
 use crate::bench::space::{Features, Space};
 use crate::rng::Stream;
@@ -103,19 +105,19 @@ impl TableSearch for SurrogateSearch {
         }
         let highest = targets.iter().copied().fold(f64::MIN, f64::max);
         let (mean, deviation) = self.posterior.predict(&targets);
-        let mut best: Option<(f64, usize, usize)> = None;
+        let mut best: Option<(f64, usize)> = None;
         for (group, points) in self.members.iter().enumerate() {
-            // Improvement grows with both, so most groups are beaten without working it out.
-            if best.is_some_and(|(_, b, _)| mean[group] <= mean[b] && deviation[group] <= deviation[b]) {
+            let (mean, deviation) = (mean[group], deviation[group]);
+            if best.is_some_and(|(most, _)| improvement_bound(mean, deviation, highest) <= most) {
                 continue;
             }
             let Some(&point) = points.iter().find(|&&point| !ledger.has(point)) else { continue };
-            let gain = log_expected_improvement(mean[group], deviation[group], highest);
-            if best.is_none_or(|(most, _, _)| gain > most) {
-                best = Some((gain, group, point));
+            let gain = log_expected_improvement(mean, deviation, highest);
+            if best.is_none_or(|(most, _)| gain > most) {
+                best = Some((gain, point));
             }
         }
-        best.map_or_else(|| ledger.unseen(rng), |(_, _, point)| point)
+        best.map_or_else(|| ledger.unseen(rng), |(_, point)| point)
     }
 
     fn tell(&mut self, _space: &dyn Space, evaluation: Evaluation) {
