@@ -1,7 +1,7 @@
 //! Line charts with bands as self-contained SVG: curves in, text out, no script and no outside font.
 //!
-//! The x axis is logarithmic. The y axis runs from the lowest mean at a tenth of the longest curve, but not after
-//! its tenth point, to just above the highest value: the first random looks would else flatten all that matters.
+//! The x axis is logarithmic and starts at a tenth of the longest curve, but not after its tenth point; the y axis
+//! holds the means from there on: the first random looks would else flatten all that matters.
 //! Colours are those of Okabe and Ito, told apart under the common colour-vision deficiencies.
 
 use std::fmt::Write as _;
@@ -42,6 +42,7 @@ pub struct Line {
 
 /// Maps data to the plane of the picture.
 struct Frame {
+    x_min: f64,
     x_max: f64,
     y_min: f64,
     y_max: f64,
@@ -51,18 +52,18 @@ impl Frame {
     fn around(chart: &Chart) -> Self {
         let ends = chart.lines.iter().filter_map(|line| line.points.last());
         let x_max = ends.map(|point| point.0).fold(2.0, f64::max);
-        let from = (x_max / 10.0).clamp(1.0, 10.0);
-        let seen = || chart.lines.iter().flat_map(|line| &line.points).filter(|point| point.0 >= from);
+        let x_min = (x_max / 10.0).clamp(1.0, 10.0);
+        let seen = || chart.lines.iter().flat_map(|line| &line.points).filter(|point| point.0 >= x_min);
         let low = seen().map(|point| point.1).fold(f64::INFINITY, f64::min);
         let reference = chart.reference.as_ref().map_or(f64::NEG_INFINITY, |(_, y)| *y);
         let high = seen().map(|point| point.1).fold(reference, f64::max);
         let (low, high) = if low.is_finite() && high.is_finite() { (low, high) } else { (0.0, 1.0) };
         let margin = ((high - low) * 0.06).max(1e-3);
-        Self { x_max, y_min: low - margin, y_max: high + margin }
+        Self { x_min, x_max, y_min: low - margin, y_max: high + margin }
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * value.max(1.0).ln() / self.x_max.ln()
+        LEFT + (WIDTH - LEFT - RIGHT) * (value.max(1.0) / self.x_min).ln() / (self.x_max / self.x_min).ln()
     }
 
     /// Values outside the plot are drawn on its edge; the clip path hides what lies beyond.
@@ -124,7 +125,7 @@ fn axes(out: &mut String, chart: &Chart, frame: &Frame) {
         text(out, LEFT - 8.0, y + 4.0, "end", 12, &tick.1);
     }
     let decades = (0..9).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power)));
-    for tick in decades.filter(|tick| *tick <= frame.x_max) {
+    for tick in decades.filter(|tick| (frame.x_min..=frame.x_max).contains(tick)) {
         let x = frame.x(tick);
         rule(out, [x, TOP, x, bottom], "stroke=\"#f0f0f0\"");
         text(out, x, bottom + 18.0, "middle", 12, &tick.to_string());

@@ -11,6 +11,9 @@ use crate::bench::svg::{self, Chart, Line};
 /// Evaluations at which tables compare methods.
 pub const MILESTONES: [usize; 6] = [20, 50, 100, 200, 500, 2000];
 
+/// Deviations of the mean on either side of it that hold it in 95 of 100 cases.
+const NORMAL_95: f64 = 1.96;
+
 /// A published result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Published {
@@ -113,7 +116,7 @@ pub fn svg(results: &[BenchResult]) -> String {
         points: (1..=result.evaluations())
             .map(|evaluations| {
                 let point = result.validation.at(evaluations);
-                (evaluations as f64, point.mean, point.deviation)
+                (evaluations as f64, point.mean, NORMAL_95 * point.deviation / (result.seeds() as f64).sqrt())
             })
             .collect(),
     });
@@ -121,7 +124,7 @@ pub fn svg(results: &[BenchResult]) -> String {
         title: format!("NAS-Bench-201, {}: best validation accuracy so far", first.dataset.title()),
         x_label: "evaluations (distinct cells, log scale)".to_owned(),
         y_label: "validation accuracy, %".to_owned(),
-        note: format!("mean of {} seeds, band: one standard deviation", first.seeds()),
+        note: format!("mean of {} seeds; band: 95 % interval of the mean", first.seeds()),
         reference: Some(("optimum of the table".to_owned(), first.optimum)),
         lines: lines.collect(),
     })
