@@ -14,6 +14,13 @@
 
 pub mod bench;
 pub mod config;
+#[cfg(feature = "torch")]
+pub mod data;
 pub mod descriptor;
 pub mod graph;
+pub mod llm;
+pub mod lower;
+pub mod python;
 pub mod rng;
+#[cfg(feature = "torch")]
+pub mod train;

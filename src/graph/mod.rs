@@ -8,7 +8,9 @@ pub mod canonical;
 pub mod cost;
 pub mod dim;
 pub mod op;
+mod op_names;
 pub mod ops;
+mod print;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,433 @@
+//! One operation as a PyTorch expression over its arguments.
+
+use super::{dim_text, sizes_text};
+use crate::graph::op::{
+    BatchNorm, Binary, Cell, Conv, Distribution, Dropout, Interpolation, PadMode, Pool, Reduction, Unary,
+    When,
+};
+use crate::graph::{Body, DType, Dim, Node, Op, Shape};
+
+/// The expression that computes a node from `arguments`.
+pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
+    let x = arguments.first().map_or("", String::as_str);
+    let rest = arguments.get(1..).unwrap_or_default();
+    let optional = |index: usize, given: bool| {
+        if given { arguments[index].clone() } else { "None".to_owned() }
+    };
+    let spatial = |count: usize| format!("{count}d");
+    match &node.op {
+        Op::Input | Op::Param(_) => x.to_owned(),
+        Op::Full { shape, value, dtype } => {
+            format!("torch.full({}, {}, dtype={})", shape_text(shape), number(*value), dtype_text(*dtype))
+        }
+        Op::Literal { sizes, values, dtype } => {
+            let values: Vec<String> = values.iter().map(|value| number(*value)).collect();
+            let list = values.join(", ");
+            format!("torch.tensor([{list}], dtype={}).reshape({})", dtype_text(*dtype), sizes_text(sizes))
+        }
+        Op::Random { shape, distribution } => random(shape, *distribution),
+        Op::Conv(conv) => convolution("conv", conv, arguments, false),
+        Op::ConvTranspose(conv) => convolution("conv_transpose", conv, arguments, true),
+        Op::Linear { .. } => format!("F.linear({})", arguments.join(", ")),
+        Op::Bilinear { .. } => format!("F.bilinear({})", arguments.join(", ")),
+        Op::Embedding => format!("F.embedding({})", arguments.join(", ")),
+        Op::BatchNorm(norm) => batch_norm(norm, arguments),
+        Op::InstanceNorm { eps, affine } => {
+            let (weight, bias) = (optional(1, *affine), optional(2, *affine));
+            format!("F.instance_norm({x}, weight={weight}, bias={bias}, eps={eps:?})")
+        }
+        Op::LayerNorm { sizes, eps, weight, bias } => {
+            let w = optional(1, *weight);
+            let b = optional(1 + usize::from(*weight), *bias);
+            format!("F.layer_norm({x}, {sizes:?}, {w}, {b}, {eps:?})")
+        }
+        Op::RmsNorm { sizes, eps, weight } => {
+            format!("F.rms_norm({x}, {sizes:?}, {}, {eps:?})", optional(1, *weight))
+        }
+        Op::GroupNorm { groups, eps, affine } => {
+            format!(
+                "F.group_norm({x}, {groups}, {}, {}, {eps:?})",
+                optional(1, *affine),
+                optional(2, *affine)
+            )
+        }
+        Op::LocalResponseNorm { size, alpha, beta, k } => {
+            format!("F.local_response_norm({x}, {size}, {alpha:?}, {beta:?}, {k:?})")
+        }
+        Op::Recurrent(_) => recurrent(body, node, arguments),
+        Op::Attention { mask, causal, dropout, scale } => {
+            let mask = optional(3, *mask);
+            let dropout =
+                if *dropout > 0.0 { format!("{dropout:?} if self.training else 0.0") } else { "0.0".into() };
+            let scale = scale.map_or("None".to_owned(), |scale| format!("{scale:?}"));
+            format!(
+                "F.scaled_dot_product_attention({}, {}, {}, {mask}, {dropout}, {}, scale={scale})",
+                arguments[0],
+                arguments[1],
+                arguments[2],
+                boolean(*causal)
+            )
+        }
+        Op::Unary(unary) => unary_text(*unary, x),
+        Op::Binary(binary) => binary_text(*binary, x, &arguments[1]),
+        Op::Scalar { op, value, reversed } => {
+            let value = scalar(*value);
+            if *reversed { binary_text(*op, &value, x) } else { binary_text(*op, x, &value) }
+        }
+        Op::Where => format!("torch.where({})", arguments.join(", ")),
+        Op::Prelu => format!("F.prelu({})", arguments.join(", ")),
+        Op::Glu { dim } => format!("F.glu({x}, {dim})"),
+        Op::Softmax { dim } => format!("F.softmax({x}, {dim})"),
+        Op::LogSoftmax { dim } => format!("F.log_softmax({x}, {dim})"),
+        Op::Normalize { p, dim, eps } => format!("F.normalize({x}, {p:?}, {dim}, {eps:?})"),
+        Op::Dropout { p, kind, when } => {
+            let name = match kind {
+                Dropout::Element => "dropout".to_owned(),
+                Dropout::Channel => {
+                    let rank = body.fact(node.inputs[0]).shape.rank();
+                    format!("dropout{}d", rank.clamp(3, 5) - 2)
+                }
+                Dropout::Alpha => "alpha_dropout".to_owned(),
+                Dropout::FeatureAlpha => "feature_alpha_dropout".to_owned(),
+            };
+            format!("F.{name}({x}, {p:?}, {})", when_text(*when))
+        }
+        Op::MaxPool(pool) => {
+            format!("F.max_pool{}({x}, {})", spatial(pool.kernel.len()), window(pool, true))
+        }
+        Op::AvgPool { pool, count_include_pad, divisor } => {
+            let mut text = format!(
+                "F.avg_pool{}({x}, {}, count_include_pad={}",
+                spatial(pool.kernel.len()),
+                window(pool, false),
+                boolean(*count_include_pad)
+            );
+            if let Some(divisor) = divisor {
+                text.push_str(&format!(", divisor_override={divisor}"));
+            }
+            text + ")"
+        }
+        Op::LpPool { pool, p } => format!(
+            "F.lp_pool{}({x}, {p:?}, {}, {}, {})",
+            spatial(pool.kernel.len()),
+            sizes_text(&pool.kernel),
+            sizes_text(&pool.stride),
+            boolean(pool.ceil_mode)
+        ),
+        Op::AdaptiveAvgPool { sizes } => adaptive("avg", x, sizes),
+        Op::AdaptiveMaxPool { sizes } => adaptive("max", x, sizes),
+        Op::Reduce { op, dims, keepdim } => reduce(body, node, *op, dims, *keepdim, x),
+        Op::CumSum { dim } => format!("torch.cumsum({x}, {dim})"),
+        Op::MatMul => format!("torch.matmul({})", arguments.join(", ")),
+        Op::Einsum { equation } => format!("torch.einsum({equation:?}, {})", arguments.join(", ")),
+        Op::Reshape { shape } => format!("{x}.reshape({})", reshape_text(shape)),
+        Op::Permute { dims } => format!("{x}.permute({})", sizes_text(dims)),
+        Op::Expand { shape } => format!("{x}.expand({})", shape_text(shape)),
+        Op::Repeat { counts } => format!("{x}.repeat({})", dims_text(counts)),
+        Op::Slice { dim, start, end, step } => format!(
+            "{x}[{}{}:{}{}]",
+            ":, ".repeat(*dim),
+            dim_text(*start),
+            dim_text(*end),
+            if *step == 1 { String::new() } else { format!(":{step}") }
+        ),
+        Op::Select { dim, index } => format!("{x}.select({dim}, {index})"),
+        Op::IndexSelect { dim } => format!("torch.index_select({x}, {dim}, {})", rest[0]),
+        Op::Unsqueeze { dim } => format!("{x}.unsqueeze({dim})"),
+        Op::Squeeze { dims } => format!("{x}.squeeze({})", sizes_text(dims)),
+        Op::Cat { dim } => format!("torch.cat([{}], {dim})", arguments.join(", ")),
+        Op::Stack { dim } => format!("torch.stack([{}], {dim})", arguments.join(", ")),
+        Op::Flip { dims } => format!("torch.flip({x}, {})", sizes_text(dims)),
+        Op::Roll { shifts, dims } => format!("torch.roll({x}, {shifts:?}, {dims:?})"),
+        Op::Pad { pads, mode } => pad(pads, *mode, x),
+        Op::PixelShuffle { factor } => format!("F.pixel_shuffle({x}, {factor})"),
+        Op::PixelUnshuffle { factor } => format!("F.pixel_unshuffle({x}, {factor})"),
+        Op::ChannelShuffle { groups } => format!("F.channel_shuffle({x}, {groups})"),
+        Op::Interpolate { sizes, mode, align_corners } => interpolate(sizes, *mode, *align_corners, x),
+        Op::Triangle { upper, diagonal } => {
+            format!("torch.{}({x}, {diagonal})", if *upper { "triu" } else { "tril" })
+        }
+        Op::Cast(dtype) => format!("{x}.to({})", dtype_text(*dtype)),
+        Op::Detach => format!("{x}.detach()"),
+    }
+}
+
+/// A number in Python; infinities and NaN have no literal.
+pub(super) fn number(value: f64) -> String {
+    if value.is_finite() {
+        format!("{value:?}")
+    } else {
+        format!(
+            "float({:?})",
+            if value.is_nan() {
+                "nan"
+            } else if value > 0.0 {
+                "inf"
+            } else {
+                "-inf"
+            }
+        )
+    }
+}
+
+/// A number beside a tensor: whole numbers stay integers, so that an integer tensor stays one.
+fn scalar(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { format!("{value:.0}") } else { number(value) }
+}
+
+/// Whether a reshape has to name the batch size: -1 stands for one dimension that depends on it.
+pub(super) fn needs_batch_size(shape: &Shape) -> bool {
+    shape.0.iter().any(|dim| dim.depends_on_batch()) && shape.0.contains(&Dim::fixed(0))
+}
+
+fn reshape_text(shape: &Shape) -> String {
+    if needs_batch_size(shape) {
+        return shape_text(shape);
+    }
+    let dims: Vec<String> = shape
+        .0
+        .iter()
+        .map(|dim| if dim.depends_on_batch() { "-1".to_owned() } else { dim_text(*dim) })
+        .collect();
+    format!("({}{})", dims.join(", "), if dims.len() == 1 { "," } else { "" })
+}
+
+fn shape_text(shape: &Shape) -> String {
+    dims_text(&shape.0)
+}
+
+fn dims_text(dims: &[Dim]) -> String {
+    let texts: Vec<String> = dims.iter().map(|dim| dim_text(*dim)).collect();
+    format!("({}{})", texts.join(", "), if texts.len() == 1 { "," } else { "" })
+}
+
+fn dtype_text(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "torch.float32",
+        DType::I64 => "torch.int64",
+        DType::Bool => "torch.bool",
+    }
+}
+
+fn boolean(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+fn when_text(when: When) -> &'static str {
+    match when {
+        When::Training => "self.training",
+        When::Always => "True",
+        When::Never => "False",
+    }
+}
+
+fn random(shape: &Shape, distribution: Distribution) -> String {
+    let shape = shape_text(shape);
+    match distribution {
+        Distribution::Uniform => format!("torch.rand({shape})"),
+        Distribution::Normal => format!("torch.randn({shape})"),
+        Distribution::Bernoulli(p) => format!("torch.bernoulli(torch.full({shape}, {p:?}))"),
+    }
+}
+
+fn convolution(name: &str, conv: &Conv, arguments: &[String], transposed: bool) -> String {
+    let bias = if conv.bias { arguments[2].as_str() } else { "None" };
+    let output_padding = if transposed {
+        format!(", output_padding={}", sizes_text(&conv.output_padding))
+    } else {
+        String::new()
+    };
+    format!(
+        "F.{name}{}d({}, {}, {bias}, stride={}, padding={}{output_padding}, dilation={}, groups={})",
+        conv.stride.len(),
+        arguments[0],
+        arguments[1],
+        sizes_text(&conv.stride),
+        sizes_text(&conv.padding),
+        sizes_text(&conv.dilation),
+        conv.groups
+    )
+}
+
+fn batch_norm(norm: &BatchNorm, arguments: &[String]) -> String {
+    let (mean, variance) = if norm.running { (&*arguments[1], &*arguments[2]) } else { ("None", "None") };
+    let from = 1 + 2 * usize::from(norm.running);
+    let (weight, bias) =
+        if norm.affine { (&*arguments[from], &*arguments[from + 1]) } else { ("None", "None") };
+    let training = if norm.running { when_text(norm.batch_statistics) } else { "True" };
+    // Without a momentum PyTorch averages over num_batches_tracked; in evaluation the momentum is not used.
+    let momentum = norm.momentum.unwrap_or(0.0);
+    format!(
+        "F.batch_norm({}, {mean}, {variance}, {weight}, {bias}, {training}, {momentum:?}, {:?})",
+        arguments[0], norm.eps
+    )
+}
+
+fn recurrent(body: &Body, node: &Node, arguments: &[String]) -> String {
+    let Op::Recurrent(settings) = &node.op else { return String::new() };
+    let lstm = settings.cell == Cell::Lstm;
+    let states = if settings.initial_state { 1 + usize::from(lstm) } else { 0 };
+    let weights = arguments[1 + states..].join(", ");
+    let name = match settings.cell {
+        Cell::RnnTanh => "rnn_tanh",
+        Cell::RnnRelu => "rnn_relu",
+        Cell::Lstm => "lstm",
+        Cell::Gru => "gru",
+    };
+    let zeros = |output: usize| {
+        let shape = &node.outputs[output].shape;
+        format!("torch.zeros({})", shape_text(shape))
+    };
+    let state = match (lstm, settings.initial_state) {
+        (true, true) => format!("[{}, {}]", arguments[1], arguments[2]),
+        (true, false) => format!("[{}, {}]", zeros(1), zeros(2)),
+        (false, true) => arguments[1].clone(),
+        (false, false) => zeros(1),
+    };
+    debug_assert!(body.nodes.len() > node.inputs.len());
+    format!(
+        "torch.{name}({}, {state}, [{weights}], {}, {}, {:?}, self.training, {}, {})",
+        arguments[0],
+        boolean(settings.bias),
+        settings.layers,
+        settings.dropout,
+        boolean(settings.bidirectional),
+        boolean(settings.batch_first)
+    )
+}
+
+fn window(pool: &Pool, dilated: bool) -> String {
+    let mut text =
+        format!("{}, {}, {}", sizes_text(&pool.kernel), sizes_text(&pool.stride), sizes_text(&pool.padding));
+    if dilated {
+        text.push_str(&format!(", {}", sizes_text(&pool.dilation)));
+    }
+    text + &format!(", ceil_mode={}", boolean(pool.ceil_mode))
+}
+
+fn adaptive(kind: &str, x: &str, sizes: &[usize]) -> String {
+    format!("F.adaptive_{kind}_pool{}d({x}, {})", sizes.len(), sizes_text(sizes))
+}
+
+fn reduce(body: &Body, node: &Node, op: Reduction, dims: &[usize], keepdim: bool, x: &str) -> String {
+    let all: Vec<usize> = (0..body.fact(node.inputs[0]).shape.rank()).collect();
+    let dims = if dims.is_empty() { &all } else { dims };
+    let keep = boolean(keepdim);
+    let axes = sizes_text(dims);
+    match op {
+        Reduction::Var { correction } | Reduction::Std { correction } => {
+            format!("torch.{}({x}, {axes}, correction={}, keepdim={keep})", op.name(), scalar(correction))
+        }
+        Reduction::Norm { p } => format!("torch.linalg.vector_norm({x}, {}, {axes}, {keep})", number(p)),
+        // These take one dimension at a time.
+        Reduction::Prod | Reduction::ArgMax | Reduction::ArgMin | Reduction::All | Reduction::Any => {
+            let single = matches!(op, Reduction::ArgMax | Reduction::ArgMin) && dims.len() > 1;
+            if single {
+                return format!("torch.{}({x})", op.name());
+            }
+            dims.iter().rev().fold(x.to_owned(), |inner, dim| {
+                format!("torch.{}({inner}, {dim}, keepdim={keep})", op.name())
+            })
+        }
+        _ => format!("torch.{}({x}, {axes}, keepdim={keep})", op.name()),
+    }
+}
+
+fn pad(pads: &[(i64, i64)], mode: PadMode, x: &str) -> String {
+    let first = pads.iter().position(|pad| *pad != (0, 0)).unwrap_or(pads.len());
+    // F.pad lists the last dimension first; the modes but constant take whole spatial shapes.
+    let kept = match mode {
+        PadMode::Constant(_) => first,
+        _ => first.min(2).max(pads.len().saturating_sub(3)).min(2),
+    };
+    let list: Vec<String> = pads[kept..]
+        .iter()
+        .rev()
+        .flat_map(|(before, after)| [before.to_string(), after.to_string()])
+        .collect();
+    let list = list.join(", ");
+    match mode {
+        PadMode::Constant(value) => format!("F.pad({x}, [{list}], value={})", number(value)),
+        PadMode::Reflect => format!("F.pad({x}, [{list}], mode=\"reflect\")"),
+        PadMode::Replicate => format!("F.pad({x}, [{list}], mode=\"replicate\")"),
+        PadMode::Circular => format!("F.pad({x}, [{list}], mode=\"circular\")"),
+    }
+}
+
+fn interpolate(sizes: &[usize], mode: Interpolation, align_corners: bool, x: &str) -> String {
+    let (name, aligned) = match (mode, sizes.len()) {
+        (Interpolation::Nearest, _) => ("nearest", false),
+        (Interpolation::NearestExact, _) => ("nearest-exact", false),
+        (Interpolation::Area, _) => ("area", false),
+        (Interpolation::Cubic, _) => ("bicubic", true),
+        (Interpolation::Linear, 1) => ("linear", true),
+        (Interpolation::Linear, 2) => ("bilinear", true),
+        (Interpolation::Linear, _) => ("trilinear", true),
+    };
+    let corners = if aligned { format!(", align_corners={}", boolean(align_corners)) } else { String::new() };
+    format!("F.interpolate({x}, size={}, mode={name:?}{corners})", sizes_text(sizes))
+}
+
+fn binary_text(op: Binary, left: &str, right: &str) -> String {
+    let infix = match op {
+        Binary::Add => "+",
+        Binary::Sub => "-",
+        Binary::Mul => "*",
+        Binary::Div => "/",
+        Binary::FloorDiv => "//",
+        Binary::Remainder => "%",
+        Binary::Pow => "**",
+        Binary::Eq => "==",
+        Binary::Ne => "!=",
+        Binary::Lt => "<",
+        Binary::Le => "<=",
+        Binary::Gt => ">",
+        Binary::Ge => ">=",
+        Binary::And => "&",
+        Binary::Or => "|",
+        Binary::Maximum | Binary::Minimum | Binary::Atan2 => {
+            // These take tensors only.
+            let wrap = |text: &str| {
+                if text.parse::<f64>().is_ok() || text.starts_with("float(") {
+                    format!("torch.tensor({text})")
+                } else {
+                    text.to_owned()
+                }
+            };
+            return format!("torch.{}({}, {})", op.name(), wrap(left), wrap(right));
+        }
+    };
+    format!("{left} {infix} {right}")
+}
+
+fn unary_text(op: Unary, x: &str) -> String {
+    match op {
+        Unary::LeakyRelu { slope } => format!("F.leaky_relu({x}, {slope:?})"),
+        Unary::Rrelu { lower, upper, when } => {
+            format!("F.rrelu({x}, {lower:?}, {upper:?}, {})", when_text(when))
+        }
+        Unary::Elu { alpha } => format!("F.elu({x}, {alpha:?})"),
+        Unary::Celu { alpha } => format!("F.celu({x}, {alpha:?})"),
+        Unary::Gelu { tanh } => format!("F.gelu({x}, approximate={:?})", if tanh { "tanh" } else { "none" }),
+        Unary::Softplus { beta, threshold } => format!("F.softplus({x}, {beta:?}, {threshold:?})"),
+        Unary::Softshrink { lambda } => format!("F.softshrink({x}, {lambda:?})"),
+        Unary::Hardshrink { lambda } => format!("F.hardshrink({x}, {lambda:?})"),
+        Unary::Threshold { threshold, value } => format!("F.threshold({x}, {threshold:?}, {value:?})"),
+        Unary::Clamp { min, max } => {
+            let bound = |value: f64| if value.is_finite() { scalar(value) } else { "None".to_owned() };
+            format!("torch.clamp({x}, {}, {})", bound(min), bound(max))
+        }
+        Unary::Neg => format!("-{x}"),
+        Unary::Relu
+        | Unary::Relu6
+        | Unary::Selu
+        | Unary::Silu
+        | Unary::Mish
+        | Unary::Hardswish
+        | Unary::Hardsigmoid
+        | Unary::LogSigmoid
+        | Unary::Tanhshrink
+        | Unary::Softsign => format!("F.{}({x})", op.name()),
+        _ => format!("torch.{}({x})", op.name()),
+    }
+}

@@ -1,0 +1,284 @@
+//! A graph printed as PyTorch source: one `nn.Module` class with the same `state_dict` keys and the same numbers.
+//!
+//! Weighted layers whose parameters belong to one module become that layer (`nn.Conv2d(...)`); anything else becomes
+//! `nn.Parameter`s and functional calls. One limit: control flow of the source is gone, the class is the trace. A
+//! graph with a training body of its own prints as `if self.training:`.
+
+mod expression;
+mod layer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::{Body, Dim, Graph, Init, Node, Op, Param, ParamId, ParamKind, Shape, TensorRef};
+use layer::Layers;
+
+impl Graph {
+    /// PyTorch source of the network: imports and one class of this name.
+    pub fn to_pytorch(&self, class_name: &str) -> String {
+        let layers = Layers::find(self);
+        let mut source =
+            String::from("import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n");
+        let _ = writeln!(source, "class {class_name}(nn.Module):");
+        source.push_str("    def __init__(self):\n        super().__init__()\n");
+        source.push_str(&declarations(self, &layers));
+        source.push_str("\n    def forward(self, x):\n");
+        match &self.train {
+            None => source.push_str(&statements(self, &self.eval, &layers, "        ")),
+            Some(train) => {
+                source.push_str("        if self.training:\n");
+                source.push_str(&statements(self, train, &layers, "            "));
+                source.push_str(&statements(self, &self.eval, &layers, "        "));
+            }
+        }
+        source
+    }
+}
+
+/// The body of `__init__`: modules and parameters in the order of the `state_dict`.
+fn declarations(graph: &Graph, layers: &Layers) -> String {
+    let mut source = String::new();
+    let mut declared: BTreeSet<String> = BTreeSet::new();
+    for (index, param) in graph.params.iter().enumerate() {
+        let key = param_key(param, index);
+        let (path, leaf) = key.rsplit_once('.').unwrap_or(("", &key));
+        for end in path.char_indices().filter(|(_, c)| *c == '.').map(|(at, _)| at).chain([path.len()]) {
+            let module = &path[..end];
+            if module.is_empty() || !declared.insert(module.to_owned()) {
+                continue;
+            }
+            let constructor = layers.constructor(module).map_or("nn.Module()", String::as_str);
+            let (parent, name) = module.rsplit_once('.').unwrap_or(("", module));
+            if is_identifier(name) && (parent.is_empty() || path_is_plain(parent)) {
+                let _ = writeln!(source, "        {} = {constructor}", attribute(module));
+            } else {
+                let _ = writeln!(source, "        {}.add_module({name:?}, {constructor})", attribute(parent));
+            }
+        }
+        let owner = attribute(path);
+        if layers.constructor(path).is_none() {
+            source.push_str(&declare_param(param, &owner, leaf));
+        }
+        for alias in &param.aliases {
+            source.push_str(&declare_alias(alias, &owner, leaf, &mut declared));
+        }
+        if layers.constructor(path).is_none() || !layers.starts_by_default(graph, index) {
+            source.push_str(&initialise(param, &format!("{owner}.{leaf}")));
+        }
+        if param.kind == ParamKind::Frozen {
+            let _ = writeln!(source, "        {owner}.{leaf}.requires_grad_(False)");
+        }
+    }
+    source
+}
+
+fn declare_param(param: &Param, owner: &str, leaf: &str) -> String {
+    let sizes = sizes_text(&param.sizes);
+    let dtype = match param.dtype {
+        super::DType::F32 => "",
+        super::DType::I64 => ", dtype=torch.long",
+        super::DType::Bool => ", dtype=torch.bool",
+    };
+    match param.kind {
+        ParamKind::Trained | ParamKind::Frozen => {
+            format!("        {owner}.register_parameter({leaf:?}, nn.Parameter(torch.zeros({sizes})))\n")
+        }
+        ParamKind::Buffer => {
+            format!("        {owner}.register_buffer({leaf:?}, torch.zeros({sizes}{dtype}))\n")
+        }
+        ParamKind::Unsaved => {
+            format!(
+                "        {owner}.register_buffer({leaf:?}, torch.zeros({sizes}{dtype}), persistent=False)\n"
+            )
+        }
+    }
+}
+
+/// A second key of a shared tensor: the owner's module is created if need be, and the tensor set on it.
+fn declare_alias(alias: &str, owner: &str, leaf: &str, declared: &mut BTreeSet<String>) -> String {
+    let mut source = String::new();
+    let (path, name) = alias.rsplit_once('.').unwrap_or(("", alias));
+    for end in path.char_indices().filter(|(_, c)| *c == '.').map(|(at, _)| at).chain([path.len()]) {
+        let module = &path[..end];
+        if !module.is_empty() && declared.insert(module.to_owned()) {
+            let (parent, name) = module.rsplit_once('.').unwrap_or(("", module));
+            let _ = writeln!(source, "        {}.add_module({name:?}, nn.Module())", attribute(parent));
+        }
+    }
+    let _ = writeln!(source, "        setattr({}, {name:?}, {owner}.{leaf})", attribute(path));
+    source
+}
+
+fn initialise(param: &Param, name: &str) -> String {
+    let line = match &param.init {
+        Init::Constant(0.0) => return String::new(),
+        Init::Constant(value) if param.dtype == super::DType::F32 => {
+            format!("nn.init.constant_({name}, {value:?})")
+        }
+        Init::Constant(value) => format!("{name}.fill_({value:?})"),
+        Init::Uniform { low, high } => format!("nn.init.uniform_({name}, {low:?}, {high:?})"),
+        Init::Normal { mean, std } => format!("nn.init.normal_({name}, {mean:?}, {std:?})"),
+        Init::TruncatedNormal { mean, std, low, high } => {
+            format!("nn.init.trunc_normal_({name}, {mean:?}, {std:?}, {low:?}, {high:?})")
+        }
+        Init::Orthogonal { gain } => format!("nn.init.orthogonal_({name}, {gain:?})"),
+        Init::Eye => format!("nn.init.eye_({name})"),
+        Init::Dirac { groups } => format!("nn.init.dirac_({name}, {groups})"),
+        Init::EmbeddingWithPadding { row } => {
+            format!("nn.init.normal_({name})\n        {name}.data[{row}].zero_()")
+        }
+        Init::Values(values) => {
+            let values: Vec<String> = values.iter().map(|value| expression::number(*value)).collect();
+            format!(
+                "{name}.data.copy_(torch.tensor([{}]).reshape({}))",
+                values.join(", "),
+                sizes_text(&param.sizes)
+            )
+        }
+    };
+    format!("        {line}\n")
+}
+
+/// The body of `forward`: one assignment per operation that leads to the output.
+fn statements(graph: &Graph, body: &Body, layers: &Layers, indent: &str) -> String {
+    let mut source = String::new();
+    let live = body.live();
+    let used = used_outputs(body, &live);
+    let mut names: BTreeMap<TensorRef, String> = BTreeMap::new();
+    if depends_on_batch_size(body, &live) {
+        let _ = writeln!(source, "{indent}n = x.shape[0]");
+    }
+    let mut next = 0;
+    for (index, node) in body.nodes.iter().enumerate().filter(|(index, _)| live[*index]) {
+        let tensor = TensorRef { node: u32::try_from(index).unwrap_or(u32::MAX), output: 0 };
+        match &node.op {
+            Op::Input => {
+                names.insert(tensor, "x".to_owned());
+                continue;
+            }
+            Op::Param(id) => {
+                names.insert(tensor, param_expression(graph, *id));
+                continue;
+            }
+            _ => {}
+        }
+        let arguments: Vec<String> = node.inputs.iter().map(|input| names[input].clone()).collect();
+        let outputs: Vec<String> = (0..node.outputs.len())
+            .map(|output| {
+                let output = u8::try_from(output).unwrap_or(u8::MAX);
+                if !used.contains(&TensorRef { output, ..tensor }) {
+                    return "_".to_owned();
+                }
+                next += 1;
+                let name = format!("x{next}");
+                names.insert(TensorRef { output, ..tensor }, name.clone());
+                name
+            })
+            .collect();
+        let value = match layers.call(body, index) {
+            Some(path) => format!("{}({})", attribute(&path), arguments_of_layer(node, &arguments)),
+            None => expression::of(body, node, &arguments),
+        };
+        let target = match (&node.op, &outputs[..]) {
+            (Op::Recurrent(_), [sequence, hidden]) => format!("{sequence}, {hidden}"),
+            (Op::Recurrent(_), [sequence, hidden, cell]) if layers.call(body, index).is_some() => {
+                format!("{sequence}, ({hidden}, {cell})")
+            }
+            (_, outputs) => outputs.join(", "),
+        };
+        let _ = writeln!(source, "{indent}{target} = {value}");
+    }
+    let _ = writeln!(source, "{indent}return {}", names[&body.output]);
+    source
+}
+
+/// What a layer is called with: its data inputs, without its weights.
+fn arguments_of_layer(node: &Node, arguments: &[String]) -> String {
+    match &node.op {
+        Op::Recurrent(settings) if settings.initial_state && settings.cell == super::op::Cell::Lstm => {
+            format!("{}, ({}, {})", arguments[0], arguments[1], arguments[2])
+        }
+        Op::Recurrent(settings) if settings.initial_state => format!("{}, {}", arguments[0], arguments[1]),
+        Op::Bilinear { .. } => format!("{}, {}", arguments[0], arguments[1]),
+        _ => arguments[0].clone(),
+    }
+}
+
+fn used_outputs(body: &Body, live: &[bool]) -> BTreeSet<TensorRef> {
+    let nodes = body.nodes.iter().zip(live).filter(|(_, live)| **live);
+    let mut used: BTreeSet<TensorRef> = nodes.flat_map(|(node, _)| node.inputs.iter().copied()).collect();
+    used.insert(body.output);
+    used
+}
+
+fn depends_on_batch_size(body: &Body, live: &[bool]) -> bool {
+    let mentions = |shape: &Shape| shape.0.iter().any(|dim| dim.depends_on_batch());
+    body.nodes.iter().zip(live).any(|(node, live)| {
+        *live
+            && match &node.op {
+                Op::Reshape { shape } => expression::needs_batch_size(shape),
+                Op::Full { shape, .. } | Op::Random { shape, .. } | Op::Expand { shape } => mentions(shape),
+                Op::Repeat { counts } => counts.iter().any(|dim| dim.depends_on_batch()),
+                Op::Slice { start, end, .. } => start.depends_on_batch() || end.depends_on_batch(),
+                Op::Recurrent(_) => true,
+                _ => false,
+            }
+    })
+}
+
+/// A parameter's `state_dict` key, or a made-up one where it has none.
+fn param_key(param: &Param, index: usize) -> String {
+    if param.name.is_empty() { format!("constant_{index}") } else { param.name.clone() }
+}
+
+fn param_expression(graph: &Graph, id: ParamId) -> String {
+    let key = param_key(graph.param(id), id.0 as usize);
+    let (path, leaf) = key.rsplit_once('.').unwrap_or(("", &key));
+    if is_identifier(leaf) {
+        format!("{}.{leaf}", attribute(path))
+    } else {
+        format!("getattr({}, {leaf:?})", attribute(path))
+    }
+}
+
+/// `self.a.b` for the path `a.b`, or `self.get_submodule("a.0")` where a part is not an identifier.
+fn attribute(path: &str) -> String {
+    if path.is_empty() {
+        "self".to_owned()
+    } else if path_is_plain(path) {
+        format!("self.{path}")
+    } else {
+        format!("self.get_submodule({path:?})")
+    }
+}
+
+fn path_is_plain(path: &str) -> bool {
+    path.split('.').all(is_identifier)
+}
+
+fn is_identifier(name: &str) -> bool {
+    const KEYWORDS: [&str; 35] = [
+        "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
+        "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in",
+        "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
+    ];
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && chars.all(|c| c.is_alphanumeric() || c == '_')
+        && !KEYWORDS.contains(&name)
+}
+
+fn sizes_text(sizes: &[usize]) -> String {
+    let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+    format!("({}{})", sizes.join(", "), if sizes.len() == 1 { "," } else { "" })
+}
+
+/// A size in Python, `n` being the batch size.
+fn dim_text(dim: Dim) -> String {
+    match (dim.per_sample, dim.fixed) {
+        (0, fixed) => fixed.to_string(),
+        (1, 0) => "n".to_owned(),
+        (per_sample, 0) => format!("{per_sample} * n"),
+        (per_sample, fixed) => format!("{per_sample} * n + {fixed}"),
+    }
+}

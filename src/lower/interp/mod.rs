@@ -1,0 +1,379 @@
+//! The interpreter of the Python subset: its state, its meters, its names and its imports.
+//!
+//! Input: syntax trees. Output: values, and operations appended to a [`Builder`] where the source computes with
+//! tensors. Every statement, expression and element is metered, so that no source runs or grows without bound.
+//! Limit: generators are run to their end when they are called.
+
+mod arith;
+mod attr;
+pub(crate) mod builtins;
+mod call;
+mod containers;
+mod expr;
+mod stmt;
+mod text;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::{ExprLambda, StmtFunctionDef};
+
+use crate::graph::{Builder, Fact, Op, Origin, TensorRef};
+use crate::lower::error::{R, Raise};
+use crate::lower::value::{Class, Dict, Heap, Key, Module, Scope, Site, Tensor, TensorState, Tuple, Value};
+use crate::lower::{ImportResolver, Limits};
+use crate::python::{self, Span};
+
+pub(crate) use crate::lower::torch::signature::Bound;
+pub(crate) use attr::no_attribute;
+pub(crate) use stmt::annotations;
+
+/// A built-in function's code.
+pub(crate) type Run = fn(&mut Interp<'_>, Bound) -> R<Value>;
+
+/// Deepest nesting of expressions and statements being evaluated, whatever calls they are spread over.
+const MAX_DEPTH: usize = 6_000;
+
+/// Arguments of a call.
+#[derive(Default, Clone)]
+pub(crate) struct Args {
+    pub(crate) positional: Vec<Value>,
+    pub(crate) named: Vec<(Rc<str>, Value)>,
+    pub(crate) site: Option<Rc<Site>>,
+}
+
+impl Args {
+    pub(crate) fn of(positional: Vec<Value>) -> Args {
+        Args { positional, named: Vec::new(), site: None }
+    }
+
+    /// The first positional argument, and the others.
+    pub(crate) fn split_first(mut self) -> Option<(Value, Args)> {
+        if self.positional.is_empty() {
+            return None;
+        }
+        let first = self.positional.remove(0);
+        if let Some(site) = &self.site {
+            let mut site = Site::clone(site);
+            if !site.positional.is_empty() {
+                site.positional.remove(0);
+            }
+            self.site = Some(Rc::new(site));
+        }
+        Some((first, self))
+    }
+
+    /// The same with another first argument.
+    pub(crate) fn prepend(mut self, first: Value) -> Args {
+        self.positional.insert(0, first);
+        if let Some(site) = &self.site {
+            let mut site = Site::clone(site);
+            site.positional.insert(0, None);
+            self.site = Some(Rc::new(site));
+        }
+        self
+    }
+}
+
+/// One running function, class body or module.
+pub(crate) struct Frame {
+    pub(crate) scope: Rc<Scope>,
+    pub(crate) module: Rc<Module>,
+    /// Class and first argument of a method, for `super()`.
+    pub(crate) method: Option<(Rc<Class>, Value)>,
+    /// Where the arguments of this call stand in the main source.
+    pub(crate) argument_spans: BTreeMap<Rc<str>, Span>,
+    pub(crate) yields: Option<Vec<Value>>,
+    /// Exceptions being handled, innermost last.
+    pub(crate) handling: Vec<Box<Raise>>,
+}
+
+/// How the current pass over `forward` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// `__init__` and module level: operations go to a scratch pass.
+    Building,
+    /// A traced forward pass.
+    Tracing { training: bool },
+}
+
+pub(crate) struct Interp<'a> {
+    pub(crate) limits: Limits,
+    pub(crate) builder: Builder,
+    pub(crate) mode: Mode,
+    /// Whether the current trace asked `self.training` in a condition.
+    pub(crate) asks_training: bool,
+    /// Number of the current pass; tensors of another pass are out of date.
+    pub(crate) body: u32,
+    /// Depth of `torch.no_grad()` blocks.
+    pub(crate) no_grad: usize,
+    pub(crate) frames: Vec<Frame>,
+    /// Modules being called: state_dict path and class.
+    pub(crate) path: Vec<(String, String)>,
+    /// Paths of the network's modules, by identity.
+    pub(crate) paths: BTreeMap<usize, String>,
+    /// Frame of the outermost `forward`, and the expression it is at.
+    pub(crate) outermost: usize,
+    pub(crate) outer_span: Option<Span>,
+    /// How often each argument of each constructor call made a layer.
+    pub(crate) uses: BTreeMap<(Span, Span), usize>,
+    classes: BTreeMap<&'static str, Rc<Class>>,
+    modules: BTreeMap<String, Rc<Module>>,
+    functions: BTreeMap<(u32, Span), Rc<StmtFunctionDef>>,
+    lambdas: BTreeMap<(u32, Span), Rc<ExprLambda>>,
+    heap: Heap,
+    steps: u64,
+    depth: usize,
+    calls: usize,
+    imports: &'a dyn ImportResolver,
+}
+
+impl<'a> Interp<'a> {
+    pub(crate) fn new(limits: Limits, imports: &'a dyn ImportResolver) -> Interp<'a> {
+        Interp {
+            limits,
+            builder: Builder::new(limits.graph),
+            mode: Mode::Building,
+            asks_training: false,
+            body: 0,
+            no_grad: 0,
+            frames: Vec::new(),
+            path: Vec::new(),
+            paths: BTreeMap::new(),
+            outermost: usize::MAX,
+            outer_span: None,
+            uses: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            modules: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            lambdas: BTreeMap::new(),
+            heap: Heap::default(),
+            steps: 0,
+            depth: 0,
+            calls: 0,
+            imports,
+        }
+    }
+
+    /// Count `steps` units of work.
+    pub(crate) fn tick(&mut self, steps: usize) -> R<()> {
+        self.steps = self.steps.saturating_add(steps as u64);
+        if self.steps > self.limits.steps {
+            return Err(Raise::limit(format!("interpreter steps: exceeds the limit of {}", self.limits.steps)));
+        }
+        Ok(())
+    }
+
+    /// Run `inner` one level deeper.
+    pub(crate) fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> R<T>) -> R<T> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Raise::limit("nesting of expressions and calls: too deep"));
+        }
+        self.depth += 1;
+        let result = inner(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Whether a list or string of this length may exist.
+    pub(crate) fn check_length(&mut self, what: &str, length: usize, limit: usize) -> R<()> {
+        if length > limit {
+            return Err(Raise::limit(format!("length of a {what}: {length} exceeds the limit of {limit}")));
+        }
+        self.tick(length / 16)
+    }
+
+    pub(crate) fn own(&mut self, value: Value) -> R<Value> {
+        if self.heap.len() > self.limits.objects {
+            return Err(Raise::limit(format!("objects: exceeds the limit of {}", self.limits.objects)));
+        }
+        Ok(self.heap.own(value))
+    }
+
+    pub(crate) fn list(&mut self, items: Vec<Value>) -> R<Value> {
+        self.check_length("list", items.len(), self.limits.list_length)?;
+        self.own(Value::List(Rc::new(RefCell::new(items))))
+    }
+
+    pub(crate) fn tuple(&mut self, items: Vec<Value>) -> R<Value> {
+        self.check_length("tuple", items.len(), self.limits.list_length)?;
+        self.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: None })))
+    }
+
+    pub(crate) fn size(&mut self, items: Vec<Value>) -> R<Value> {
+        self.own(Value::Tuple(Rc::new(Tuple { items, size: true, names: None })))
+    }
+
+    pub(crate) fn iterator(&mut self, mut items: Vec<Value>) -> R<Value> {
+        self.check_length("iterator", items.len(), self.limits.list_length)?;
+        items.reverse();
+        self.own(Value::Iter(Rc::new(RefCell::new(items))))
+    }
+
+    pub(crate) fn dict(&mut self, entries: Vec<(Value, Value)>) -> R<Value> {
+        self.check_length("dict", entries.len(), self.limits.list_length)?;
+        let mut dict = Dict::default();
+        for (name, value) in entries {
+            dict.insert(self.key(&name)?, name, value);
+        }
+        self.own(Value::Dict(Rc::new(RefCell::new(dict))))
+    }
+
+    pub(crate) fn set(&mut self, items: Vec<Value>) -> R<Value> {
+        self.check_length("set", items.len(), self.limits.list_length)?;
+        let mut dict = Dict::default();
+        for item in items {
+            dict.insert(self.key(&item)?, item, Value::None);
+        }
+        self.own(Value::Set(Rc::new(RefCell::new(dict))))
+    }
+
+    pub(crate) fn text(&mut self, text: impl AsRef<str>) -> R<Value> {
+        self.check_length("string", text.as_ref().len(), self.limits.string_length)?;
+        Ok(Value::str(text))
+    }
+
+    pub(crate) fn scope(&mut self, parent: Option<Rc<Scope>>, class_body: bool) -> R<Rc<Scope>> {
+        if self.heap.len() > self.limits.objects {
+            return Err(Raise::limit(format!("objects: exceeds the limit of {}", self.limits.objects)));
+        }
+        Ok(self.heap.own_scope(Rc::new(Scope { parent, class_body, ..Scope::default() })))
+    }
+
+    /// The key of a value in a dictionary.
+    pub(crate) fn key(&self, value: &Value) -> R<Key> {
+        Ok(match value {
+            Value::None => Key::None,
+            Value::Bool(flag) => Key::Int(i64::from(*flag)),
+            Value::Int(number) => Key::Int(*number),
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole")]
+            Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Key::Int(*number as i64),
+            Value::Float(number) => Key::Float(number.to_bits()),
+            Value::Str(text) => Key::Str(Rc::clone(text)),
+            Value::Dim(dim) => Key::Dim(*dim),
+            Value::Tuple(tuple) => {
+                let keys: R<Vec<Key>> = tuple.items.iter().map(|item| self.key(item)).collect();
+                Key::Tuple(keys?)
+            }
+            Value::List(_) | Value::Dict(_) | Value::Set(_) => {
+                return Err(Raise::type_error(format!("unhashable type: '{}'", value.type_name())));
+            }
+            Value::DType(dtype) => Key::Name(format!("{dtype:?}")),
+            Value::Namespace(name) => Key::Name((*name).to_owned()),
+            Value::Opaque(name) => Key::Name(name.to_string()),
+            other => match other.identity() {
+                Some(identity) => Key::Identity(identity),
+                None => Key::Name(other.type_name()),
+            },
+        })
+    }
+
+    pub(crate) fn frame(&mut self) -> &mut Frame {
+        self.frames.last_mut().expect("a frame is pushed before anything is evaluated")
+    }
+
+    /// Load and run a module of the main source's package, or give a stand-in for one that cannot be read.
+    pub(crate) fn import(&mut self, name: &str) -> R<Value> {
+        if let Some(namespace) = crate::lower::torch::namespaces::find(name) {
+            return Ok(Value::Namespace(namespace));
+        }
+        if let Some(module) = self.modules.get(name) {
+            return Ok(Value::Module(Rc::clone(module)));
+        }
+        let Some((source, is_package)) = self.imports.resolve(name) else {
+            return Ok(Value::Opaque(Rc::from(name)));
+        };
+        let suite = python::parse_module(&source)
+            .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
+        let package = if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
+        let module = self.new_module(name, package, false)?;
+        self.run_module(&module, &suite)?;
+        Ok(Value::Module(module))
+    }
+
+    pub(crate) fn new_module(&mut self, name: &str, package: &str, main: bool) -> R<Rc<Module>> {
+        let scope = self.scope(None, false)?;
+        scope.names.borrow_mut().insert(Rc::from("__name__"), Value::str(name));
+        scope.names.borrow_mut().insert(Rc::from("__file__"), Value::str(name));
+        let file = u32::try_from(self.modules.len()).unwrap_or(u32::MAX);
+        let (name, package) = (Rc::from(name), package.to_owned());
+        let module = Rc::new(Module { name: Rc::clone(&name), package, scope, main, file });
+        self.modules.insert(name.to_string(), Rc::clone(&module));
+        Ok(module)
+    }
+
+    /// A built-in class by its name, made when first asked for.
+    pub(crate) fn class(&mut self, name: &'static str) -> R<Rc<Class>> {
+        if let Some(class) = self.classes.get(name) {
+            return Ok(Rc::clone(class));
+        }
+        let (native, base) = builtins::native_class(name);
+        let ancestors = match base {
+            Some(base) => {
+                let base = self.class(base)?;
+                base.lineage().cloned().collect()
+            }
+            None => Vec::new(),
+        };
+        let class = Rc::new(Class {
+            name: Rc::from(name.rsplit('.').next().unwrap_or(name)),
+            ancestors,
+            attrs: RefCell::default(),
+            native,
+            fields: RefCell::default(),
+        });
+        self.classes.insert(name, Rc::clone(&class));
+        self.own(Value::Class(Rc::clone(&class)))?;
+        Ok(class)
+    }
+
+    /// What is known of a tensor.
+    pub(crate) fn fact(&mut self, tensor: &Tensor) -> R<Fact> {
+        let reference = self.tensor_ref(tensor)?;
+        Ok(self.builder.fact(reference).clone())
+    }
+
+    /// The tensor as an operand of the current pass.
+    pub(crate) fn tensor_ref(&mut self, tensor: &Tensor) -> R<TensorRef> {
+        let state = tensor.state.borrow().clone();
+        match state {
+            TensorState::Node { tensor, body } if body == self.body => Ok(tensor),
+            TensorState::Node { .. } => {
+                Err(Raise::unsupported("a tensor that was computed before this forward pass is used in it"))
+            }
+            TensorState::Param(id) => Ok(self.builder.tensor(id)),
+            TensorState::Known { sizes, dtype, init } => {
+                crate::lower::torch::creation::materialise(self, tensor, &sizes, dtype, init)
+            }
+        }
+    }
+
+    /// Append an operation; its first output.
+    pub(crate) fn append(&mut self, op: Op, inputs: &[TensorRef]) -> R<TensorRef> {
+        self.tick(4)?;
+        let origin = match self.path.last() {
+            Some((path, class)) => {
+                Origin { path: path.clone(), class: class.clone(), span: self.outer_span.map(|s| (s.start, s.end)) }
+            }
+            None => Origin::default(),
+        };
+        let result = self.builder.append(op, inputs, origin.clone())?;
+        if self.no_grad > 0 && matches!(self.mode, Mode::Tracing { .. }) {
+            return Ok(self.builder.append(Op::Detach, &[result], origin)?);
+        }
+        Ok(result)
+    }
+
+    /// Append an operation; its first output as a value.
+    pub(crate) fn op(&mut self, op: Op, inputs: &[TensorRef]) -> R<Value> {
+        let tensor = self.append(op, inputs)?;
+        self.wrap(tensor)
+    }
+
+    /// A tensor of the current pass as a value.
+    pub(crate) fn wrap(&mut self, tensor: TensorRef) -> R<Value> {
+        let state = TensorState::Node { tensor, body: self.body };
+        self.own(Value::Tensor(Rc::new(Tensor { state: RefCell::new(state), parameter: false.into() })))
+    }
+}

@@ -1,0 +1,337 @@
+//! Functions that make tensors: `zeros`, `randn`, `arange`, `tensor`, `nn.Parameter`, ...
+//!
+//! Input: sizes and numbers. Output: outside a forward pass a known tensor (sizes and initial values), inside one a
+//! node. Limit: random numbers are drawn by the trainer, so only their distribution is known.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::graph::{DType, Dim, Init, Op, ParamKind, Shape, TensorRef};
+use crate::graph::op::Distribution;
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Args, Bound, Interp, Mode};
+use crate::lower::torch::{Function, row, signature};
+use crate::lower::value::{Tensor, TensorState, Value};
+
+/// Most elements of a tensor whose values are written out.
+const MAX_VALUES: usize = 1 << 20;
+
+const OPTIONS: &str = "*size, out=None, dtype=None, device=None, requires_grad=False, generator=None, names=None, \
+    layout=None, pin_memory=False, memory_format=None";
+const LIKE: &str =
+    "input, *, dtype=None, device=None, requires_grad=False, memory_format=None, layout=None, generator=None";
+
+pub(crate) const FUNCTIONS: &[Function] = &[
+    row("t", "zeros", OPTIONS, |this, args| filled(this, &args, Fill::Number(0.0))),
+    row("t", "ones", OPTIONS, |this, args| filled(this, &args, Fill::Number(1.0))),
+    row("t", "empty", OPTIONS, |this, args| filled(this, &args, Fill::Number(0.0))),
+    row("t", "rand", OPTIONS, |this, args| filled(this, &args, Fill::Uniform)),
+    row("t", "randn", OPTIONS, |this, args| filled(this, &args, Fill::Normal)),
+    row("t", "full", "size, fill_value, *, out=None, dtype=None, device=None, requires_grad=False", |this, args| {
+        let shape = sizes(&[args.get("size")])?;
+        let value = args.float("fill_value")?;
+        let default = if matches!(args.get("fill_value"), Value::Int(_)) { DType::I64 } else { DType::F32 };
+        make(this, shape, dtype(&args, default)?, Fill::Number(value))
+    }),
+    row("t", "zeros_like", LIKE, |this, args| like(this, &args, Fill::Number(0.0))),
+    row("t", "ones_like", LIKE, |this, args| like(this, &args, Fill::Number(1.0))),
+    row("t", "empty_like", LIKE, |this, args| like(this, &args, Fill::Number(0.0))),
+    row("t", "rand_like", LIKE, |this, args| like(this, &args, Fill::Uniform)),
+    row("t", "randn_like", LIKE, |this, args| like(this, &args, Fill::Normal)),
+    row("t", "full_like", "input, fill_value, *, dtype=None, device=None, requires_grad=False", |this, args| {
+        let value = args.float("fill_value")?;
+        like(this, &args, Fill::Number(value))
+    }),
+    row("m", "new_zeros", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
+        filled(this, &args, Fill::Number(0.0))
+    }),
+    row("m", "new_ones", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
+        filled(this, &args, Fill::Number(1.0))
+    }),
+    row("m", "new_empty", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
+        filled(this, &args, Fill::Number(0.0))
+    }),
+    row("t", "tensor", "data, *, dtype=None, device=None, requires_grad=False", tensor),
+    row("t", "as_tensor", "data, dtype=None, device=None", tensor),
+    row("t", "from_numpy", "data", tensor),
+    row("t", "Tensor", "*data", |this, args| {
+        if args.rest.iter().all(|value| matches!(value, Value::Int(_))) && !args.rest.is_empty() {
+            return filled(this, &args, Fill::Number(0.0));
+        }
+        let data = args.rest.first().cloned().unwrap_or(Value::None);
+        literal(this, &data, Some(DType::F32))
+    }),
+    row("t", "arange", "*bounds, dtype=None, device=None, requires_grad=False, out=None", |this, args| {
+        let numbers: Option<Vec<f64>> = args.rest.iter().map(signature::number).collect();
+        let Some(numbers) = numbers else {
+            return Err(Raise::unsupported("arange of other than numbers is not supported"));
+        };
+        let (start, stop, step) = match numbers[..] {
+            [stop] => (0.0, stop, 1.0),
+            [start, stop] => (start, stop, 1.0),
+            [start, stop, step] if step != 0.0 => (start, stop, step),
+            _ => return Err(Raise::runtime("step must be nonzero")),
+        };
+        let length = count(((stop - start) / step).ceil())?;
+        let whole = args.rest.iter().all(|value| matches!(value, Value::Int(_) | Value::Bool(_)));
+        let dtype = dtype(&args, if whole { DType::I64 } else { DType::F32 })?;
+        #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+        let values = (0..length).map(|index| start + step * index as f64).collect();
+        known(this, vec![length], dtype, Init::Values(values))
+    }),
+    row("t", "linspace", "start, end, steps, *, dtype=None, device=None, requires_grad=False", |this, args| {
+        let (start, end) = (args.float("start")?, args.float("end")?);
+        let length = args.count("steps")?;
+        count(signature::number(&args.get("steps")).unwrap_or(0.0))?;
+        #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+        let step = if length > 1 { (end - start) / (length - 1) as f64 } else { 0.0 };
+        #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+        let values = (0..length).map(|index| start + step * index as f64).collect();
+        known(this, vec![length], DType::F32, Init::Values(values))
+    }),
+    row("t", "eye", "n, m=None, *, dtype=None, device=None, requires_grad=False", |this, args| {
+        let rows = args.count("n")?;
+        let columns = if args.get("m").is_none() { rows } else { args.count("m")? };
+        #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+        count(rows.saturating_mul(columns) as f64)?;
+        let mut values = vec![0.0; rows * columns];
+        for at in 0..rows.min(columns) {
+            values[at * columns + at] = 1.0;
+        }
+        known(this, vec![rows, columns], DType::F32, Init::Values(values))
+    }),
+    row("t", "bernoulli", "input, p=None, *, generator=None", |_, _| {
+        Err(Raise::unsupported("torch.bernoulli is not supported"))
+    }),
+    row("t", "is_tensor", "obj", |_, args| Ok(Value::Bool(matches!(args.get("obj"), Value::Tensor(_))))),
+];
+
+/// What a new tensor is filled with.
+#[derive(Clone, Copy)]
+enum Fill {
+    Number(f64),
+    Uniform,
+    Normal,
+}
+
+fn count(number: f64) -> R<usize> {
+    #[expect(clippy::cast_precision_loss, reason = "a small constant")]
+    if number > MAX_VALUES as f64 {
+        return Err(Raise::limit(format!("elements of a written-out tensor: {number} exceeds the limit of {MAX_VALUES}")));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
+    Ok(number.max(0.0) as usize)
+}
+
+/// Element type asked for, or the default.
+pub(crate) fn dtype(args: &Bound, default: DType) -> R<DType> {
+    match args.get("dtype") {
+        Value::None => Ok(default),
+        Value::DType(dtype) => Ok(dtype),
+        other => Err(Raise::unsupported(format!("dtype {} is not supported", other.type_name()))),
+    }
+}
+
+fn sizes(values: &[Value]) -> R<Shape> {
+    match signature::dims(values) {
+        Some(dims) => {
+            if let Some(dim) = dims.iter().find(|dim| dim.at(crate::graph::NOMINAL_BATCH) < 0) {
+                return Err(Raise::runtime(format!("Trying to create tensor with negative dimension {dim}")));
+            }
+            Ok(Shape(dims))
+        }
+        None => {
+            for value in values {
+                if let Value::Opaque(name) = value {
+                    return Err(Raise::unsupported(format!("'{name}' is not supported")));
+                }
+            }
+            Err(Raise::type_error("argument 'size' must be tuple of ints"))
+        }
+    }
+}
+
+fn filled(this: &mut Interp<'_>, args: &Bound, fill: Fill) -> R<Value> {
+    let shape = sizes(&args.rest)?;
+    let dtype = dtype(args, DType::F32)?;
+    make(this, shape, dtype, fill)
+}
+
+fn like(this: &mut Interp<'_>, args: &Bound, fill: Fill) -> R<Value> {
+    let tensor = args.tensor("input")?;
+    let fact = super::facts(this, &tensor)?;
+    let dtype = dtype(args, fact.dtype)?;
+    make(this, fact.shape, dtype, fill)
+}
+
+fn make(this: &mut Interp<'_>, shape: Shape, dtype: DType, fill: Fill) -> R<Value> {
+    if let (Mode::Building, Some(sizes)) = (this.mode, shape.known()) {
+        let init = match fill {
+            Fill::Number(value) => Init::Constant(value),
+            Fill::Uniform => Init::Uniform { low: 0.0, high: 1.0 },
+            Fill::Normal => Init::Normal { mean: 0.0, std: 1.0 },
+        };
+        return known(this, sizes, dtype, init);
+    }
+    let op = match fill {
+        Fill::Number(value) => Op::Full { shape, value, dtype },
+        Fill::Uniform => Op::Random { shape, distribution: Distribution::Uniform },
+        Fill::Normal => Op::Random { shape, distribution: Distribution::Normal },
+    };
+    this.op(op, &[])
+}
+
+/// A tensor of known sizes and initial values.
+pub(crate) fn known(this: &mut Interp<'_>, sizes: Vec<usize>, dtype: DType, init: Init) -> R<Value> {
+    if sizes.len() > this.limits.graph.rank {
+        return Err(Raise::limit(format!("rank of a tensor: exceeds the limit of {}", this.limits.graph.rank)));
+    }
+    if let Init::Values(values) = &init {
+        this.tick(values.len() / 8)?;
+    }
+    let state = RefCell::new(TensorState::Known { sizes, dtype, init });
+    this.own(Value::Tensor(Rc::new(Tensor { state, parameter: Cell::new(false) })))
+}
+
+fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
+    let data = args.get("data");
+    if let Value::Tensor(_) = data {
+        return Ok(data);
+    }
+    let dtype = match args.get("dtype") {
+        Value::DType(dtype) => Some(dtype),
+        _ => None,
+    };
+    literal(this, &data, dtype)
+}
+
+/// A tensor of nested lists of numbers.
+fn literal(this: &mut Interp<'_>, data: &Value, dtype: Option<DType>) -> R<Value> {
+    let (mut sizes, mut values) = (Vec::new(), Vec::new());
+    let mut all_whole = true;
+    flatten(this, data, 0, &mut sizes, &mut values, &mut all_whole)?;
+    let dtype = dtype.unwrap_or(if all_whole && !values.is_empty() { DType::I64 } else { DType::F32 });
+    known(this, sizes, dtype, Init::Values(values))
+}
+
+fn flatten(
+    this: &mut Interp<'_>,
+    data: &Value,
+    depth: usize,
+    sizes: &mut Vec<usize>,
+    values: &mut Vec<f64>,
+    whole: &mut bool,
+) -> R<()> {
+    this.tick(1)?;
+    if let Some(number) = signature::number(data) {
+        if depth != sizes.len() {
+            return Err(Raise::value_error("expected sequence of equal length in nested lists"));
+        }
+        *whole &= matches!(data, Value::Int(_) | Value::Bool(_));
+        values.push(number);
+        return Ok(());
+    }
+    match data {
+        Value::List(_) | Value::Tuple(_) | Value::Range(..) => {
+            let items = this.iterate(data)?;
+            if depth > this.limits.graph.rank {
+                return Err(Raise::limit("rank of a tensor: too deeply nested"));
+            }
+            if sizes.len() == depth && values.is_empty() {
+                sizes.push(items.len());
+            } else if sizes.get(depth) != Some(&items.len()) {
+                return Err(Raise::value_error("expected sequence of equal length in nested lists"));
+            }
+            items.iter().try_for_each(|item| flatten(this, item, depth + 1, sizes, values, whole))
+        }
+        other => Err(Raise::unsupported(format!("a tensor of {} is not supported", other.type_name()))),
+    }
+}
+
+/// A known tensor as an operand of the current pass.
+pub(crate) fn materialise(
+    this: &mut Interp<'_>,
+    tensor: &Tensor,
+    sizes: &[usize],
+    dtype: DType,
+    init: Init,
+) -> R<TensorRef> {
+    let op = match init {
+        Init::Constant(value) => Op::Full { shape: Shape::fixed(sizes), value, dtype },
+        Init::Values(values) => Op::Literal { sizes: sizes.to_vec(), values, dtype },
+        _ if this.mode == Mode::Building => Op::Full { shape: Shape::fixed(sizes), value: 0.0, dtype },
+        init => {
+            let id = this.builder.declare(sizes.to_vec(), dtype, ParamKind::Unsaved, init)?;
+            *tensor.state.borrow_mut() = TensorState::Param(id);
+            return Ok(this.builder.tensor(id));
+        }
+    };
+    this.append(op, &[])
+}
+
+/// `nn.Parameter(data, requires_grad=True)`.
+pub(crate) fn parameter(this: &mut Interp<'_>, args: Args) -> R<Value> {
+    let args = signature::bind("Parameter", "data=None, requires_grad=True", args)?;
+    let data = args.get("data");
+    let kind = if args.bool("requires_grad")? { ParamKind::Trained } else { ParamKind::Frozen };
+    let (sizes, dtype, init) = match &data {
+        Value::None => (vec![0], DType::F32, Init::Constant(0.0)),
+        Value::Tensor(tensor) => initial(this, tensor)?,
+        other => {
+            return Err(Raise::type_error(format!("Parameter data must be a Tensor, not {}", other.type_name())));
+        }
+    };
+    if dtype != DType::F32 && kind == ParamKind::Trained {
+        return Err(Raise::runtime("Only Tensors of floating point and complex dtype can require gradients"));
+    }
+    new_parameter(this, sizes, dtype, kind, init)
+}
+
+/// A parameter tensor.
+pub(crate) fn new_parameter(
+    this: &mut Interp<'_>,
+    sizes: Vec<usize>,
+    dtype: DType,
+    kind: ParamKind,
+    init: Init,
+) -> R<Value> {
+    this.tick(8)?;
+    if this.mode != Mode::Building && kind == ParamKind::Trained {
+        return Err(Raise::unsupported("parameters made during the forward pass are not supported"));
+    }
+    let id = this.builder.declare(sizes, dtype, kind, init)?;
+    let parameter = Cell::new(matches!(kind, ParamKind::Trained | ParamKind::Frozen));
+    this.own(Value::Tensor(Rc::new(Tensor { state: RefCell::new(TensorState::Param(id)), parameter })))
+}
+
+/// Sizes, type and initial values of a tensor made outside a forward pass.
+pub(crate) fn initial(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<(Vec<usize>, DType, Init)> {
+    let state = tensor.state.borrow().clone();
+    match state {
+        TensorState::Known { sizes, dtype, init } => Ok((sizes, dtype, init)),
+        TensorState::Param(id) => {
+            let param = this.builder.param(id);
+            Ok((param.sizes.clone(), param.dtype, param.init.clone()))
+        }
+        TensorState::Node { .. } => Err(Raise::unsupported("an initial value that is computed is not supported")),
+    }
+}
+
+/// Initial values under `scale * x + shift`, where that is known.
+pub(crate) fn affine(init: &Init, scale: f64, shift: f64) -> Option<Init> {
+    Some(match init {
+        Init::Constant(value) => Init::Constant(value * scale + shift),
+        Init::Values(values) => Init::Values(values.iter().map(|value| value * scale + shift).collect()),
+        Init::Normal { mean, std } => Init::Normal { mean: mean * scale + shift, std: std * scale.abs() },
+        Init::Uniform { low, high } => {
+            let (a, b) = (low * scale + shift, high * scale + shift);
+            Init::Uniform { low: a.min(b), high: a.max(b) }
+        }
+        _ => return None,
+    })
+}
+
+/// A size as a number of the graph.
+pub(crate) fn fixed(dim: Dim, what: &str) -> R<usize> {
+    dim.known().ok_or_else(|| Raise::unsupported(format!("{what} that depends on the batch is not supported")))
+}

@@ -1,0 +1,469 @@
+//! Element by element: operators, activations, comparisons, softmax, dropout.
+//!
+//! Input: tensors and numbers. Output: one node per operation. Limit: a number that depends on the batch size cannot
+//! be an operand.
+
+use std::rc::Rc;
+
+use ruff_python_ast::{CmpOp, Operator};
+
+use crate::graph::op::{Binary, Dropout, Unary};
+use crate::graph::{DType, Op, TensorRef, When};
+use crate::lower::error::{Hint, R, Raise};
+use crate::lower::interp::{Bound, Interp, Mode};
+use crate::lower::torch::{Function, axis, creation, rebind, row, signature};
+use crate::lower::value::{TensorState, Value};
+
+macro_rules! unary {
+    ($spaces:literal, $name:literal, $op:expr) => {
+        row($spaces, $name, "input, inplace=False", |this, args| apply(this, &args, $op))
+    };
+}
+
+macro_rules! binary {
+    ($spaces:literal, $name:literal, $op:expr) => {
+        row($spaces, $name, "input, other", |this, args| {
+            operands(this, $op, &args.get("input"), &args.get("other"))
+        })
+    };
+}
+
+pub(crate) const FUNCTIONS: &[Function] = &[
+    unary!("tfm", "relu", Unary::Relu),
+    unary!("f", "relu6", Unary::Relu6),
+    unary!("tfm", "selu", Unary::Selu),
+    unary!("f", "silu", Unary::Silu),
+    unary!("f", "mish", Unary::Mish),
+    unary!("f", "hardswish", Unary::Hardswish),
+    unary!("f", "hardsigmoid", Unary::Hardsigmoid),
+    unary!("tfm", "sigmoid", Unary::Sigmoid),
+    unary!("f", "logsigmoid", Unary::LogSigmoid),
+    unary!("tfm", "tanh", Unary::Tanh),
+    unary!("f", "tanhshrink", Unary::Tanhshrink),
+    unary!("f", "softsign", Unary::Softsign),
+    unary!("tm", "neg", Unary::Neg),
+    unary!("tm", "abs", Unary::Abs),
+    unary!("tm", "sign", Unary::Sign),
+    unary!("tm", "exp", Unary::Exp),
+    unary!("tm", "expm1", Unary::Expm1),
+    unary!("tm", "log", Unary::Log),
+    unary!("tm", "log1p", Unary::Log1p),
+    unary!("tm", "log2", Unary::Log2),
+    unary!("tm", "log10", Unary::Log10),
+    unary!("tm", "sqrt", Unary::Sqrt),
+    unary!("tm", "rsqrt", Unary::Rsqrt),
+    unary!("tm", "square", Unary::Square),
+    unary!("tm", "reciprocal", Unary::Reciprocal),
+    unary!("tm", "sin", Unary::Sin),
+    unary!("tm", "cos", Unary::Cos),
+    unary!("tm", "tan", Unary::Tan),
+    unary!("tm", "sinh", Unary::Sinh),
+    unary!("tm", "cosh", Unary::Cosh),
+    unary!("tm", "asin", Unary::Asin),
+    unary!("tm", "acos", Unary::Acos),
+    unary!("tm", "atan", Unary::Atan),
+    unary!("tm", "erf", Unary::Erf),
+    unary!("tm", "floor", Unary::Floor),
+    unary!("tm", "ceil", Unary::Ceil),
+    unary!("tm", "round", Unary::Round),
+    unary!("tm", "trunc", Unary::Trunc),
+    unary!("tm", "logical_not", Unary::LogicalNot),
+    row("f", "leaky_relu", "input, negative_slope=0.01, inplace=False", |this, args| {
+        let slope = args.float("negative_slope")?;
+        apply(this, &args, Unary::LeakyRelu { slope })
+    }),
+    row("tf", "rrelu", "input, lower=0.125, upper=0.3333333333333333, training=False, inplace=False", |this, args| {
+        let when = when(this, &args.get("training"))?;
+        let op = Unary::Rrelu { lower: args.float("lower")?, upper: args.float("upper")?, when };
+        apply(this, &args, op)
+    }),
+    row("f", "elu", "input, alpha=1.0, inplace=False", |this, args| {
+        let alpha = args.float("alpha")?;
+        apply(this, &args, Unary::Elu { alpha })
+    }),
+    row("tf", "celu", "input, alpha=1.0, inplace=False", |this, args| {
+        let alpha = args.float("alpha")?;
+        apply(this, &args, Unary::Celu { alpha })
+    }),
+    row("f", "gelu", "input, *, approximate='none'", |this, args| {
+        let tanh = match &*args.text("approximate")? {
+            "none" => false,
+            "tanh" => true,
+            other => return Err(Raise::runtime(format!("approximate argument must be either none or tanh, got {other}"))),
+        };
+        apply(this, &args, Unary::Gelu { tanh })
+    }),
+    row("f", "softplus", "input, beta=1.0, threshold=20.0", |this, args| {
+        let op = Unary::Softplus { beta: args.float("beta")?, threshold: args.float("threshold")? };
+        apply(this, &args, op)
+    }),
+    row("f", "softshrink", "input, lambd=0.5", |this, args| {
+        let lambda = args.float("lambd")?;
+        apply(this, &args, Unary::Softshrink { lambda })
+    }),
+    row("f", "hardshrink", "input, lambd=0.5", |this, args| {
+        let lambda = args.float("lambd")?;
+        apply(this, &args, Unary::Hardshrink { lambda })
+    }),
+    row("tf", "threshold", "input, threshold, value, inplace=False", |this, args| {
+        let op = Unary::Threshold { threshold: args.float("threshold")?, value: args.float("value")? };
+        apply(this, &args, op)
+    }),
+    row("f", "hardtanh", "input, min_val=-1.0, max_val=1.0, inplace=False", |this, args| {
+        let op = Unary::Clamp { min: args.float("min_val")?, max: args.float("max_val")? };
+        apply(this, &args, op)
+    }),
+    row("tm", "clamp", "input, min=None, max=None", clamp),
+    row("tm", "clip", "input, min=None, max=None", clamp),
+    row("tm", "clamp_min", "input, min", |this, args| {
+        let min = args.float("min")?;
+        apply(this, &args, Unary::Clamp { min, max: f64::INFINITY })
+    }),
+    row("tm", "clamp_max", "input, max", |this, args| {
+        let max = args.float("max")?;
+        apply(this, &args, Unary::Clamp { min: f64::NEG_INFINITY, max })
+    }),
+    row("tm", "add", "input, other, *, alpha=1", |this, args| with_alpha(this, &args, Operator::Add)),
+    row("tm", "sub", "input, other, *, alpha=1", |this, args| with_alpha(this, &args, Operator::Sub)),
+    row("tm", "subtract", "input, other, *, alpha=1", |this, args| with_alpha(this, &args, Operator::Sub)),
+    binary!("tm", "mul", Binary::Mul),
+    binary!("tm", "multiply", Binary::Mul),
+    row("tm", "div", "input, other, *, rounding_mode=None", |this, args| {
+        let mode = args.get("rounding_mode");
+        let result = operands(this, Binary::Div, &args.get("input"), &args.get("other"))?;
+        match mode {
+            Value::None => Ok(result),
+            Value::Str(mode) if &*mode == "floor" => super::call(this, "floor", vec![result]),
+            _ => super::call(this, "trunc", vec![result]),
+        }
+    }),
+    binary!("tm", "divide", Binary::Div),
+    binary!("tm", "true_divide", Binary::Div),
+    binary!("tm", "floor_divide", Binary::FloorDiv),
+    binary!("tm", "remainder", Binary::Remainder),
+    row("tm", "pow", "input, exponent", |this, args| {
+        operands(this, Binary::Pow, &args.get("input"), &args.get("exponent"))
+    }),
+    binary!("tm", "maximum", Binary::Maximum),
+    binary!("tm", "minimum", Binary::Minimum),
+    binary!("tm", "atan2", Binary::Atan2),
+    binary!("tm", "eq", Binary::Eq),
+    binary!("tm", "ne", Binary::Ne),
+    binary!("tm", "lt", Binary::Lt),
+    binary!("tm", "le", Binary::Le),
+    binary!("tm", "gt", Binary::Gt),
+    binary!("tm", "ge", Binary::Ge),
+    binary!("tm", "logical_and", Binary::And),
+    binary!("tm", "logical_or", Binary::Or),
+    row("tm", "where", "condition, input, other", |this, args| {
+        let condition = args.get("condition");
+        let tensors = [tensor_of(this, &condition)?, tensor_of(this, &args.get("input"))?, tensor_of(this, &args.get("other"))?];
+        this.op(Op::Where, &tensors)
+    }),
+    row("tm", "masked_fill", "input, mask, value", |this, args| {
+        let mask = args.get("mask");
+        let tensors = [tensor_of(this, &mask)?, tensor_of(this, &args.get("value"))?, tensor_of(this, &args.get("input"))?];
+        this.op(Op::Where, &tensors)
+    }),
+    row("tf", "prelu", "input, weight", |this, args| {
+        let tensors = [operand(this, &args, "input")?, operand(this, &args, "weight")?];
+        this.op(Op::Prelu, &tensors)
+    }),
+    row("f", "glu", "input, dim=-1", |this, args| {
+        let (input, dim) = along(this, &args)?;
+        this.op(Op::Glu { dim }, &[input])
+    }),
+    row("tfm", "softmax", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+        let (input, dim) = soft_dim(this, &args)?;
+        this.op(Op::Softmax { dim }, &[input])
+    }),
+    row("f", "softmin", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+        let (input, dim) = soft_dim(this, &args)?;
+        let negative = this.append(Op::Unary(Unary::Neg), &[input])?;
+        this.op(Op::Softmax { dim }, &[negative])
+    }),
+    row("tfm", "log_softmax", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+        let (input, dim) = soft_dim(this, &args)?;
+        this.op(Op::LogSoftmax { dim }, &[input])
+    }),
+    row("f", "normalize", "input, p=2.0, dim=1, eps=1e-12, out=None", |this, args| {
+        let (input, dim) = along(this, &args)?;
+        this.op(Op::Normalize { p: args.float("p")?, dim, eps: args.float("eps")? }, &[input])
+    }),
+    row("tf", "dropout", "input, p=0.5, training=True, inplace=False", |this, args| dropout(this, &args, Dropout::Element)),
+    row("f", "dropout1d", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 3)),
+    row("f", "dropout2d", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 4)),
+    row("f", "dropout3d", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 5)),
+    row("tf", "feature_dropout", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 0)),
+    row("tf", "alpha_dropout", "input, p=0.5, training=False, inplace=False", |this, args| {
+        dropout(this, &args, Dropout::Alpha)
+    }),
+    row("f", "feature_alpha_dropout", "input, p=0.5, training=False, inplace=False", |this, args| {
+        dropout(this, &args, Dropout::FeatureAlpha)
+    }),
+    row("m", "detach", "input", |this, args| {
+        let input = operand(this, &args, "input")?;
+        this.op(Op::Detach, &[input])
+    }),
+    row("m", "float", "input, *, memory_format=None", |this, args| cast(this, &args, DType::F32)),
+    row("m", "long", "input, *, memory_format=None", |this, args| cast(this, &args, DType::I64)),
+    row("m", "int", "input, *, memory_format=None", |this, args| cast(this, &args, DType::I64)),
+    row("m", "bool", "input, *, memory_format=None", |this, args| cast(this, &args, DType::Bool)),
+    row("m", "type_as", "input, other", |this, args| {
+        let dtype = super::facts(this, &Rc::clone(&args.tensor("other")?))?.dtype;
+        cast(this, &args, dtype)
+    }),
+    row("m", "to", "input, *targets, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None", to),
+    row("m", "type", "input, dtype=None, non_blocking=False", |this, args| match args.get("dtype") {
+        Value::DType(dtype) => cast(this, &args, dtype),
+        _ => Err(Raise::unsupported("Tensor.type is not supported")),
+    }),
+];
+
+/// The tensor of a parameter as an operand.
+pub(crate) fn operand(this: &mut Interp<'_>, args: &Bound, name: &str) -> R<TensorRef> {
+    let tensor = args.tensor(name)?;
+    this.tensor_ref(&tensor)
+}
+
+/// A tensor or a number as an operand.
+pub(crate) fn tensor_of(this: &mut Interp<'_>, value: &Value) -> R<TensorRef> {
+    match value {
+        Value::Tensor(tensor) => this.tensor_ref(tensor),
+        value => match signature::number(value) {
+            Some(number) => {
+                let shape = crate::graph::Shape::default();
+                this.append(Op::Full { shape, value: number, dtype: DType::F32 }, &[])
+            }
+            None => Err(Raise::type_error(format!("expected Tensor as argument, but got {}", value.type_name()))),
+        },
+    }
+}
+
+/// `training=` as a mode.
+pub(crate) fn when(this: &mut Interp<'_>, value: &Value) -> R<When> {
+    match value {
+        Value::Training { negated: false } => Ok(When::Training),
+        Value::Bool(true) => Ok(When::Always),
+        Value::Bool(false) | Value::None => Ok(When::Never),
+        other => Ok(if this.truth(other)? { When::Always } else { When::Never }),
+    }
+}
+
+/// Result of an activation, in place where asked.
+pub(crate) fn finish(this: &mut Interp<'_>, args: &Bound, result: TensorRef) -> R<Value> {
+    let value = this.wrap(result)?;
+    if args.bool("inplace")?
+        && let (Value::Tensor(source), Value::Tensor(target)) = (&value, args.get("input"))
+    {
+        rebind(this, &target, source)?;
+        return Ok(Value::Tensor(target));
+    }
+    Ok(value)
+}
+
+fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
+    if let Value::Int(_) | Value::Float(_) | Value::Dim(_) = args.get("input") {
+        let got = args.get("input").type_name();
+        return Err(Raise::type_error(format!("{}(): argument 'input' must be Tensor, not {got}", args.function)));
+    }
+    let input = operand(this, args, "input")?;
+    let result = this.append(Op::Unary(op), &[input])?;
+    finish(this, args, result)
+}
+
+fn clamp(this: &mut Interp<'_>, args: Bound) -> R<Value> {
+    let min = args.optional_float("min")?;
+    let max = args.optional_float("max")?;
+    if min.is_none() && max.is_none() {
+        return Err(Raise::runtime("torch.clamp: At least one of 'min' or 'max' must not be None"));
+    }
+    let op = Unary::Clamp { min: min.unwrap_or(f64::NEG_INFINITY), max: max.unwrap_or(f64::INFINITY) };
+    apply(this, &args, op)
+}
+
+fn with_alpha(this: &mut Interp<'_>, args: &Bound, op: Operator) -> R<Value> {
+    let mut other = args.get("other");
+    if args.given("alpha") {
+        other = operator(this, Operator::Mult, &other, &args.get("alpha"))?;
+    }
+    operator(this, op, &args.get("input"), &other)
+}
+
+fn along(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)> {
+    let tensor = args.tensor("input")?;
+    let shape = this.fact(&tensor)?.shape;
+    let dim = axis(&shape, args.int("dim")?)?;
+    Ok((this.tensor_ref(&tensor)?, dim))
+}
+
+/// PyTorch's choice where `dim` is not given.
+fn soft_dim(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)> {
+    if !args.get("dim").is_none() {
+        return along(this, args);
+    }
+    let tensor = args.tensor("input")?;
+    let rank = this.fact(&tensor)?.shape.rank();
+    let dim = if matches!(rank, 0 | 1 | 3) { 0 } else { 1 };
+    Ok((this.tensor_ref(&tensor)?, dim))
+}
+
+fn dropout(this: &mut Interp<'_>, args: &Bound, kind: Dropout) -> R<Value> {
+    let p = args.float("p")?;
+    if !(0.0..=1.0).contains(&p) {
+        let message = format!("dropout probability has to be between 0 and 1, but got {p}");
+        return Err(Raise::value_error(message));
+    }
+    let when = when(this, &args.get("training"))?;
+    let input = operand(this, args, "input")?;
+    let result = this.append(Op::Dropout { p, kind, when }, &[input])?;
+    finish(this, args, result)
+}
+
+/// Dropout of whole channels; PyTorch falls back to single elements for other ranks only in `dropout2d` of matrices.
+fn channels(this: &mut Interp<'_>, args: &Bound, batched_rank: usize) -> R<Value> {
+    let tensor = args.tensor("input")?;
+    let rank = this.fact(&tensor)?.shape.rank();
+    if batched_rank > 0 && rank == batched_rank - 1 && batched_rank != 4 {
+        return Err(Raise::unsupported(format!("{} of a sample without a batch is not supported", args.function)));
+    }
+    dropout(this, args, Dropout::Channel)
+}
+
+fn cast(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
+    let tensor = args.tensor("input")?;
+    let state = tensor.state.borrow().clone();
+    if let TensorState::Known { sizes, init, .. } = state {
+        return creation::known(this, sizes, dtype, init);
+    }
+    if this.fact(&tensor)?.dtype == dtype {
+        return Ok(Value::Tensor(tensor));
+    }
+    let input = this.tensor_ref(&tensor)?;
+    this.op(Op::Cast(dtype), &[input])
+}
+
+fn to(this: &mut Interp<'_>, args: Bound) -> R<Value> {
+    let targets: Vec<Value> = args.rest.iter().cloned().chain([args.get("dtype")]).collect();
+    for target in targets {
+        match target {
+            Value::DType(dtype) => return cast(this, &args, dtype),
+            Value::Tensor(other) => {
+                let dtype = super::facts(this, &other)?.dtype;
+                return cast(this, &args, dtype);
+            }
+            _ => {}
+        }
+    }
+    Ok(args.get("input"))
+}
+
+/// `left op right` where one is a tensor.
+pub(crate) fn operator(this: &mut Interp<'_>, op: Operator, left: &Value, right: &Value) -> R<Value> {
+    if let (Mode::Building, Some(folded)) = (this.mode, fold(this, op, left, right)?) {
+        return Ok(folded);
+    }
+    let binary = match op {
+        Operator::Add => Binary::Add,
+        Operator::Sub => Binary::Sub,
+        Operator::Mult => Binary::Mul,
+        Operator::Div => Binary::Div,
+        Operator::FloorDiv => Binary::FloorDiv,
+        Operator::Mod => Binary::Remainder,
+        Operator::Pow => Binary::Pow,
+        Operator::BitAnd => Binary::And,
+        Operator::BitOr => Binary::Or,
+        Operator::MatMult => return super::call(this, "matmul", vec![left.clone(), right.clone()]),
+        _ => return Err(Raise::unsupported(format!("operator {} on tensors is not supported", op.as_str()))),
+    };
+    operands(this, binary, left, right)
+}
+
+/// `left op right` as a truth per element.
+pub(crate) fn comparison(this: &mut Interp<'_>, op: CmpOp, left: &Value, right: &Value) -> R<Value> {
+    let binary = match op {
+        CmpOp::Eq => Binary::Eq,
+        CmpOp::NotEq => Binary::Ne,
+        CmpOp::Lt => Binary::Lt,
+        CmpOp::LtE => Binary::Le,
+        CmpOp::Gt => Binary::Gt,
+        _ => Binary::Ge,
+    };
+    if left.is_none() || right.is_none() {
+        return Ok(Value::Bool(op == CmpOp::NotEq));
+    }
+    operands(this, binary, left, right)
+}
+
+fn operands(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Value> {
+    let number = |value: &Value| match value {
+        Value::Dim(_) => Err(Raise::unsupported("arithmetic of a tensor with the batch size is not supported")),
+        Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
+        value => signature::number(value).ok_or_else(|| {
+            Raise::type_error(format!(
+                "unsupported operand type(s): '{}' and '{}'",
+                left.type_name(),
+                right.type_name()
+            ))
+        }),
+    };
+    match (left, right) {
+        (Value::Tensor(a), Value::Tensor(b)) => {
+            let (a, b) = (this.tensor_ref(a)?, this.tensor_ref(b)?);
+            this.op(Op::Binary(op), &[a, b]).map_err(|raise| {
+                let sizes = |tensor: TensorRef| {
+                    this.builder.fact(tensor).shape.0.iter().skip(1).map(|dim| dim.fixed).collect()
+                };
+                raise.with_hint(Hint::Broadcast { left: sizes(a), right: sizes(b) })
+            })
+        }
+        (Value::Tensor(a), other) => {
+            let value = number(other)?;
+            let a = this.tensor_ref(a)?;
+            this.op(Op::Scalar { op, value, reversed: false }, &[a])
+        }
+        (other, Value::Tensor(b)) => {
+            let value = number(other)?;
+            let b = this.tensor_ref(b)?;
+            this.op(Op::Scalar { op, value, reversed: true }, &[b])
+        }
+        _ => Err(Raise::type_error(format!("argument 'input' must be Tensor, not {}", left.type_name()))),
+    }
+}
+
+/// Arithmetic of a tensor just made with a number, kept as initial values.
+fn fold(this: &mut Interp<'_>, op: Operator, left: &Value, right: &Value) -> R<Option<Value>> {
+    let known = |value: &Value| match value {
+        Value::Tensor(tensor) => match &*tensor.state.borrow() {
+            TensorState::Known { sizes, dtype, init } => Some((sizes.clone(), *dtype, init.clone())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let folded = if let (Some((sizes, dtype, init)), Some(number)) = (known(left), signature::number(right)) {
+        let (scale, shift) = match op {
+            Operator::Mult => (number, 0.0),
+            Operator::Div if number != 0.0 => (1.0 / number, 0.0),
+            Operator::Add => (1.0, number),
+            Operator::Sub => (1.0, -number),
+            _ => return Ok(None),
+        };
+        let whole = dtype == DType::I64 && matches!(right, Value::Int(_)) && op != Operator::Div;
+        Some((sizes, if whole { dtype } else { DType::F32 }, creation::affine(&init, scale, shift)))
+    } else if let (Some(number), Some((sizes, dtype, init))) = (signature::number(left), known(right)) {
+        let (scale, shift) = match op {
+            Operator::Mult => (number, 0.0),
+            Operator::Add => (1.0, number),
+            Operator::Sub => (-1.0, number),
+            _ => return Ok(None),
+        };
+        let whole = dtype == DType::I64 && matches!(left, Value::Int(_));
+        Some((sizes, if whole { dtype } else { DType::F32 }, creation::affine(&init, scale, shift)))
+    } else {
+        None
+    };
+    match folded {
+        Some((sizes, dtype, Some(init))) => creation::known(this, sizes, dtype, init).map(Some),
+        _ => Ok(None),
+    }
+}

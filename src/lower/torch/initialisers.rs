@@ -1,0 +1,187 @@
+//! `torch.nn.init` and the methods of tensors that set all values.
+//!
+//! Input: a parameter (or a tensor just created) and numbers. Output: a changed [`Init`]; nothing is drawn here. The
+//! formulas are those of `torch/nn/init.py`. Limit: `sparse_` is refused.
+
+use std::rc::Rc;
+
+use crate::graph::Init;
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Args, Bound, Interp, Run};
+use crate::lower::torch::{creation, facts};
+use crate::lower::value::{Builtin, Tensor, TensorState, Value};
+
+static FUNCTIONS: &[Builtin] = &[
+    entry("uniform_", "tensor, a=0.0, b=1.0, generator=None", |this, args| {
+        let init = Init::Uniform { low: args.float("a")?, high: args.float("b")? };
+        set(this, &args, init)
+    }),
+    entry("normal_", "tensor, mean=0.0, std=1.0, generator=None", |this, args| {
+        let init = Init::Normal { mean: args.float("mean")?, std: args.float("std")? };
+        set(this, &args, init)
+    }),
+    entry("trunc_normal_", "tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None", |this, args| {
+        let init = Init::TruncatedNormal {
+            mean: args.float("mean")?,
+            std: args.float("std")?,
+            low: args.float("a")?,
+            high: args.float("b")?,
+        };
+        set(this, &args, init)
+    }),
+    entry("constant_", "tensor, val", |this, args| {
+        let init = Init::Constant(args.float("val")?);
+        set(this, &args, init)
+    }),
+    entry("ones_", "tensor", |this, args| set(this, &args, Init::Constant(1.0))),
+    entry("zeros_", "tensor", |this, args| set(this, &args, Init::Constant(0.0))),
+    entry("eye_", "tensor", |this, args| set(this, &args, Init::Eye)),
+    entry("dirac_", "tensor, groups=1", |this, args| {
+        let init = Init::Dirac { groups: args.count("groups")? };
+        set(this, &args, init)
+    }),
+    entry("xavier_uniform_", "tensor, gain=1.0, generator=None", |this, args| {
+        let (fan_in, fan_out) = fans(this, &args)?;
+        let bound = args.float("gain")? * (6.0 / (fan_in + fan_out)).sqrt();
+        set(this, &args, Init::Uniform { low: -bound, high: bound })
+    }),
+    entry("xavier_normal_", "tensor, gain=1.0, generator=None", |this, args| {
+        let (fan_in, fan_out) = fans(this, &args)?;
+        let std = args.float("gain")? * (2.0 / (fan_in + fan_out)).sqrt();
+        set(this, &args, Init::Normal { mean: 0.0, std })
+    }),
+    entry(
+        "kaiming_uniform_",
+        "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=None",
+        |this, args| {
+            let bound = 3f64.sqrt() * kaiming(this, &args)?;
+            set(this, &args, Init::Uniform { low: -bound, high: bound })
+        },
+    ),
+    entry("kaiming_normal_", "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=None", |this, args| {
+        let std = kaiming(this, &args)?;
+        set(this, &args, Init::Normal { mean: 0.0, std })
+    }),
+    entry("orthogonal_", "tensor, gain=1.0, generator=None", |this, args| {
+        let tensor = args.tensor("tensor")?;
+        if facts(this, &tensor)?.shape.rank() < 2 {
+            return Err(Raise::value_error("Only tensors with 2 or more dimensions are supported"));
+        }
+        let init = Init::Orthogonal { gain: args.float("gain")? };
+        set(this, &args, init)
+    }),
+    entry("calculate_gain", "nonlinearity, param=None", |_, args| {
+        let slope = args.optional_float("param")?;
+        Ok(Value::Float(gain(&args.text("nonlinearity")?, slope)?))
+    }),
+    entry("_calculate_fan_in_and_fan_out", "tensor", |this, args| {
+        let (fan_in, fan_out) = fans(this, &args)?;
+        let items = vec![super::whole(fan_in)?, super::whole(fan_out)?];
+        this.tuple(items)
+    }),
+];
+
+const fn entry(name: &'static str, signature: &'static str, run: Run) -> Builtin {
+    Builtin { name, signature, run }
+}
+
+/// A function of `torch.nn.init`; the names without underscore are its deprecated ones.
+pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
+    let with = format!("{name}_");
+    FUNCTIONS.iter().find(|function| function.name == name || function.name == with)
+}
+
+/// Whether a tensor has this initialising method.
+pub(crate) fn is_method(name: &str) -> bool {
+    matches!(name, "uniform_" | "normal_" | "fill_" | "zero_" | "copy_")
+}
+
+/// Call an initialising method.
+pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Args) -> R<Value> {
+    let function = match name {
+        "fill_" => "constant_",
+        "zero_" => "zeros_",
+        "copy_" => {
+            if let (Value::Tensor(target), Some(Value::Tensor(source))) = (value, args.positional.first()) {
+                assign_data(this, target, source)?;
+            }
+            return Ok(value.clone());
+        }
+        other => other,
+    };
+    match find(function) {
+        Some(builtin) => this.call(&Value::Builtin(builtin), args.prepend(value.clone())),
+        None => Err(Raise::unsupported(format!("Tensor.{name} is not supported"))),
+    }
+}
+
+/// `target.data = source`.
+pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Tensor>) -> R<()> {
+    let (sizes, _, init) = creation::initial(this, source)?;
+    if let TensorState::Param(id) = *target.state.borrow() {
+        if this.builder.param(id).sizes != sizes {
+            return Err(Raise::unsupported("assignment of data of another shape is not supported"));
+        }
+        this.builder.param_mut(id).init = init;
+    }
+    Ok(())
+}
+
+fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
+    let tensor = args.tensor("tensor")?;
+    let state = tensor.state.borrow().clone();
+    match state {
+        TensorState::Param(id) => this.builder.param_mut(id).init = init,
+        TensorState::Known { sizes, dtype, .. } => {
+            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init };
+        }
+        TensorState::Node { .. } => {
+            return Err(Raise::unsupported(format!("{} on a computed tensor is not supported", args.function)));
+        }
+    }
+    Ok(Value::Tensor(tensor))
+}
+
+/// Fan-in and fan-out of a weight.
+fn fans(this: &mut Interp<'_>, args: &Bound) -> R<(f64, f64)> {
+    let tensor = args.tensor("tensor")?;
+    let shape = facts(this, &tensor)?.shape;
+    let Some(sizes) = shape.known() else {
+        return Err(Raise::unsupported("initialisation of a tensor that depends on the batch"));
+    };
+    let [outer, inner, kernel @ ..] = &sizes[..] else {
+        return Err(Raise::value_error(
+            "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions",
+        ));
+    };
+    #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
+    let (outer, inner, kernel) = (*outer as f64, *inner as f64, kernel.iter().product::<usize>() as f64);
+    Ok((inner * kernel, outer * kernel))
+}
+
+fn kaiming(this: &mut Interp<'_>, args: &Bound) -> R<f64> {
+    let (fan_in, fan_out) = fans(this, args)?;
+    let fan = match args.text("mode")?.to_lowercase().as_str() {
+        "fan_in" => fan_in,
+        "fan_out" => fan_out,
+        other => {
+            return Err(Raise::value_error(format!(
+                "Mode {other} not supported, please use one of ['fan_in', 'fan_out']"
+            )));
+        }
+    };
+    Ok(gain(&args.text("nonlinearity")?, Some(args.float("a")?))? / fan.max(1.0).sqrt())
+}
+
+/// `nn.init.calculate_gain`.
+fn gain(nonlinearity: &str, slope: Option<f64>) -> R<f64> {
+    Ok(match nonlinearity {
+        "linear" | "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d"
+        | "sigmoid" => 1.0,
+        "tanh" => 5.0 / 3.0,
+        "relu" => 2f64.sqrt(),
+        "leaky_relu" => (2.0 / (1.0 + slope.unwrap_or(0.01).powi(2))).sqrt(),
+        "selu" => 0.75,
+        other => return Err(Raise::value_error(format!("Unsupported nonlinearity {other}"))),
+    })
+}

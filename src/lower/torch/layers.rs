@@ -1,0 +1,723 @@
+//! The layers of `torch.nn`: constructor signatures, parameters with PyTorch's initial values, and forward passes.
+//!
+//! Input: constructor arguments, kept as the instance's attributes as in PyTorch; then tensors. Output: parameters and
+//! nodes. A layer without parameters is a row that names the function it calls. Limit: `device=` and `dtype=` have no
+//! effect.
+
+use std::rc::Rc;
+
+use crate::graph::{DType, Init, ParamKind, Shape, When};
+use crate::lower::error::{Hint, R, Raise};
+use crate::lower::interp::{Args, Bound, Interp};
+use crate::lower::torch::{creation, functional, modules, recurrent, signature};
+use crate::lower::value::{Object, Value};
+
+type Init_ = fn(&mut Interp<'_>, &Rc<Object>, &Bound) -> R<()>;
+type Forward_ = fn(&mut Interp<'_>, &Rc<Object>, Args) -> R<Value>;
+
+/// A class of `torch.nn`.
+pub(crate) struct Layer {
+    pub(crate) name: &'static str,
+    pub(crate) base: &'static str,
+    pub(crate) signature: &'static str,
+    init: Init_,
+    forward: Forward,
+}
+
+#[derive(Clone, Copy)]
+enum Forward {
+    /// Calls this function with the attributes that it takes.
+    Function(&'static str),
+    Custom(Forward_),
+    Missing,
+}
+
+const fn plain(name: &'static str, signature: &'static str, function: &'static str) -> Layer {
+    Layer { name, base: "Module", signature, init: nothing, forward: Forward::Function(function) }
+}
+
+const fn custom(
+    name: &'static str,
+    base: &'static str,
+    signature: &'static str,
+    init: Init_,
+    forward: Forward_,
+) -> Layer {
+    Layer { name, base, signature, init, forward: Forward::Custom(forward) }
+}
+
+const fn container(name: &'static str, signature: &'static str, init: Init_) -> Layer {
+    Layer { name, base: "Module", signature, init, forward: Forward::Missing }
+}
+
+const CONV: &str = "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, \
+    padding_mode='zeros', device=None, dtype=None";
+const CONV_TRANSPOSE: &str = "in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, \
+    bias=True, dilation=1, padding_mode='zeros', device=None, dtype=None";
+const BATCH_NORM: &str =
+    "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None";
+const INSTANCE_NORM: &str =
+    "num_features, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False, device=None, dtype=None";
+const MAX_POOL: &str = "kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False";
+const AVG_POOL: &str =
+    "kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None";
+const RNN: &str = "input_size, hidden_size, num_layers=1, nonlinearity='tanh', bias=True, batch_first=False, \
+    dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None";
+const GATED: &str = "input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, \
+    bidirectional=False, proj_size=0, device=None, dtype=None";
+
+static LAYERS: &[Layer] = &[
+    plain("ReLU", "inplace=False", "relu"),
+    plain("ReLU6", "inplace=False", "relu6"),
+    plain("LeakyReLU", "negative_slope=0.01, inplace=False", "leaky_relu"),
+    plain("RReLU", "lower=0.125, upper=0.3333333333333333, inplace=False", "rrelu"),
+    plain("ELU", "alpha=1.0, inplace=False", "elu"),
+    plain("CELU", "alpha=1.0, inplace=False", "celu"),
+    plain("SELU", "inplace=False", "selu"),
+    plain("GELU", "approximate='none'", "gelu"),
+    plain("SiLU", "inplace=False", "silu"),
+    plain("Mish", "inplace=False", "mish"),
+    plain("Hardswish", "inplace=False", "hardswish"),
+    plain("Hardsigmoid", "inplace=False", "hardsigmoid"),
+    plain("Hardtanh", "min_val=-1.0, max_val=1.0, inplace=False", "hardtanh"),
+    plain("Sigmoid", "", "sigmoid"),
+    plain("LogSigmoid", "", "logsigmoid"),
+    plain("Tanh", "", "tanh"),
+    plain("Tanhshrink", "", "tanhshrink"),
+    plain("Softplus", "beta=1.0, threshold=20.0", "softplus"),
+    plain("Softsign", "", "softsign"),
+    plain("Softshrink", "lambd=0.5", "softshrink"),
+    plain("Hardshrink", "lambd=0.5", "hardshrink"),
+    plain("Threshold", "threshold, value, inplace=False", "threshold"),
+    plain("Softmax", "dim=None", "softmax"),
+    plain("Softmin", "dim=None", "softmin"),
+    plain("LogSoftmax", "dim=None", "log_softmax"),
+    plain("GLU", "dim=-1", "glu"),
+    plain("Dropout", "p=0.5, inplace=False", "dropout"),
+    plain("Dropout1d", "p=0.5, inplace=False", "dropout1d"),
+    plain("Dropout2d", "p=0.5, inplace=False", "dropout2d"),
+    plain("Dropout3d", "p=0.5, inplace=False", "dropout3d"),
+    plain("AlphaDropout", "p=0.5, inplace=False", "alpha_dropout"),
+    plain("FeatureAlphaDropout", "p=0.5, inplace=False", "feature_alpha_dropout"),
+    plain("MaxPool1d", MAX_POOL, "max_pool1d"),
+    plain("MaxPool2d", MAX_POOL, "max_pool2d"),
+    plain("MaxPool3d", MAX_POOL, "max_pool3d"),
+    plain("AvgPool1d", "kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True", "avg_pool1d"),
+    plain("AvgPool2d", AVG_POOL, "avg_pool2d"),
+    plain("AvgPool3d", AVG_POOL, "avg_pool3d"),
+    plain("LPPool1d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool1d"),
+    plain("LPPool2d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool2d"),
+    plain("AdaptiveAvgPool1d", "output_size", "adaptive_avg_pool1d"),
+    plain("AdaptiveAvgPool2d", "output_size", "adaptive_avg_pool2d"),
+    plain("AdaptiveAvgPool3d", "output_size", "adaptive_avg_pool3d"),
+    plain("AdaptiveMaxPool1d", "output_size, return_indices=False", "adaptive_max_pool1d"),
+    plain("AdaptiveMaxPool2d", "output_size, return_indices=False", "adaptive_max_pool2d"),
+    plain("AdaptiveMaxPool3d", "output_size, return_indices=False", "adaptive_max_pool3d"),
+    plain("LocalResponseNorm", "size, alpha=0.0001, beta=0.75, k=1.0", "local_response_norm"),
+    plain("PixelShuffle", "upscale_factor", "pixel_shuffle"),
+    plain("PixelUnshuffle", "downscale_factor", "pixel_unshuffle"),
+    plain("ChannelShuffle", "groups", "channel_shuffle"),
+    plain("Upsample", "size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None",
+        "interpolate"),
+    plain("UpsamplingNearest2d", "size=None, scale_factor=None", "interpolate"),
+    custom("UpsamplingBilinear2d", "Module", "size=None, scale_factor=None", |_, object, _| {
+        set(object, "mode", Value::str("bilinear"));
+        set(object, "align_corners", Value::Bool(true));
+        Ok(())
+    }, |this, object, args| by_function(this, object, "interpolate", args)),
+    custom("Identity", "Module", "*args, **kwargs", nothing, |_, _, args| match args.positional.into_iter().next() {
+        Some(value) => Ok(value),
+        None => Err(Raise::type_error("Identity.forward() missing 1 required positional argument: 'input'")),
+    }),
+    custom("Flatten", "Module", "start_dim=1, end_dim=-1", nothing, |this, object, args| {
+        let args = signature::bind("Flatten.forward", "input", args)?;
+        let (start, end) = (attr_int(object, "start_dim")?, attr_int(object, "end_dim")?);
+        super::shape::flatten(this, &args.tensor("input")?, start, end)
+    }),
+    custom("Unflatten", "Module", "dim, unflattened_size", nothing, |this, object, args| {
+        let args = signature::bind("Unflatten.forward", "input", args)?;
+        let (dim, sizes) = (attr(object, "dim"), attr(object, "unflattened_size"));
+        super::call(this, "unflatten", vec![args.get("input"), dim, sizes])
+    }),
+    custom("Linear", "Module", "in_features, out_features, bias=True, device=None, dtype=None", |this, object, args| {
+        let (input, output) = (width(args, "in_features")?, width(args, "out_features")?);
+        let init = fan_in(input);
+        parameter(this, object, "weight", vec![output, input], init.clone())?;
+        bias(this, object, args.bool("bias")?, output, init)
+    }, linear),
+    custom("Bilinear", "Module", "in1_features, in2_features, out_features, bias=True, device=None, dtype=None",
+        |this, object, args| {
+            let (a, b, output) = (width(args, "in1_features")?, width(args, "in2_features")?, width(args, "out_features")?);
+            let init = fan_in(a);
+            parameter(this, object, "weight", vec![output, a, b], init.clone())?;
+            bias(this, object, args.bool("bias")?, output, init)
+        },
+        |this, object, args| {
+            let args = signature::bind("Bilinear.forward", "input1, input2", args)?;
+            let (weight, bias) = (registered(object, "weight"), registered(object, "bias"));
+            super::call(this, "bilinear", vec![args.get("input1"), args.get("input2"), weight, bias])
+        }),
+    custom("Conv1d", "_ConvNd", CONV, |this, object, args| conv_init(this, object, args, 1, false),
+        |this, object, args| conv(this, object, args, 1)),
+    custom("Conv2d", "_ConvNd", CONV, |this, object, args| conv_init(this, object, args, 2, false),
+        |this, object, args| conv(this, object, args, 2)),
+    custom("Conv3d", "_ConvNd", CONV, |this, object, args| conv_init(this, object, args, 3, false),
+        |this, object, args| conv(this, object, args, 3)),
+    custom("ConvTranspose1d", "_ConvTransposeNd", CONV_TRANSPOSE,
+        |this, object, args| conv_init(this, object, args, 1, true),
+        |this, object, args| conv_transpose(this, object, args, 1)),
+    custom("ConvTranspose2d", "_ConvTransposeNd", CONV_TRANSPOSE,
+        |this, object, args| conv_init(this, object, args, 2, true),
+        |this, object, args| conv_transpose(this, object, args, 2)),
+    custom("ConvTranspose3d", "_ConvTransposeNd", CONV_TRANSPOSE,
+        |this, object, args| conv_init(this, object, args, 3, true),
+        |this, object, args| conv_transpose(this, object, args, 3)),
+    custom("BatchNorm1d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 1)),
+    custom("BatchNorm2d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 2)),
+    custom("BatchNorm3d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 3)),
+    custom("SyncBatchNorm", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 0)),
+    custom("InstanceNorm1d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init,
+        |this, object, args| instance_norm(this, object, args, 1)),
+    custom("InstanceNorm2d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init,
+        |this, object, args| instance_norm(this, object, args, 2)),
+    custom("InstanceNorm3d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init,
+        |this, object, args| instance_norm(this, object, args, 3)),
+    custom("LayerNorm", "Module",
+        "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True, device=None, dtype=None",
+        |this, object, args| {
+            let sizes = args.spatial_list("normalized_shape")?;
+            set_sizes(this, object, "normalized_shape", &sizes)?;
+            let affine = args.bool("elementwise_affine")?;
+            let with_bias = affine && args.bool("bias")?;
+            optional(this, object, "weight", affine, sizes.clone(), Init::Constant(1.0))?;
+            optional(this, object, "bias", with_bias, sizes, Init::Constant(0.0))
+        },
+        |this, object, args| weighted(this, object, args, "layer_norm", &["normalized_shape", "weight", "bias", "eps"])),
+    custom("RMSNorm", "Module", "normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None",
+        |this, object, args| {
+            let sizes = args.spatial_list("normalized_shape")?;
+            set_sizes(this, object, "normalized_shape", &sizes)?;
+            optional(this, object, "weight", args.bool("elementwise_affine")?, sizes, Init::Constant(1.0))
+        },
+        |this, object, args| weighted(this, object, args, "rms_norm", &["normalized_shape", "weight", "eps"])),
+    custom("GroupNorm", "Module", "num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None",
+        |this, object, args| {
+            let (groups, channels) = (args.count("num_groups")?, args.count("num_channels")?);
+            if groups == 0 || channels % groups != 0 {
+                return Err(Raise::value_error("num_channels must be divisible by num_groups"));
+            }
+            let affine = args.bool("affine")?;
+            optional(this, object, "weight", affine, vec![channels], Init::Constant(1.0))?;
+            optional(this, object, "bias", affine, vec![channels], Init::Constant(0.0))
+        },
+        |this, object, args| weighted(this, object, args, "group_norm", &["num_groups", "weight", "bias", "eps"])),
+    custom("PReLU", "Module", "num_parameters=1, init=0.25, device=None, dtype=None", |this, object, args| {
+        let init = Init::Constant(args.float("init")?);
+        parameter(this, object, "weight", vec![args.count("num_parameters")?], init)
+    }, |this, object, args| weighted(this, object, args, "prelu", &["weight"])),
+    custom("Embedding", "Module",
+        "num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, \
+         sparse=False, _weight=None, _freeze=False, device=None, dtype=None",
+        |this, object, args| {
+            let sizes = vec![args.count("num_embeddings")?, args.count("embedding_dim")?];
+            let init = match args.optional_int("padding_idx")? {
+                None => Init::Normal { mean: 0.0, std: 1.0 },
+                Some(row) => {
+                    let count = i64::try_from(sizes[0]).unwrap_or(i64::MAX);
+                    let at = if row < 0 { row + count } else { row };
+                    match usize::try_from(at).ok().filter(|&at| at < sizes[0]) {
+                        Some(row) => Init::EmbeddingWithPadding { row },
+                        None => {
+                            return Err(Raise::python("AssertionError", "Padding_idx must be within num_embeddings"));
+                        }
+                    }
+                }
+            };
+            parameter(this, object, "weight", sizes, init)
+        },
+        |this, object, args| weighted(this, object, args, "embedding", &["weight", "padding_idx", "max_norm"])),
+    custom("RNN", "RNNBase", RNN, recurrent::init, recurrent::forward),
+    custom("LSTM", "RNNBase", GATED, recurrent::init, recurrent::forward),
+    custom("GRU", "RNNBase", GATED, recurrent::init, recurrent::forward),
+    custom("ZeroPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "constant")),
+    custom("ZeroPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "constant")),
+    custom("ZeroPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "constant")),
+    custom("ConstantPad1d", "Module", "padding, value", nothing, |this, object, args| pad(this, object, args, 1, "constant")),
+    custom("ConstantPad2d", "Module", "padding, value", nothing, |this, object, args| pad(this, object, args, 2, "constant")),
+    custom("ConstantPad3d", "Module", "padding, value", nothing, |this, object, args| pad(this, object, args, 3, "constant")),
+    custom("ReflectionPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "reflect")),
+    custom("ReflectionPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "reflect")),
+    custom("ReflectionPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "reflect")),
+    custom("ReplicationPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "replicate")),
+    custom("ReplicationPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "replicate")),
+    custom("ReplicationPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "replicate")),
+    custom("CircularPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "circular")),
+    custom("CircularPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "circular")),
+    custom("CircularPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "circular")),
+    container("Sequential", "*args", modules::init_sequential),
+    container("ModuleList", "modules=None", modules::init_list),
+    container("ModuleDict", "modules=None", modules::init_dict),
+    container("ParameterList", "values=None", modules::init_parameter_list),
+    container("ParameterDict", "parameters=None", modules::init_parameter_dict),
+];
+
+/// Layers of PyTorch that are not supported here.
+pub(crate) const UNSUPPORTED: &[&str] = &[
+    "MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerEncoderLayer", "TransformerDecoder",
+    "TransformerDecoderLayer", "RNNCell", "LSTMCell", "GRUCell", "EmbeddingBag", "Fold", "Unfold", "MaxUnpool1d",
+    "MaxUnpool2d", "MaxUnpool3d", "FractionalMaxPool2d", "FractionalMaxPool3d", "LPPool3d", "Softmax2d", "CosineSimilarity",
+    "PairwiseDistance", "CrossMapLRN2d", "LazyLinear", "LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyBatchNorm1d",
+    "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d", "CrossEntropyLoss", "MSELoss", "L1Loss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "KLDivLoss",
+    "SmoothL1Loss", "HuberLoss", "CTCLoss", "CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss", "PoissonNLLLoss",
+    "HingeEmbeddingLoss", "MultiMarginLoss", "SoftMarginLoss", "DataParallel", "AdaptiveLogSoftmaxWithLoss", "GaussianNLLLoss",
+    "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "TripletMarginWithDistanceLoss", "NLLLoss2d", "Container",
+    "UninitializedParameter", "UninitializedBuffer", "Buffer", "RNNBase", "RNNCellBase",
+];
+
+/// The layer of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Layer> {
+    LAYERS.iter().find(|layer| layer.name == name)
+}
+
+/// Names of all layers.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    LAYERS.iter().map(|layer| layer.name)
+}
+
+impl Layer {
+    /// Whether it has a forward pass of its own.
+    pub(crate) fn has_forward(&self) -> bool {
+        !matches!(self.forward, Forward::Missing)
+    }
+
+    /// `__init__`: arguments become attributes, then parameters are registered.
+    pub(crate) fn init(&'static self, this: &mut Interp<'_>, object: &Rc<Object>, args: Args) -> R<()> {
+        *object.module.borrow_mut() = Some(Default::default());
+        let args = signature::bind(self.name, self.signature, args)?;
+        for (name, value) in args.values() {
+            if !matches!(name, "device" | "dtype" | "modules" | "parameters" | "values" | "bias") {
+                set(object, name, value.clone());
+            }
+        }
+        if let Some(site) = &args.site {
+            let spans: Vec<_> =
+                args.values().filter_map(|(name, _)| args.span(name).map(|span| (name, span))).collect();
+            for &(_, span) in &spans {
+                *this.uses.entry((site.call, span)).or_insert(0) += 1;
+            }
+            *object.site.borrow_mut() = Some((site.call, spans));
+        }
+        (self.init)(this, object, &args)
+    }
+
+    /// `forward`.
+    pub(crate) fn forward(&self, this: &mut Interp<'_>, object: &Rc<Object>, args: Args) -> R<Value> {
+        match self.forward {
+            Forward::Function(function) => by_function(this, object, function, args),
+            Forward::Custom(forward) => forward(this, object, args),
+            Forward::Missing => Err(modules::no_forward(object)),
+        }
+    }
+}
+
+fn nothing(_: &mut Interp<'_>, _: &Rc<Object>, _: &Bound) -> R<()> {
+    Ok(())
+}
+
+/// Call a function with the layer's attributes that it takes by name.
+fn by_function(this: &mut Interp<'_>, object: &Rc<Object>, function: &'static str, args: Args) -> R<Value> {
+    let mut args = signature::bind(function, "input", args).map(|args| Args::of(vec![args.get("input")]))?;
+    let Some(builtin) = super::find('f', function) else {
+        return Err(Raise::unsupported(format!("{function} is not supported")));
+    };
+    for parameter in signature::parameters(builtin.signature) {
+        let name = parameter.name;
+        if name == "training" {
+            args.named.push((Rc::from(name), this.get_attr(&Value::Object(Rc::clone(object)), "training")?));
+        } else if let Some(value) = object.attrs.borrow().get(name) {
+            args.named.push((Rc::from(name), value.clone()));
+        }
+    }
+    let input = args.positional.first().cloned();
+    this.call(&Value::Builtin(builtin), args).map_err(|raise| match input {
+        Some(Value::Tensor(tensor)) if raise.hint.is_none() => match this.fact(&tensor) {
+            Ok(fact) => raise.with_hint(rank_hint(object, &fact.shape)),
+            Err(_) => raise,
+        },
+        _ => raise,
+    })
+}
+
+fn rank_hint(object: &Rc<Object>, shape: &Shape) -> Hint {
+    Hint::Rank {
+        layer: object.class.name.to_string(),
+        got: shape.rank(),
+        sizes: shape.0.iter().skip(1).map(|dim| dim.at(1)).collect(),
+    }
+}
+
+/// Call a function with the input and these attributes in order.
+fn weighted(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    args: Args,
+    function: &'static str,
+    names: &[&str],
+) -> R<Value> {
+    let args = signature::bind(function, "input", args)?;
+    let mut call = Args::of(vec![args.get("input")]);
+    for &name in names {
+        let value = if matches!(name, "weight" | "bias") { registered(object, name) } else { attr(object, name) };
+        call.named.push((Rc::from(name), value));
+    }
+    let tensor = args.tensor("input")?;
+    let shape = this.fact(&tensor)?.shape;
+    super::call_with(this, function, call).map_err(|raise| {
+        let last = shape.0.last().copied();
+        match (function, last, shape.0.get(1)) {
+            ("layer_norm" | "rms_norm", Some(last), _) => {
+                modules::argument_hint(this, raise, object, "normalized_shape", last)
+            }
+            ("group_norm", _, Some(&channels)) => {
+                modules::argument_hint(this, raise, object, "num_channels", channels)
+            }
+            _ => raise,
+        }
+    })
+}
+
+fn linear(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) -> R<Value> {
+    let args = signature::bind("Linear.forward", "input", args)?;
+    let tensor = args.tensor("input").map_err(|raise| linear_input(raise, &args))?;
+    let shape = this.fact(&tensor)?.shape;
+    let call = vec![args.get("input"), registered(object, "weight"), registered(object, "bias")];
+    super::call(this, "linear", call).map_err(|raise| match shape.0.last() {
+        Some(&last) if last.known() != attr_usize(object, "in_features").ok() => {
+            modules::argument_hint(this, raise, object, "in_features", last)
+        }
+        _ => raise,
+    })
+}
+
+fn linear_input(raise: Box<Raise>, args: &Bound) -> Box<Raise> {
+    match args.get("input") {
+        Value::Opaque(_) => raise,
+        other => Raise::type_error(format!(
+            "linear(): argument 'input' (position 1) must be Tensor, not {}",
+            other.type_name()
+        )),
+    }
+}
+
+fn conv_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: usize, transposed: bool) -> R<()> {
+    let (input, output, groups) = (args.count("in_channels")?, args.count("out_channels")?, args.count("groups")?);
+    if groups == 0 {
+        return Err(Raise::value_error("groups must be a positive integer"));
+    }
+    if input % groups != 0 {
+        return Err(Raise::value_error("in_channels must be divisible by groups"));
+    }
+    if output % groups != 0 {
+        return Err(Raise::value_error("out_channels must be divisible by groups"));
+    }
+    let kernel = args.spatial("kernel_size", spatial)?;
+    set_sizes(this, object, "kernel_size", &kernel)?;
+    let stride = args.spatial("stride", spatial)?;
+    let dilation = args.spatial("dilation", spatial)?;
+    set_sizes(this, object, "stride", &stride)?;
+    set_sizes(this, object, "dilation", &dilation)?;
+    if let Value::Str(name) = args.get("padding") {
+        if !matches!(&*name, "same" | "valid") {
+            return Err(Raise::value_error(format!(
+                "Invalid padding string '{name}', should be one of {{'valid', 'same'}}"
+            )));
+        }
+        if &*name == "same" && stride.iter().any(|&stride| stride != 1) {
+            return Err(Raise::value_error("padding='same' is not supported for strided convolutions"));
+        }
+    } else {
+        let padding = args.spatial("padding", spatial)?;
+        set_sizes(this, object, "padding", &padding)?;
+    }
+    if transposed {
+        let padding = args.spatial("output_padding", spatial)?;
+        set_sizes(this, object, "output_padding", &padding)?;
+    }
+    if !matches!(&*args.text("padding_mode")?, "zeros" | "reflect" | "replicate" | "circular") {
+        return Err(Raise::value_error("padding_mode must be one of {'zeros', 'reflect', 'replicate', 'circular'}"));
+    }
+    let (outer, inner) = if transposed { (input, output / groups) } else { (output, input / groups) };
+    let mut sizes = vec![outer, inner];
+    sizes.extend(&kernel);
+    // PyTorch takes the second dimension of the weight as its fan-in, for transposed convolutions too.
+    let fan = kernel.iter().fold(inner, |product, &size| product.saturating_mul(size));
+    let init = fan_in(fan);
+    parameter(this, object, "weight", sizes, init.clone())?;
+    bias(this, object, args.bool("bias")?, output, init)
+}
+
+fn conv(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
+    let args = signature::bind("forward", "input", args)?;
+    let name = ["conv1d", "conv2d", "conv3d"][spatial - 1];
+    let mut input = args.get("input");
+    let mut padding = attr(object, "padding");
+    let mode = attr_text(object, "padding_mode")?;
+    if &*mode != "zeros" {
+        input = padded(this, object, &input, spatial, &mode)?;
+        padding = Value::Int(0);
+    }
+    let mut call = Args::of(vec![input, registered(object, "weight"), registered(object, "bias")]);
+    for key in ["stride", "dilation", "groups"] {
+        call.named.push((Rc::from(key), attr(object, key)));
+    }
+    call.named.push((Rc::from("padding"), padding));
+    let result = super::call_with(this, name, call);
+    result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
+}
+
+fn conv_hint(this: &mut Interp<'_>, raise: Box<Raise>, object: &Rc<Object>, args: &Bound, spatial: usize) -> Box<Raise> {
+    let Ok(tensor) = args.tensor("input") else { return raise };
+    let Ok(fact) = this.fact(&tensor) else { return raise };
+    if fact.shape.rank() == spatial + 2 {
+        let channels = fact.shape.0[1];
+        if channels.known() != attr_usize(object, "in_channels").ok() {
+            return modules::argument_hint(this, raise, object, "in_channels", channels);
+        }
+    }
+    raise.with_hint(rank_hint(object, &fact.shape))
+}
+
+/// The input padded as `padding_mode` asks.
+fn padded(this: &mut Interp<'_>, object: &Rc<Object>, input: &Value, spatial: usize, mode: &str) -> R<Value> {
+    let padding = signature::ints(&attr(object, "padding"))
+        .ok_or_else(|| Raise::unsupported("padding='same' with this padding_mode is not supported"))?;
+    let mut list = Vec::new();
+    for at in (0..spatial).rev() {
+        list.push(Value::Int(padding[at]));
+        list.push(Value::Int(padding[at]));
+    }
+    let list = this.list(list)?;
+    let mut call = Args::of(vec![input.clone(), list]);
+    call.named.push((Rc::from("mode"), Value::str(mode)));
+    super::call_with(this, "pad", call)
+}
+
+fn conv_transpose(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
+    let args = signature::bind("forward", "input, output_size=None", args)?;
+    if !args.get("output_size").is_none() {
+        return Err(Raise::unsupported("output_size of a transposed convolution is not supported"));
+    }
+    if &*attr_text(object, "padding_mode")? != "zeros" {
+        return Err(Raise::value_error("Only `zeros` padding mode is supported for ConvTranspose"));
+    }
+    let name = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"][spatial - 1];
+    let mut call = Args::of(vec![args.get("input"), registered(object, "weight"), registered(object, "bias")]);
+    for key in ["stride", "padding", "output_padding", "groups", "dilation"] {
+        call.named.push((Rc::from(key), attr(object, key)));
+    }
+    let result = super::call_with(this, name, call);
+    result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
+}
+
+fn batch_norm_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> R<()> {
+    let features = args.count("num_features")?;
+    let (affine, running) = (args.bool("affine")?, args.bool("track_running_stats")?);
+    optional(this, object, "weight", affine, vec![features], Init::Constant(1.0))?;
+    optional(this, object, "bias", affine, vec![features], Init::Constant(0.0))?;
+    let buffers: [(&str, Vec<usize>, DType, f64); 3] = [
+        ("running_mean", vec![features], DType::F32, 0.0),
+        ("running_var", vec![features], DType::F32, 1.0),
+        ("num_batches_tracked", Vec::new(), DType::I64, 0.0),
+    ];
+    for (name, sizes, dtype, value) in buffers {
+        let buffer = if running {
+            creation::new_parameter(this, sizes, dtype, ParamKind::Buffer, Init::Constant(value))?
+        } else {
+            Value::None
+        };
+        modules::put_buffer(object, name, buffer, true);
+    }
+    Ok(())
+}
+
+/// The check of the input's rank that PyTorch makes in Python.
+fn norm_rank(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: usize) -> R<Shape> {
+    let tensor = args.tensor("input").map_err(|raise| match args.get("input") {
+        Value::Opaque(_) => raise,
+        other => Raise::attribute(format!("'{}' object has no attribute 'dim'", other.type_name())),
+    })?;
+    let shape = this.fact(&tensor)?.shape;
+    let rank = shape.rank();
+    let (fits, wanted) = match spatial {
+        0 => (rank >= 2, "at least 2D"),
+        1 => (rank == 2 || rank == 3, "2D or 3D"),
+        2 => (rank == 4, "4D"),
+        _ => (rank == 5, "5D"),
+    };
+    if fits {
+        return Ok(shape);
+    }
+    Err(Raise::value_error(format!("expected {wanted} input (got {rank}D input)")).with_hint(rank_hint(object, &shape)))
+}
+
+fn batch_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
+    let args = signature::bind("forward", "input", args)?;
+    let shape = norm_rank(this, object, &args, spatial)?;
+    let training = this.get_attr(&Value::Object(Rc::clone(object)), "training")?;
+    let batch_statistics = match training {
+        Value::Bool(false) => When::Never,
+        Value::Bool(true) => When::Always,
+        _ => When::Training,
+    };
+    let counter = match registered(object, "num_batches_tracked") {
+        Value::Tensor(tensor) => Some(tensor),
+        _ => None,
+    };
+    let mut call = Args::of(vec![args.get("input")]);
+    for name in ["running_mean", "running_var", "weight", "bias"] {
+        call.named.push((Rc::from(name), registered(object, name)));
+    }
+    call.named.push((Rc::from("momentum"), attr(object, "momentum")));
+    call.named.push((Rc::from("eps"), attr(object, "eps")));
+    let bound = signature::bind(
+        "batch_norm",
+        "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05",
+        call,
+    )?;
+    functional::batch_norm(this, &bound, batch_statistics, counter).map_err(|raise| {
+        if shape.0[1].known() == attr_usize(object, "num_features").ok() {
+            raise
+        } else {
+            modules::argument_hint(this, raise, object, "num_features", shape.0[1])
+        }
+    })
+}
+
+fn instance_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
+    let args = signature::bind("forward", "input", args)?;
+    let tensor = args.tensor("input")?;
+    let shape = this.fact(&tensor)?.shape;
+    if shape.rank() != spatial + 2 {
+        if shape.rank() == spatial + 1 {
+            return Err(Raise::unsupported("instance norm of a sample without a batch is not supported"));
+        }
+        let message = format!("expected {}D or {}D input (got {}D input)", spatial + 1, spatial + 2, shape.rank());
+        return Err(Raise::value_error(message).with_hint(rank_hint(object, &shape)));
+    }
+    if attr_bool(object, "track_running_stats") {
+        return Err(Raise::unsupported("instance norm with running statistics is not supported"));
+    }
+    let affine = attr_bool(object, "affine");
+    if affine && shape.0[1].known() != Some(attr_usize(object, "num_features")?) {
+        let expected = attr_usize(object, "num_features")?;
+        let message = format!("expected input's size at dim=1 to match num_features ({expected}), but got: {}.", shape.0[1]);
+        return Err(modules::argument_hint(this, Raise::value_error(message), object, "num_features", shape.0[1]));
+    }
+    let mut call = Args::of(vec![args.get("input")]);
+    call.named.push((Rc::from("weight"), registered(object, "weight")));
+    call.named.push((Rc::from("bias"), registered(object, "bias")));
+    call.named.push((Rc::from("eps"), attr(object, "eps")));
+    super::call_with(this, "instance_norm", call)
+}
+
+fn pad(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize, mode: &str) -> R<Value> {
+    let args = signature::bind("forward", "input", args)?;
+    let padding = attr(object, "padding");
+    let list = match signature::ints(&padding) {
+        Some(list) if list.len() == 1 => vec![list[0]; 2 * spatial],
+        Some(list) if list.len() == 2 * spatial => list,
+        _ => return Err(Raise::value_error(format!("padding must be an int or {} ints", 2 * spatial))),
+    };
+    let list = this.list(list.into_iter().map(Value::Int).collect())?;
+    let mut call = Args::of(vec![args.get("input"), list]);
+    call.named.push((Rc::from("mode"), Value::str(mode)));
+    if mode == "constant" {
+        let value = attr(object, "value");
+        call.named.push((Rc::from("value"), if value.is_none() { Value::Float(0.0) } else { value }));
+    }
+    super::call_with(this, "pad", call)
+}
+
+fn fan_in(fan: usize) -> Init {
+    if fan == 0 {
+        return Init::Constant(0.0);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
+    let bound = 1.0 / (fan as f64).sqrt();
+    Init::Uniform { low: -bound, high: bound }
+}
+
+fn width(args: &Bound, name: &str) -> R<usize> {
+    args.count(name)
+}
+
+fn bias(this: &mut Interp<'_>, object: &Rc<Object>, wanted: bool, size: usize, init: Init) -> R<()> {
+    optional(this, object, "bias", wanted, vec![size], init)
+}
+
+fn optional(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, wanted: bool, sizes: Vec<usize>, init: Init) -> R<()> {
+    if wanted {
+        return parameter(this, object, name, sizes, init);
+    }
+    modules::put_parameter(object, name, Value::None);
+    Ok(())
+}
+
+/// Register a trained parameter.
+pub(crate) fn parameter(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, sizes: Vec<usize>, init: Init) -> R<()> {
+    let value = creation::new_parameter(this, sizes, DType::F32, ParamKind::Trained, init)?;
+    modules::put_parameter(object, name, value);
+    Ok(())
+}
+
+fn set(object: &Rc<Object>, name: &str, value: Value) {
+    object.attrs.borrow_mut().insert(Rc::from(name), value);
+}
+
+fn set_sizes(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, sizes: &[usize]) -> R<()> {
+    let items = sizes.iter().map(|&size| Value::Int(i64::try_from(size).unwrap_or(i64::MAX))).collect();
+    let tuple = this.tuple(items)?;
+    set(object, name, tuple);
+    Ok(())
+}
+
+/// An attribute, or `None`.
+pub(crate) fn attr(object: &Rc<Object>, name: &str) -> Value {
+    object.attrs.borrow().get(name).cloned().unwrap_or(Value::None)
+}
+
+/// A registered parameter or buffer (or whatever replaced it), or `None`.
+pub(crate) fn registered(object: &Rc<Object>, name: &str) -> Value {
+    modules::registered(object, name).unwrap_or_else(|| attr(object, name))
+}
+
+fn attr_int(object: &Rc<Object>, name: &str) -> R<i64> {
+    match attr(object, name) {
+        Value::Int(int) => Ok(int),
+        other => Err(Raise::type_error(format!("{name} must be int, not {}", other.type_name()))),
+    }
+}
+
+pub(crate) fn attr_usize(object: &Rc<Object>, name: &str) -> R<usize> {
+    let int = attr_int(object, name)?;
+    usize::try_from(int).map_err(|_| Raise::value_error(format!("{name} must not be negative, got {int}")))
+}
+
+pub(crate) fn attr_float(object: &Rc<Object>, name: &str) -> R<f64> {
+    let value = attr(object, name);
+    signature::number(&value)
+        .ok_or_else(|| Raise::type_error(format!("{name} must be float, not {}", value.type_name())))
+}
+
+/// A flag; a parameter called `bias` counts as one.
+pub(crate) fn attr_bool(object: &Rc<Object>, name: &str) -> bool {
+    matches!(attr(object, name), Value::Bool(true))
+}
+
+pub(crate) fn attr_text(object: &Rc<Object>, name: &str) -> R<Rc<str>> {
+    match attr(object, name) {
+        Value::Str(text) => Ok(text),
+        other => Err(Raise::type_error(format!("{name} must be str, not {}", other.type_name()))),
+    }
+}

@@ -1,0 +1,243 @@
+//! What the interpreter knows of PyTorch: functions, tensor methods, layers, initialisers.
+//!
+//! Input: calls with values. Output: operations appended to the graph, or PyTorch's exceptions. Every function is a row
+//! of a table (name, signature, code); methods are the functions whose first argument is the tensor. Limit: results are
+//! real and dense; values of tensors are not computed.
+
+pub(crate) mod creation;
+pub(crate) mod elementwise;
+pub(crate) mod functional;
+pub(crate) mod index;
+mod initialisers;
+pub(crate) mod layers;
+pub(crate) mod modules;
+pub(crate) mod namespaces;
+mod pooling;
+mod recurrent;
+mod reduce;
+pub(crate) mod shape;
+pub(crate) mod signature;
+mod stdlib;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use crate::graph::{DType, Fact};
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Args, Interp, Run};
+use crate::lower::value::{Builtin, Tensor, TensorState, Value};
+
+/// A function of PyTorch and where it is found.
+pub(crate) struct Function {
+    /// `t` in `torch`, `f` in `torch.nn.functional`, `m` as a method of tensors.
+    spaces: &'static str,
+    builtin: Builtin,
+}
+
+/// A row of a function table.
+const fn row(spaces: &'static str, name: &'static str, signature: &'static str, run: Run) -> Function {
+    Function { spaces, builtin: Builtin { name, signature, run } }
+}
+
+static TABLE: LazyLock<BTreeMap<(char, &'static str), &'static Builtin>> = LazyLock::new(|| {
+    let tables = [
+        creation::FUNCTIONS,
+        elementwise::FUNCTIONS,
+        functional::FUNCTIONS,
+        pooling::FUNCTIONS,
+        reduce::FUNCTIONS,
+        shape::FUNCTIONS,
+    ];
+    let mut table = BTreeMap::new();
+    for function in tables.into_iter().flatten() {
+        for space in function.spaces.chars() {
+            table.insert((space, function.builtin.name), &function.builtin);
+        }
+    }
+    table
+});
+
+/// The function of this name in a space (`t`, `f` or `m`).
+pub(crate) fn find(space: char, name: &str) -> Option<&'static Builtin> {
+    // The lifetime of the key is shortened for the look-up only.
+    let table: &BTreeMap<(char, &str), &'static Builtin> = &TABLE;
+    table.get(&(space, name)).copied()
+}
+
+/// Call a function by name, wherever it is found.
+pub(crate) fn call(this: &mut Interp<'_>, name: &str, args: Vec<Value>) -> R<Value> {
+    call_with(this, name, Args::of(args))
+}
+
+/// As [`call`], with keyword arguments.
+pub(crate) fn call_with(this: &mut Interp<'_>, name: &str, args: Args) -> R<Value> {
+    match find('f', name).or_else(|| find('t', name)).or_else(|| find('m', name)) {
+        Some(builtin) => this.call(&Value::Builtin(builtin), args),
+        None => Err(Raise::unsupported(format!("torch function '{name}' is not supported"))),
+    }
+}
+
+/// An unbound method, such as `torch.Tensor.relu`.
+pub(crate) fn tensor_function(name: &str) -> Option<Value> {
+    find('m', name).map(Value::Builtin)
+}
+
+/// Make `target` the tensor that `source` is: the meaning of an operation in place.
+pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Tensor>) -> R<()> {
+    let (old, new) = (this.fact(target)?, this.fact(source)?);
+    if old.shape != new.shape {
+        return Err(Raise::runtime(format!(
+            "output with shape {} doesn't match the broadcast shape {}",
+            old.shape, new.shape
+        )));
+    }
+    if target.parameter.get() && matches!(this.mode, crate::lower::interp::Mode::Tracing { .. }) {
+        return Err(Raise::runtime("a leaf Variable that requires grad is being used in an in-place operation."));
+    }
+    let state = source.state.borrow().clone();
+    *target.state.borrow_mut() = state;
+    Ok(())
+}
+
+/// Names of tensor attributes that exist in PyTorch and are not supported here.
+const UNSUPPORTED_METHODS: &[&str] = &[
+    "backward", "grad", "numpy", "scatter", "scatter_", "gather", "index_add", "index_fill", "masked_fill_", "masked_select",
+    "nonzero", "sort", "argsort", "unfold", "bernoulli", "bernoulli_", "uniform_", "normal_", "fill_", "zero_", "copy_",
+    "cumprod", "diagonal", "diag", "trace", "inverse", "det", "svd", "qr", "expand_as", "stride", "storage", "data_ptr",
+    "register_hook", "retain_grad", "histc", "unique", "kthvalue", "median", "mode", "quantile", "renorm", "lerp",
+    "addcmul", "addcdiv", "addmv", "addr", "baddbmm", "addbmm", "ger", "outer", "cross", "dist", "half", "double", "T", "mT", "H",
+];
+
+/// An attribute of a tensor.
+pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str) -> R<Value> {
+    let value = Value::Tensor(Rc::clone(tensor));
+    match name {
+        "shape" => {
+            let fact = facts(this, tensor)?;
+            let dims = fact.shape.0.iter().map(|&dim| Value::from_dim(dim)).collect();
+            return this.size(dims);
+        }
+        "ndim" => return Ok(Value::Int(i64::try_from(facts(this, tensor)?.shape.rank()).unwrap_or(0))),
+        "dtype" => return Ok(Value::DType(facts(this, tensor)?.dtype)),
+        "device" => return Ok(Value::Opaque(Rc::from("torch.device"))),
+        "data" => return Ok(value),
+        "requires_grad" => {
+            let state = tensor.state.borrow().clone();
+            return Ok(Value::Bool(match state {
+                TensorState::Param(id) => this.builder.param(id).kind == crate::graph::ParamKind::Trained,
+                TensorState::Node { .. } => true,
+                TensorState::Known { .. } => false,
+            }));
+        }
+        "is_cuda" | "is_quantized" | "is_sparse" | "is_mps" => return Ok(Value::Bool(false)),
+        "grad" => return Ok(Value::None),
+        "T" | "mT" => return call(this, "t", vec![value]),
+        "__class__" => return this.type_of(&value),
+        _ => {}
+    }
+    let base = name.strip_suffix('_').unwrap_or(name);
+    if find('m', name).is_some() || (base != name && find('m', base).is_some()) {
+        return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
+    }
+    if UNSUPPORTED_METHODS.contains(&name) || initialisers::is_method(name) {
+        if initialisers::is_method(name) {
+            return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
+        }
+        return Err(Raise::unsupported(format!("Tensor.{name} is not supported")));
+    }
+    Err(crate::lower::interp::no_attribute(&value, name))
+}
+
+/// Call a method of a tensor.
+pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &str, args: Args) -> R<Value> {
+    if initialisers::is_method(name) {
+        return initialisers::method(this, value, name, args);
+    }
+    if let Some(builtin) = find('m', name) {
+        return this.call(&Value::Builtin(builtin), args.prepend(value.clone()));
+    }
+    let base = name.strip_suffix('_').unwrap_or(name);
+    let Some(builtin) = find('m', base) else {
+        return Err(Raise::unsupported(format!("Tensor.{name} is not supported")));
+    };
+    let result = this.call(&Value::Builtin(builtin), args.prepend(value.clone()))?;
+    if let (Value::Tensor(target), Value::Tensor(source)) = (value, &result) {
+        if matches!(base, "squeeze" | "unsqueeze" | "transpose" | "t") {
+            *target.state.borrow_mut() = source.state.borrow().clone();
+        } else {
+            rebind(this, target, source)?;
+        }
+        return Ok(value.clone());
+    }
+    Ok(result)
+}
+
+/// Assign an attribute of a tensor.
+pub(crate) fn set_tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str, value: &Value) -> R<()> {
+    match (name, value) {
+        ("requires_grad", _) => {
+            let trained = this.truth(value)?;
+            set_trained(this, tensor, trained);
+            Ok(())
+        }
+        ("data", Value::Tensor(source)) => initialisers::assign_data(this, tensor, source),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the optimiser changes a parameter.
+pub(crate) fn set_trained(this: &mut Interp<'_>, tensor: &Tensor, trained: bool) {
+    use crate::graph::ParamKind;
+    if let TensorState::Param(id) = *tensor.state.borrow() {
+        let param = this.builder.param_mut(id);
+        if matches!(param.kind, ParamKind::Trained | ParamKind::Frozen) {
+            param.kind = if trained { ParamKind::Trained } else { ParamKind::Frozen };
+        }
+    }
+}
+
+/// What is known of a tensor, without making it an operand.
+pub(crate) fn facts(this: &mut Interp<'_>, tensor: &Tensor) -> R<Fact> {
+    match &*tensor.state.borrow() {
+        TensorState::Known { sizes, dtype, .. } => {
+            return Ok(Fact { shape: crate::graph::Shape::fixed(sizes), dtype: *dtype });
+        }
+        TensorState::Param(id) => {
+            let param = this.builder.param(*id);
+            return Ok(Fact { shape: crate::graph::Shape::fixed(&param.sizes), dtype: param.dtype });
+        }
+        TensorState::Node { .. } => {}
+    }
+    this.fact(tensor)
+}
+
+/// A whole float as an integer value.
+pub(crate) fn whole(number: f64) -> R<Value> {
+    if number.is_nan() {
+        return Err(Raise::value_error("cannot convert float NaN to integer"));
+    }
+    if number.abs() >= 9e18 {
+        return Err(Raise::limit("integers: expected at most 64 bits, got more"));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked above")]
+    Ok(Value::Int(number as i64))
+}
+
+/// The name after `torch.`.
+pub(crate) fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float32",
+        DType::I64 => "int64",
+        DType::Bool => "bool",
+    }
+}
+
+/// An axis given as Python gives it.
+pub(crate) fn axis(shape: &crate::graph::Shape, dim: i64) -> R<usize> {
+    shape.axis(dim).ok_or_else(|| {
+        let rank = i64::try_from(shape.rank()).unwrap_or(0).max(1);
+        let message = format!("Dimension out of range (expected to be in range of [{}, {}], but got {dim})", -rank, rank - 1);
+        Raise::python("IndexError", message)
+    })
+}

@@ -1,0 +1,90 @@
+//! Reductions over dimensions: sum, mean, max, var, norm, ...
+//!
+//! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit: the
+//! order statistics (`sort`, `topk`, `median`) are refused.
+
+use std::rc::Rc;
+
+use crate::graph::Op;
+use crate::graph::op::{Binary, Reduction};
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Bound, Interp};
+use crate::lower::torch::elementwise::operand;
+use crate::lower::torch::{Function, axis, row};
+use crate::lower::value::{Tuple, Value};
+
+const DIMS: &str = "input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None";
+
+pub(crate) const FUNCTIONS: &[Function] = &[
+    row("tm", "sum", DIMS, |this, args| reduce(this, &args, Reduction::Sum)),
+    row("tm", "mean", DIMS, |this, args| reduce(this, &args, Reduction::Mean)),
+    row("tm", "prod", DIMS, |this, args| reduce(this, &args, Reduction::Prod)),
+    row("tm", "amax", DIMS, |this, args| reduce(this, &args, Reduction::Max)),
+    row("tm", "amin", DIMS, |this, args| reduce(this, &args, Reduction::Min)),
+    row("tm", "argmax", DIMS, |this, args| reduce(this, &args, Reduction::ArgMax)),
+    row("tm", "argmin", DIMS, |this, args| reduce(this, &args, Reduction::ArgMin)),
+    row("tm", "logsumexp", DIMS, |this, args| reduce(this, &args, Reduction::LogSumExp)),
+    row("tm", "all", DIMS, |this, args| reduce(this, &args, Reduction::All)),
+    row("tm", "any", DIMS, |this, args| reduce(this, &args, Reduction::Any)),
+    row("tm", "max", "input, dim=None, keepdim=False", |this, args| extreme(this, &args, true)),
+    row("tm", "min", "input, dim=None, keepdim=False", |this, args| extreme(this, &args, false)),
+    row("tm", "var", "input, dim=None, unbiased=True, keepdim=False, *, correction=None", |this, args| {
+        let correction = correction(&args)?;
+        reduce(this, &args, Reduction::Var { correction })
+    }),
+    row("tm", "std", "input, dim=None, unbiased=True, keepdim=False, *, correction=None", |this, args| {
+        let correction = correction(&args)?;
+        reduce(this, &args, Reduction::Std { correction })
+    }),
+    row("tm", "norm", "input, p=2.0, dim=None, keepdim=False, dtype=None", |this, args| {
+        let p = match args.get("p") {
+            Value::Str(name) if &*name == "fro" => 2.0,
+            _ => args.float("p")?,
+        };
+        reduce(this, &args, Reduction::Norm { p })
+    }),
+    row("tm", "cumsum", "input, dim, *, dtype=None", |this, args| {
+        let tensor = args.tensor("input")?;
+        let shape = this.fact(&tensor)?.shape;
+        let dim = axis(&shape, args.int("dim")?)?;
+        let input = this.tensor_ref(&tensor)?;
+        this.op(Op::CumSum { dim }, &[input])
+    }),
+];
+
+fn correction(args: &Bound) -> R<f64> {
+    match args.optional_float("correction")? {
+        Some(correction) => Ok(correction),
+        None => Ok(if args.bool("unbiased")? { 1.0 } else { 0.0 }),
+    }
+}
+
+fn reduce(this: &mut Interp<'_>, args: &Bound, op: Reduction) -> R<Value> {
+    let input = operand(this, args, "input")?;
+    let shape = this.builder.fact(input).shape.clone();
+    let name = if args.given("axis") { "axis" } else { "dim" };
+    let mut dims = match args.get(name) {
+        Value::None => Vec::new(),
+        _ => args.ints(name)?.iter().map(|&dim| axis(&shape, dim)).collect::<R<Vec<usize>>>()?,
+    };
+    dims.sort_unstable();
+    let keepdim = args.bool("keepdim")?;
+    this.op(Op::Reduce { op, dims, keepdim }, &[input])
+}
+
+fn extreme(this: &mut Interp<'_>, args: &Bound, max: bool) -> R<Value> {
+    let (value, index) = if max { (Reduction::Max, Reduction::ArgMax) } else { (Reduction::Min, Reduction::ArgMin) };
+    match args.get("dim") {
+        Value::None => reduce(this, args, value),
+        Value::Tensor(other) => {
+            let inputs = [operand(this, args, "input")?, this.tensor_ref(&other)?];
+            this.op(Op::Binary(if max { Binary::Maximum } else { Binary::Minimum }), &inputs)
+        }
+        Value::Int(_) => {
+            let items = vec![reduce(this, args, value)?, reduce(this, args, index)?];
+            let names = Rc::new((format!("torch.return_types.{}", args.function), vec!["values".into(), "indices".into()]));
+            this.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: Some(names) })))
+        }
+        other => Err(Raise::type_error(format!("{}(): argument 'dim' must be int, not {}", args.function, other.type_name()))),
+    }
+}

@@ -1,0 +1,348 @@
+//! The parts of Python's library and of numpy that constructors use: `math`, `functools`, `collections`, `copy`, ...
+//!
+//! Input: plain values. Output: plain values. Limit: random numbers are refused, for a network must not depend on them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::Operator;
+
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Args, Bound, Interp, Run};
+use crate::lower::torch::{creation, signature, whole};
+use crate::lower::value::{Builtin, Object, TensorState, Value};
+
+macro_rules! float {
+    ($name:literal, $run:expr) => {
+        entry("math", $name, "x", |_, args| {
+            let run: fn(f64) -> f64 = $run;
+            Ok(Value::Float(run(args.float("x")?)))
+        })
+    };
+}
+
+struct Entry {
+    module: &'static str,
+    builtin: Builtin,
+}
+
+const fn entry(module: &'static str, name: &'static str, signature: &'static str, run: Run) -> Entry {
+    Entry { module, builtin: Builtin { name, signature, run } }
+}
+
+static FUNCTIONS: &[Entry] = &[
+    float!("exp", f64::exp),
+    float!("sin", f64::sin),
+    float!("cos", f64::cos),
+    float!("tan", f64::tan),
+    float!("tanh", f64::tanh),
+    float!("atan", f64::atan),
+    float!("log2", f64::log2),
+    float!("log10", f64::log10),
+    float!("log1p", f64::ln_1p),
+    float!("fabs", f64::abs),
+    entry("math", "sqrt", "x", |_, args| {
+        let number = args.float("x")?;
+        if number < 0.0 {
+            return Err(Raise::value_error("math domain error"));
+        }
+        Ok(Value::Float(number.sqrt()))
+    }),
+    entry("math", "log", "x, base=None", |_, args| {
+        let number = args.float("x")?;
+        if number <= 0.0 {
+            return Err(Raise::value_error("math domain error"));
+        }
+        Ok(Value::Float(match args.optional_float("base")? {
+            None => number.ln(),
+            #[expect(clippy::float_cmp, reason = "exactly two")]
+            Some(base) if base == 2.0 => number.log2(),
+            Some(base) => number.ln() / base.ln(),
+        }))
+    }),
+    entry("math", "floor", "x", |_, args| match args.get("x") {
+        value @ (Value::Int(_) | Value::Dim(_)) => Ok(value),
+        _ => whole(args.float("x")?.floor()),
+    }),
+    entry("math", "ceil", "x", |_, args| match args.get("x") {
+        value @ (Value::Int(_) | Value::Dim(_)) => Ok(value),
+        _ => whole(args.float("x")?.ceil()),
+    }),
+    entry("math", "trunc", "x", |_, args| whole(args.float("x")?.trunc())),
+    entry("math", "pow", "x, y", |_, args| Ok(Value::Float(args.float("x")?.powf(args.float("y")?)))),
+    entry("math", "isqrt", "x", |_, args| {
+        let number = args.int("x")?;
+        if number < 0 {
+            return Err(Raise::value_error("isqrt() argument must be nonnegative"));
+        }
+        Ok(Value::Int(number.isqrt()))
+    }),
+    entry("math", "gcd", "*xs", |_, args| {
+        let list = whole_list(&args)?;
+        Ok(Value::Int(list.into_iter().fold(0, gcd)))
+    }),
+    entry("math", "prod", "x, start=1", |this, args| {
+        let mut total = args.get("start");
+        for item in this.iterate(&args.get("x"))? {
+            total = this.binary(Operator::Mult, &total, &item)?;
+        }
+        Ok(total)
+    }),
+    entry("math", "isnan", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_nan()))),
+    entry("math", "isinf", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_infinite()))),
+    entry("numpy", "prod", "x, *rest, **options", |this, args| {
+        let mut total = Value::Int(1);
+        for item in this.iterate(&args.get("x"))? {
+            total = this.binary(Operator::Mult, &total, &item)?;
+        }
+        Ok(total)
+    }),
+    entry("numpy", "sqrt", "x", |_, args| Ok(Value::Float(args.float("x")?.sqrt()))),
+    entry("numpy", "log2", "x", |_, args| Ok(Value::Float(args.float("x")?.log2()))),
+    entry("numpy", "floor", "x", |_, args| Ok(Value::Float(args.float("x")?.floor()))),
+    entry("numpy", "ceil", "x", |_, args| Ok(Value::Float(args.float("x")?.ceil()))),
+    entry("numpy", "abs", "x", |_, args| Ok(Value::Float(args.float("x")?.abs()))),
+    entry("numpy", "arange", "*bounds", |this, args| {
+        let list = whole_list(&args)?;
+        let range = this.builtin_call("range", Args::of(list.into_iter().map(Value::Int).collect()))?;
+        this.builtin_call("list", Args::of(vec![range]))
+    }),
+    entry("numpy", "linspace", "start, stop, num=50", |this, args| {
+        let (start, stop, count) = (args.float("start")?, args.float("stop")?, args.count("num")?);
+        this.check_length("list", count, this.limits.list_length)?;
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+        let step = if count > 1 { (stop - start) / (count - 1) as f64 } else { 0.0 };
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+        let items = (0..count).map(|at| Value::Float(start + step * at as f64)).collect();
+        this.list(items)
+    }),
+    entry("numpy", "array", "x, **options", |_, args| Ok(args.get("x"))),
+    entry("numpy", "cumsum", "x", |this, args| {
+        let (mut total, mut items) = (Value::Int(0), Vec::new());
+        for item in this.iterate(&args.get("x"))? {
+            total = this.binary(Operator::Add, &total, &item)?;
+            items.push(total.clone());
+        }
+        this.list(items)
+    }),
+    entry("functools", "partial", "function, *args, **keywords", |this, args| {
+        let partial = (args.get("function"), args.rest.clone(), args.keywords.clone());
+        this.own(Value::Partial(Rc::new(partial)))
+    }),
+    entry("functools", "reduce", "function, x, *start", |this, args| {
+        let function = args.get("function");
+        let mut items = this.iterate(&args.get("x"))?.into_iter();
+        let mut total = match args.rest.first().cloned().or_else(|| items.next()) {
+            Some(total) => total,
+            None => return Err(Raise::type_error("reduce() of empty iterable with no initial value")),
+        };
+        for item in items {
+            total = this.call(&function, Args::of(vec![total, item]))?;
+        }
+        Ok(total)
+    }),
+    entry("functools", "wraps", "*xs, **options", identity_decorator),
+    entry("functools", "lru_cache", "*xs, **options", identity_decorator),
+    entry("functools", "cache", "x", |_, args| Ok(args.get("x"))),
+    entry("operator", "mul", "a, b", |this, args| this.binary(Operator::Mult, &args.get("a"), &args.get("b"))),
+    entry("operator", "add", "a, b", |this, args| this.binary(Operator::Add, &args.get("a"), &args.get("b"))),
+    entry("itertools", "chain", "*xs", |this, args| {
+        let mut items = Vec::new();
+        for value in &args.rest {
+            items.extend(this.iterate(value)?);
+        }
+        this.iterator(items)
+    }),
+    entry("itertools", "repeat", "x, times", |this, args| {
+        let count = args.count("times")?;
+        this.check_length("list", count, this.limits.list_length)?;
+        this.iterator(vec![args.get("x"); count])
+    }),
+    entry("itertools", "product", "*xs", |this, args| {
+        let mut rows: Vec<Vec<Value>> = vec![Vec::new()];
+        for value in &args.rest {
+            let items = this.iterate(value)?;
+            this.check_length("list", rows.len().saturating_mul(items.len()), this.limits.list_length)?;
+            rows = rows.iter().flat_map(|row| items.iter().map(|item| [&row[..], &[item.clone()]].concat())).collect();
+        }
+        let mut tuples = Vec::new();
+        for row in rows {
+            tuples.push(this.tuple(row)?);
+        }
+        this.iterator(tuples)
+    }),
+    entry("collections", "namedtuple", "name, fields, **options", |this, args| {
+        let name = args.text("name")?;
+        let mut fields = Vec::new();
+        match args.get("fields") {
+            Value::Str(text) => {
+                fields.extend(text.split([',', ' ']).filter(|part| !part.is_empty()).map(Rc::from));
+            }
+            list => {
+                for item in this.iterate(&list)? {
+                    if let Value::Str(field) = item {
+                        fields.push(field);
+                    }
+                }
+            }
+        }
+        this.named_tuple_class(&name, fields)
+    }),
+    entry("copy", "copy", "x", |this, args| copy_of(this, &args.get("x"), false, &mut BTreeMap::new())),
+    entry("copy", "deepcopy", "x, memo=None", |this, args| {
+        copy_of(this, &args.get("x"), true, &mut BTreeMap::new())
+    }),
+    entry("warnings", "warn", "*xs, **options", |_, _| Ok(Value::None)),
+    entry("warnings", "filterwarnings", "*xs, **options", |_, _| Ok(Value::None)),
+    entry("warnings", "simplefilter", "*xs, **options", |_, _| Ok(Value::None)),
+    entry("typing", "cast", "type, x", |_, args| Ok(args.get("x"))),
+    entry("dataclasses", "dataclass", "*xs, **options", |this, args| match args.rest.first() {
+        Some(class @ Value::Class(inner)) => {
+            let mut fields = Vec::new();
+            for ancestor in inner.ancestors.iter().rev() {
+                fields.extend(ancestor.fields.borrow().iter().cloned());
+            }
+            for field in crate::lower::interp::annotations(&inner.attrs.borrow()) {
+                if !fields.contains(&field) {
+                    fields.push(field);
+                }
+            }
+            *inner.fields.borrow_mut() = fields;
+            Ok(class.clone())
+        }
+        _ => find("dataclasses", "dataclass")
+            .map(|builtin| Value::Builtin(builtin))
+            .ok_or_else(|| this.unknown("dataclass")),
+    }),
+    entry("torch.jit", "is_scripting", "", |_, _| Ok(Value::Bool(false))),
+    entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
+    entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
+    entry("torch", "is_grad_enabled", "", |_, _| Ok(Value::Bool(true))),
+    entry("torch", "manual_seed", "seed", |_, _| Ok(Value::None)),
+    entry("torch", "set_grad_enabled", "flag", |_, _| Ok(Value::Opaque(Rc::from("torch.set_grad_enabled()")))),
+    entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
+    entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),
+];
+
+fn identity_decorator(_: &mut Interp<'_>, args: Bound) -> R<Value> {
+    match args.rest.first() {
+        Some(function @ Value::Function(_)) if args.function == "lru_cache" => Ok(function.clone()),
+        _ => Ok(Value::Opaque(Rc::from("functools.wraps()"))),
+    }
+}
+
+impl Interp<'_> {
+    pub(crate) fn unknown(&self, name: &str) -> Box<Raise> {
+        Raise::unsupported(format!("{name} is not supported"))
+    }
+}
+
+/// A function of a library module.
+pub(crate) fn find(module: &str, name: &str) -> Option<&'static Builtin> {
+    FUNCTIONS.iter().find(|entry| entry.module == module && entry.builtin.name == name).map(|entry| &entry.builtin)
+}
+
+fn whole_list(args: &Bound) -> R<Vec<i64>> {
+    let list: Option<Vec<i64>> = args.rest.iter().map(|value| signature::ints(value)?.first().copied()).collect();
+    list.ok_or_else(|| Raise::unsupported(format!("{} of other than integers is not supported", args.function)))
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.saturating_abs(), b.saturating_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// `copy.copy` and `copy.deepcopy`; `made` keeps shared parts shared.
+fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap<usize, Value>) -> R<Value> {
+    this.tick(2)?;
+    if let Some(known) = value.identity().and_then(|identity| made.get(&identity)) {
+        return Ok(known.clone());
+    }
+    let copy = match value {
+        Value::List(items) => {
+            let items = items.borrow().clone();
+            let items = parts(this, items, deep, made)?;
+            this.list(items)?
+        }
+        Value::Tuple(tuple) if deep && !tuple.size && tuple.names.is_none() => {
+            let items = parts(this, tuple.items.clone(), deep, made)?;
+            this.tuple(items)?
+        }
+        Value::Dict(dict) => {
+            let entries = dict.borrow().entries().to_vec();
+            let mut copies = Vec::with_capacity(entries.len());
+            for (name, value) in entries {
+                copies.push((name, part(this, value, deep, made)?));
+            }
+            this.dict(copies)?
+        }
+        Value::Set(set) => {
+            let items = set.borrow().keys();
+            this.set(items)?
+        }
+        Value::Tensor(tensor) if deep => {
+            let state = tensor.state.borrow().clone();
+            match state {
+                TensorState::Param(id) => {
+                    let param = this.builder.param(id).clone();
+                    creation::new_parameter(this, param.sizes, param.dtype, param.kind, param.init)?
+                }
+                _ => value.clone(),
+            }
+        }
+        Value::Object(object) => {
+            let copy = Rc::new(Object {
+                class: Rc::clone(&object.class),
+                attrs: RefCell::default(),
+                module: RefCell::default(),
+                site: RefCell::new(object.site.borrow().clone()),
+            });
+            let new = this.own(Value::Object(Rc::clone(&copy)))?;
+            if let Some(identity) = value.identity() {
+                made.insert(identity, new.clone());
+            }
+            if let (Some((call, spans)), true) = (object.site.borrow().as_ref(), deep) {
+                for (_, span) in spans {
+                    *this.uses.entry((*call, *span)).or_insert(0) += 1;
+                }
+            }
+            let attrs = object.attrs.borrow().clone();
+            for (name, value) in attrs {
+                let value = part(this, value, deep, made)?;
+                copy.attrs.borrow_mut().insert(name, value);
+            }
+            let state = object.module.borrow();
+            if let Some(state) = state.as_ref() {
+                let mut new = crate::lower::value::ModuleState::default();
+                for (name, value) in &state.params {
+                    new.params.push((Rc::clone(name), part(this, value.clone(), deep, made)?));
+                }
+                for (name, value, persistent) in &state.buffers {
+                    new.buffers.push((Rc::clone(name), part(this, value.clone(), deep, made)?, *persistent));
+                }
+                for (name, value) in &state.modules {
+                    new.modules.push((Rc::clone(name), part(this, value.clone(), deep, made)?));
+                }
+                *copy.module.borrow_mut() = Some(new);
+            }
+            return Ok(new);
+        }
+        other => other.clone(),
+    };
+    if let Some(identity) = value.identity() {
+        made.insert(identity, copy.clone());
+    }
+    Ok(copy)
+}
+
+fn part(this: &mut Interp<'_>, value: Value, deep: bool, made: &mut BTreeMap<usize, Value>) -> R<Value> {
+    if deep { this.deeper(|this| copy_of(this, &value, deep, made)) } else { Ok(value) }
+}
+
+fn parts(this: &mut Interp<'_>, values: Vec<Value>, deep: bool, made: &mut BTreeMap<usize, Value>) -> R<Vec<Value>> {
+    values.into_iter().map(|value| part(this, value, deep, made)).collect()
+}

@@ -1,0 +1,163 @@
+//! One attempt at a source text: run its module level, make the network, trace `forward`.
+//!
+//! Input: a [`Request`] and a source text. Output: a graph, or what stopped it with a [`Hint`] for repairs. Limit:
+//! `forward` is traced with one symbolic batch size; a network that treats batch sizes differently is seen at two.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::Stmt;
+
+use crate::graph::{Body, DType, Dim, Graph, TensorRef};
+use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
+use crate::lower::interp::{Args, Frame, Interp, Mode};
+use crate::lower::torch::modules;
+use crate::lower::value::{Class, Module, Object, Value};
+use crate::lower::Request;
+use crate::python::{self, SyntaxError};
+
+/// A network before its source is chosen.
+pub(crate) struct Traced {
+    pub(crate) graph: Graph,
+    pub(crate) class_name: String,
+}
+
+/// Why an attempt failed, and what a repair may act on.
+pub(crate) struct Failure {
+    pub(crate) refusal: Refusal,
+    pub(crate) hint: Option<Hint>,
+    /// Name of the network's class, where it got that far.
+    pub(crate) class_name: Option<String>,
+}
+
+/// Lower `source` as it is.
+pub(crate) fn attempt(request: &Request<'_>, source: &str) -> Result<Traced, Box<Failure>> {
+    let suite = python::parse_module(source).map_err(|error| Box::new(syntax_failure(error)))?;
+    let mut class_name = None;
+    run(request, &suite, &mut class_name).map_err(|raise| {
+        let hint = raise.hint.clone().map(|hint| *hint);
+        Box::new(Failure { refusal: raise.into_refusal(), hint, class_name })
+    })
+}
+
+fn syntax_failure(error: SyntaxError) -> Failure {
+    let verdict = if error.limit { Verdict::LimitExceeded } else { Verdict::SyntaxError };
+    let span = (!error.limit).then_some((error.span.start, error.span.end));
+    Failure { refusal: Refusal { verdict, message: error.message, span }, hint: None, class_name: None }
+}
+
+fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -> R<Traced> {
+    let mut this = Interp::new(request.limits, request.imports);
+    let package = request.imports.package();
+    let name = if package.is_empty() { "candidate".to_owned() } else { format!("{package}.candidate") };
+    let main = this.new_module(&name, package, true)?;
+    this.run_module(&main, suite)?;
+    // The network is made and traced inside a frame of its own, whose places are not places of the source.
+    let outside = Module {
+        name: Rc::from("entry"),
+        package: String::new(),
+        scope: Rc::clone(&main.scope),
+        main: false,
+        file: u32::MAX,
+    };
+    this.frames.push(Frame {
+        scope: Rc::clone(&main.scope),
+        module: Rc::new(outside),
+        method: None,
+        argument_spans: BTreeMap::new(),
+        yields: None,
+        handling: Vec::new(),
+    });
+    let network = make(&mut this, request.entry, suite)?;
+    *class_name = Some(network.class.name.to_string());
+    this.builder.abandon_body();
+    for (path, module) in modules::named_modules(&mut this, &network, "")? {
+        this.paths.insert(Rc::as_ptr(&module) as usize, path);
+    }
+    let eval = trace(&mut this, &network, request, false)?;
+    let train = if this.asks_training { Some(trace(&mut this, &network, request, true)?) } else { None };
+    let names = modules::state_names(&mut this, &network)?;
+    let builder = std::mem::replace(&mut this.builder, crate::graph::Builder::new(request.limits.graph));
+    let graph = builder.finish(eval, train, &names, request.input_sizes);
+    Ok(Traced { graph, class_name: network.class.name.to_string() })
+}
+
+/// The network's instance.
+fn make(this: &mut Interp<'_>, entry: Option<&str>, suite: &[Stmt]) -> R<Rc<Object>> {
+    let value = match entry {
+        Some(entry) => {
+            let expr = python::parse_expression(entry)
+                .map_err(|error| Raise::python("SyntaxError", format!("entry expression: {}", error.message)))?;
+            this.eval(&expr)?
+        }
+        None => {
+            let class = last_module_class(this, suite).ok_or_else(|| {
+                Raise::python("NameError", "no class derived from nn.Module is defined")
+            })?;
+            this.call(&Value::Class(class), Args::default())?
+        }
+    };
+    match value {
+        Value::Object(object) if object.class.is_module() => Ok(object),
+        Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
+        other => Err(Raise::type_error(format!("the entry is a {}, not an nn.Module", other.type_name()))),
+    }
+}
+
+fn last_module_class(this: &mut Interp<'_>, suite: &[Stmt]) -> Option<Rc<Class>> {
+    suite.iter().rev().find_map(|stmt| {
+        let Stmt::ClassDef(def) = stmt else { return None };
+        match this.name(def.name.as_str()) {
+            Ok(Value::Class(class)) if class.is_module() => Some(class),
+            _ => None,
+        }
+    })
+}
+
+/// One pass over `forward`.
+fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, training: bool) -> R<Body> {
+    this.body += 1;
+    this.mode = Mode::Tracing { training };
+    this.path.clear();
+    this.outer_span = None;
+    this.no_grad = 0;
+    this.outermost = this.frames.len() + 1;
+    let input = this.builder.input(request.input_sizes);
+    let input = this.wrap(input)?;
+    let value = this.call_module(network, Args::of(vec![input]))?;
+    this.outermost = usize::MAX;
+    let output = logits(this, &value, training)?;
+    check(this, output, request.classes)?;
+    Ok(this.builder.finish_body(output))
+}
+
+/// The output as one tensor. In training some networks give auxiliary outputs beside the logits.
+fn logits(this: &mut Interp<'_>, value: &Value, training: bool) -> R<TensorRef> {
+    match value {
+        Value::Tensor(tensor) => this.tensor_ref(tensor),
+        Value::Tuple(tuple) if training => match tuple.items.first() {
+            Some(Value::Tensor(tensor)) => this.tensor_ref(tensor),
+            _ => Err(Raise::type_error("output: expected a tensor, got a tuple")),
+        },
+        other => {
+            let got = other.type_name();
+            let raise = Raise::type_error(format!("output: expected a tensor, got {got}"));
+            Err(raise.with_hint(Hint::Output { sizes: None }))
+        }
+    }
+}
+
+/// Whether the output is `(N, classes)`.
+fn check(this: &Interp<'_>, output: TensorRef, classes: Option<usize>) -> R<()> {
+    let Some(classes) = classes else { return Ok(()) };
+    let fact = this.builder.fact(output);
+    let wanted = [Dim::BATCH, Dim::from(classes)];
+    if fact.shape.0 == wanted && fact.dtype == DType::F32 {
+        return Ok(());
+    }
+    let batch_first = fact.shape.0.first() == Some(&Dim::BATCH);
+    let sizes: Option<Vec<i64>> =
+        fact.shape.0.iter().skip(1).map(|dim| dim.known().and_then(|size| i64::try_from(size).ok())).collect();
+    let raise = Raise::value_error(format!("output: expected (N, {classes}), got {}", fact.shape));
+    Err(raise.with_hint(Hint::Output { sizes: sizes.filter(|_| batch_first) }))
+}

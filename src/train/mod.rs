@@ -1,0 +1,165 @@
+//! Trains networks: graphs and a data set in; weights, validation accuracy and loss curves out.
+//!
+//! Graphs run on libtorch (`exec`), candidates side by side, one thread each, so that a result depends on the
+//! seed and the job, never on the number of threads. No type of libtorch leaves this module. One limit:
+//! classification only (cross-entropy, accuracy by argmax).
+
+mod exec;
+mod init;
+mod session;
+mod sgd;
+mod shim;
+mod trainer;
+mod weights;
+mod workers;
+
+use tch::TchError;
+
+use crate::graph::Graph;
+
+pub use trainer::{Trainer, predict};
+pub use weights::{Weights, WeightsError};
+
+/// One candidate to train.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Its network.
+    pub graph: &'a Graph,
+    /// Its place in the search, such as generation and slot: the key of its random streams.
+    pub indices: [u64; 2],
+    /// Weights of its parent, taken over where name, sizes and type agree.
+    pub inherit: Option<&'a Weights>,
+    /// Optimiser steps, where they are not the configured number.
+    pub steps: Option<usize>,
+}
+
+/// How good a network is on a part of the data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Share of images whose largest logit is the label's, in [0, 1].
+    pub accuracy: f64,
+    /// Mean cross-entropy, without label smoothing.
+    pub loss: f64,
+    /// Images looked at.
+    pub images: usize,
+}
+
+/// A trained candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Its weights after the last step.
+    pub weights: Weights,
+    /// On the validation part, which was not trained on.
+    pub validation: Evaluation,
+    /// (steps made, mean training loss since the point before), about 20 points.
+    pub curve: Vec<(usize, f32)>,
+    /// Optimiser steps made.
+    pub steps: usize,
+    /// Tensors taken over from the parent.
+    pub inherited: usize,
+    /// Wall-clock seconds, for information: nothing depends on them.
+    pub seconds: f64,
+}
+
+/// Why a candidate has no outcome. A verdict, not an error of the search.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The loss is infinite or not a number.
+    #[error("the loss is not finite at step {step}: a smaller learning rate or clip_grad_norm may help")]
+    NonFinite {
+        /// Steps made before.
+        step: usize,
+    },
+    /// The device has not enough memory for this network at this batch size.
+    #[error("not enough memory on the device: {message}")]
+    OutOfMemory {
+        /// libtorch's text.
+        message: String,
+    },
+    /// libtorch refused an operation, or the weights do not fit the graph.
+    #[error("{message}")]
+    Libtorch {
+        /// The text.
+        message: String,
+    },
+    /// The search was told to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<TchError> for Failure {
+    fn from(error: TchError) -> Failure {
+        Failure::of_text(match &error {
+            TchError::Torch(text) => text,
+            _ => return Failure::of_text(&error.to_string()),
+        })
+    }
+}
+
+impl Failure {
+    /// The failure that libtorch's text tells, without its call stack, which has addresses and paths of the
+    /// machine.
+    fn of_text(text: &str) -> Failure {
+        let marks = ["\nException raised from", "\nframe #", "\\nException raised from", "\\nframe #"];
+        let end = marks.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+        let message = text[..end].trim_end().to_owned();
+        let memory = ["out of memory", "can't allocate memory", "not enough memory"];
+        if memory.iter().any(|sign| message.contains(sign)) {
+            Failure::OutOfMemory { message }
+        } else {
+            Failure::Libtorch { message }
+        }
+    }
+}
+
+/// What happens while candidates train. Events of one job are in order; jobs mix.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TrainEvent {
+    /// A worker took the job of this index.
+    Started {
+        /// Index among the jobs.
+        job: usize,
+    },
+    /// A point of the loss curve.
+    Step {
+        /// Index among the jobs.
+        job: usize,
+        /// Steps made.
+        step: usize,
+        /// Mean training loss since the point before.
+        loss: f32,
+    },
+    /// The job has its outcome or failure.
+    Finished {
+        /// Index among the jobs.
+        job: usize,
+    },
+}
+
+/// Why there is no trainer.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting is out of range.
+    #[error("training setting `{field}`: expected {expected}, got {got}")]
+    Setting {
+        /// Its name.
+        field: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// The device cannot be used.
+    #[error(
+        "device cuda:{index}: {reason}; install the CUDA libtorch (scripts/setup.sh --cuda) or use --device cpu"
+    )]
+    Device {
+        /// The CUDA device.
+        index: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// libtorch failed at the start.
+    #[error("libtorch: {0}")]
+    Libtorch(#[from] TchError),
+}

@@ -1,0 +1,286 @@
+//! The trainer: a data set and settings once, then candidates by the list.
+//!
+//! Input: jobs. Output: outcomes in job order, the same whatever the number of workers. On the CPU each
+//! candidate has one thread and `threads` of them train side by side; on CUDA one after another. One limit:
+//! bf16 is not used.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::session::{EVALUATION_BATCH, Network, Session, evaluation_generator, summed};
+use super::workers::side_by_side;
+use super::{Evaluation, Failure, Job, Outcome, TrainError, TrainEvent, Weights, shim};
+use crate::config::{Device, TrainConfig};
+use crate::data::{self, Dataset, DatasetInfo, Normalisation, Part, Split};
+use crate::graph::{DType, Graph};
+use crate::rng::RootSeed;
+
+/// Points of a loss curve.
+const CURVE_POINTS: usize = 20;
+
+/// Trains candidates on one data set with one set of settings.
+#[derive(Debug)]
+pub struct Trainer {
+    split: Split,
+    config: TrainConfig,
+    device: Device,
+    threads: usize,
+    seed: RootSeed,
+}
+
+/// What a worker needs of the data: handles to the same tensors.
+#[derive(Debug)]
+struct Material {
+    train: Part,
+    validation: Part,
+    normalisation: Normalisation,
+}
+
+impl Trainer {
+    /// A trainer; splits the data by `seed`. `threads` candidates train side by side on the CPU.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] for a setting out of range, [`TrainError::Device`] where CUDA is asked for and
+    /// cannot be used.
+    pub fn new(
+        dataset: Dataset,
+        config: TrainConfig,
+        device: Device,
+        threads: usize,
+        seed: RootSeed,
+    ) -> Result<Trainer, TrainError> {
+        check(&config)?;
+        prepare(device)?;
+        let split = dataset.split(seed)?;
+        Ok(Trainer { split, config, device, threads: threads.max(1), seed })
+    }
+
+    /// The data set.
+    pub fn info(&self) -> &DatasetInfo {
+        &self.split.info
+    }
+
+    /// Mean and standard deviation per channel, pixels in [0, 1], that images are normalised by.
+    pub fn normalisation(&self) -> (&[f64], &[f64]) {
+        (&self.split.normalisation.mean, &self.split.normalisation.std)
+    }
+
+    /// Train all jobs; results in job order. `on_event` is called from the workers. Once `cancelled` is true,
+    /// jobs end as [`Failure::Cancelled`] within a step.
+    pub fn train_all(
+        &self,
+        jobs: &[Job<'_>],
+        on_event: &(dyn Fn(TrainEvent) + Sync),
+        cancelled: &AtomicBool,
+    ) -> Vec<Result<Outcome, Failure>> {
+        let materials = (0..self.workers(jobs.len())).map(|_| self.material()).collect();
+        // What the closure needs besides tensors, which only their own worker may hold.
+        let (config, device, seed) = (&self.config, self.device, self.seed);
+        side_by_side(materials, jobs.len(), |material: &mut Material, index| {
+            on_event(TrainEvent::Started { job: index });
+            let result = train_one(&jobs[index], index, material, config, device, seed, on_event, cancelled);
+            if matches!(result, Err(Failure::OutOfMemory { .. })) {
+                shim::empty_cache()?;
+            }
+            on_event(TrainEvent::Finished { job: index });
+            result
+        })
+    }
+
+    /// Accuracy on the validation part.
+    ///
+    /// # Errors
+    /// [`Failure`] where the weights do not fit the graph or libtorch fails.
+    pub fn validation_accuracy(&self, graph: &Graph, weights: &Weights) -> Result<Evaluation, Failure> {
+        self.evaluate(graph, weights, &self.split.validation)
+    }
+
+    /// Accuracy on the test part: for the final report only, never for selection.
+    ///
+    /// # Errors
+    /// [`Failure`] where the weights do not fit the graph or libtorch fails.
+    pub fn test_accuracy(&self, graph: &Graph, weights: &Weights) -> Result<Evaluation, Failure> {
+        self.evaluate(graph, weights, self.split.test_part_for_the_final_report())
+    }
+
+    /// Bytes that training this graph needs at most, about: activations and their gradients of a batch, and
+    /// four times the parameters (value, gradient, momentum, scratch).
+    pub fn peak_bytes_estimate(graph: &Graph, batch: usize) -> u64 {
+        let batch = i64::try_from(batch).unwrap_or(i64::MAX);
+        let body = graph.body(true);
+        let live = body.live();
+        let activations =
+            body.nodes.iter().zip(live).filter(|(_, live)| *live).flat_map(|(node, _)| &node.outputs);
+        let bytes = |dtype: DType| match dtype {
+            DType::F32 => 4u64,
+            DType::I64 => 8,
+            DType::Bool => 1,
+        };
+        let activations = activations.fold(0u64, |sum, fact| {
+            sum.saturating_add(fact.shape.numel_at(batch).saturating_mul(bytes(fact.dtype)))
+        });
+        let params = graph.params.iter().map(|param| param.numel() as u64 * bytes(param.dtype)).sum::<u64>();
+        activations.saturating_mul(2).saturating_add(params.saturating_mul(4))
+    }
+
+    fn workers(&self, tasks: usize) -> usize {
+        match self.device {
+            Device::Cpu => self.threads.min(tasks),
+            // The generator is the device's own, so jobs must not draw from it in turns.
+            Device::Cuda(_) => 1,
+        }
+    }
+
+    fn material(&self) -> Material {
+        Material {
+            train: self.split.train.share(),
+            validation: self.split.validation.share(),
+            normalisation: self.split.normalisation.share(),
+        }
+    }
+
+    /// Batches are spread over the workers; their counts are summed in order.
+    fn evaluate(&self, graph: &Graph, weights: &Weights, part: &Part) -> Result<Evaluation, Failure> {
+        let (images, device) = (part.len(), self.device);
+        let batches = images.div_ceil(EVALUATION_BATCH);
+        let mut states = Vec::new();
+        for _ in 0..self.workers(batches) {
+            let network = Network::with_weights(graph, weights, device)?;
+            states.push((network, part.share(), self.split.normalisation.share()));
+        }
+        let counts = side_by_side(states, batches, |(network, part, normalisation), batch| {
+            let start = batch * EVALUATION_BATCH;
+            let count = EVALUATION_BATCH.min(images - start);
+            let mut generator = evaluation_generator(device)?;
+            Ok(network.count_correct(part, normalisation, start, count, &mut generator)?)
+        });
+        let counts = counts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(summed(&counts, images))
+    }
+}
+
+/// Logits of inputs `(n, *input_sizes)`, row-major, in evaluation mode on the CPU; sizes and values. The
+/// inputs are taken as they are: normalise images first ([`Trainer::normalisation`]).
+///
+/// # Errors
+/// [`Failure::Libtorch`] where sizes, inputs, weights and graph do not fit.
+pub fn predict(
+    graph: &Graph,
+    weights: &Weights,
+    sizes: &[usize],
+    input: &[f32],
+) -> Result<(Vec<usize>, Vec<f32>), Failure> {
+    let misfit = |message: String| Failure::Libtorch { message };
+    if sizes.get(1..) != Some(graph.input_sizes.as_slice()) {
+        let expected: Vec<String> = graph.input_sizes.iter().map(ToString::to_string).collect();
+        return Err(misfit(format!("input: expected sizes [N, {}], got {sizes:?}", expected.join(", "))));
+    }
+    if sizes.iter().product::<usize>() != input.len() {
+        return Err(misfit(format!(
+            "input: expected as many values as sizes {sizes:?} say, got {}",
+            input.len()
+        )));
+    }
+    let results = side_by_side(vec![()], 1, |(), _| {
+        let network = Network::with_weights(graph, weights, Device::Cpu)?;
+        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
+        let mut generator = evaluation_generator(Device::Cpu)?;
+        let logits = tch::no_grad(|| network.forward(&input, false, &mut generator))?;
+        let logits = logits.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
+        let mut values = vec![0.0; logits.numel()];
+        let count = values.len();
+        logits.f_copy_data(&mut values, count)?;
+        let sizes = logits.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+        Ok((sizes, values))
+    });
+    results.into_iter().next().unwrap_or_else(|| Err(misfit("no result".to_owned())))
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a worker may share is passed piece by piece")]
+fn train_one(
+    job: &Job<'_>,
+    index: usize,
+    material: &Material,
+    config: &TrainConfig,
+    device: Device,
+    seed: RootSeed,
+    on_event: &dyn Fn(TrainEvent),
+    cancelled: &AtomicBool,
+) -> Result<Outcome, Failure> {
+    let start = Instant::now();
+    let steps = job.steps.unwrap_or(config.steps);
+    let mut network = Network::started(job.graph, seed, job.indices, device)?;
+    let inherited = match job.inherit {
+        Some(weights) => network.inherit(weights)?,
+        None => 0,
+    };
+    let mut session = Session::new(network, config, seed, job.indices, steps, material.train.len())?;
+    let interval = steps.div_ceil(CURVE_POINTS).max(1);
+    let mut curve = Vec::new();
+    let (mut sum, mut read) = (0.0, 0usize);
+    while session.steps_made() < steps {
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(Failure::Cancelled);
+        }
+        let loss = session.step(&material.train, &material.normalisation, config)?;
+        let step = session.steps_made();
+        let point = step % interval == 0 || step == steps;
+        // On a GPU, reading a number waits for the device.
+        if point || device == Device::Cpu {
+            let value = loss.f_double_value(&[])?;
+            if !value.is_finite() {
+                return Err(Failure::NonFinite { step: step - 1 });
+            }
+            sum += value;
+            read += 1;
+        }
+        if point {
+            let mean = (sum / read as f64) as f32;
+            (sum, read) = (0.0, 0);
+            curve.push((step, mean));
+            on_event(TrainEvent::Step { job: index, step, loss: mean });
+        }
+    }
+    let validation = session.network.evaluate(&material.validation, &material.normalisation)?;
+    if !validation.loss.is_finite() {
+        return Err(Failure::NonFinite { step: steps });
+    }
+    let weights = session.network.weights()?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Outcome { weights, validation, curve, steps, inherited, seconds })
+}
+
+/// Refuse settings that libtorch would take and that make no sense.
+fn check(config: &TrainConfig) -> Result<(), TrainError> {
+    let in_range = |field, value: f64, low: f64, high: f64, expected| {
+        if value.is_finite() && value >= low && value <= high {
+            return Ok(());
+        }
+        Err(TrainError::Setting { field, expected, got: value.to_string() })
+    };
+    in_range("batch_size", config.batch_size as f64, 1.0, f64::MAX, "at least 1")?;
+    in_range("learning_rate", config.learning_rate, f64::MIN_POSITIVE, f64::MAX, "a positive number")?;
+    in_range("momentum", config.momentum, 0.0, 1.0, "0 to 1")?;
+    in_range("weight_decay", config.weight_decay, 0.0, f64::MAX, "0 or more")?;
+    in_range("warmup", config.warmup, 0.0, 1.0, "0 to 1")?;
+    in_range("label_smoothing", config.label_smoothing, 0.0, 1.0, "0 to 1")?;
+    in_range("clip_grad_norm", config.clip_grad_norm, 0.0, f64::MAX, "0 or more")?;
+    if config.nesterov && config.momentum == 0.0 {
+        let expected = "false where momentum is 0";
+        return Err(TrainError::Setting { field: "nesterov", expected, got: "true".to_owned() });
+    }
+    Ok(())
+}
+
+/// Once per process: libtorch's deterministic kernels, and its CUDA half where it is asked for.
+fn prepare(device: Device) -> Result<(), TrainError> {
+    static ONCE: Once = Once::new();
+    if let Device::Cuda(index) = device {
+        data::prepare(device).map_err(|reason| TrainError::Device { index, reason })?;
+    }
+    let mut result = Ok(());
+    ONCE.call_once(|| result = shim::deterministic());
+    Ok(result?)
+}

@@ -1,0 +1,154 @@
+//! The front-end on whole sources: fixtures that must be accepted or refused, hostile texts, recorded generations.
+//!
+//! Fixtures are named after the fact they show. What is expected of them is recorded from PyTorch by
+//! `scripts/record_frontend_reference.py` in `tests/fixtures/reference.json`.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+
+fn request(source: &str) -> Request<'_> {
+    Request {
+        source,
+        entry: None,
+        input_sizes: &[3, 32, 32],
+        classes: Some(10),
+        limits: Limits::default(),
+        repairs: RepairSet::none(),
+        imports: &NoImports,
+    }
+}
+
+fn plain(source: &str) -> Result<Network, Refusal> {
+    lower(&request(source))
+}
+
+fn repaired(source: &str) -> Result<Network, Refusal> {
+    lower(&Request { repairs: RepairSet::all(), ..request(source) })
+}
+
+fn fixtures(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "py"));
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    paths.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn recorded_generations_get_pytorchs_verdict() {
+    let root = std::env::var("LLMATIC_SHARED").unwrap_or_else(|_| "../shared".to_owned());
+    let Ok(text) = std::fs::read_to_string(Path::new(&root).join("data/generations.jsonl")) else {
+        eprintln!("skipped: no generations.jsonl in {root} (set LLMATIC_SHARED)");
+        return;
+    };
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (mut agreed, mut made_valid, mut valid, mut complete, mut novel) = (0, 0, 0, 0, 0);
+    let mut causes: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        let source = row["source"].as_str().unwrap();
+        let expected = row["valid"].as_bool().unwrap();
+        let result = plain(source);
+        if result.is_ok() == expected {
+            agreed += 1;
+        } else {
+            let ours = result.as_ref().err().map(|refusal| refusal.render(source, "net.py")).unwrap_or_default();
+            eprintln!("row {index}: PyTorch says {expected} ({}), we say {}\n{ours}", row["error"], result.is_ok());
+        }
+        if !row["model"].as_str().unwrap().starts_with("qwen") || row["verdict"] == "valid_identical" {
+            continue;
+        }
+        novel += 1;
+        let syntax = matches!(&result, Err(refusal) if refusal.verdict == Verdict::SyntaxError);
+        complete += usize::from(!syntax);
+        valid += usize::from(expected);
+        match repaired(source) {
+            Ok(network) => {
+                made_valid += 1;
+                assert!(plain(&network.source).is_ok(), "row {index}: the repaired source is not valid itself");
+                if expected {
+                    assert!(network.repairs.is_empty(), "row {index}: a valid network was changed");
+                }
+            }
+            Err(refusal) => {
+                eprintln!("row {index}: not repaired: {} (PyTorch: {})", refusal.message, row["error"]);
+                *causes.entry(refusal.message.chars().take(40).collect()).or_insert(0) += 1;
+            }
+        }
+    }
+    eprintln!("agreement {agreed} of {}", rows.len());
+    eprintln!("qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}");
+    assert!(agreed * 100 >= rows.len() * 95, "agreement {agreed} of {}", rows.len());
+}
+
+#[test]
+fn accept_fixtures_are_accepted() {
+    for (name, source) in fixtures("accept") {
+        if let Err(refusal) = plain(&source) {
+            panic!("{}", refusal.render(&source, &name));
+        }
+    }
+}
+
+#[test]
+fn reject_fixtures_are_refused() {
+    for (name, source) in fixtures("reject") {
+        assert!(plain(&source).is_err(), "{name} was accepted");
+    }
+}
+
+#[test]
+fn hostile_sources_are_refused() {
+    let net = "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
+    let inside = |body: &str| format!("{net}        {body}\n");
+    let mut sources = vec![
+        "x = ".to_owned() + &"(".repeat(50_000),
+        "x = ".to_owned() + &"-".repeat(200_000) + "1",
+        "x = 1".to_owned() + &" + 1".repeat(60_000),
+        "x = ".to_owned() + &"not ".repeat(50_000) + "1",
+        "#".repeat(10 << 20),
+        (0..200).map(|depth| " ".repeat(depth) + "if True:\n").collect(),
+        "f'".to_owned() + &"{f\"".repeat(50),
+        "def f():\n    return f()\nf()\n".to_owned(),
+        "f = lambda g: g(g)\nf(f)\n".to_owned(),
+    ];
+    for body in [
+        "for i in range(10**9): pass",
+        "while True: pass",
+        "self.a = 'a' * 10**9",
+        "self.a = [0] * 10**10",
+        "self.a = 10**10**10",
+        "self.a = 1 << 10000",
+        "self.a = [i for i in range(10**8)]",
+        "self.a = list(range(10**12))",
+        "self.a = nn.Linear(10**9, 10**9)",
+        "self.a = nn.Conv2d(10**6, 10**6, 1000)",
+        "a = []\n        for i in range(10**6): a = [a]",
+        "a = []\n        b = a\n        while True:\n            n = []\n            b.append(n)\n            b = n",
+        "a = [1]\n        while True: a = a + a",
+        "a = {}\n        while True: a = {0: a, 1: a}",
+        "a = 'x'\n        while True: a = a + a",
+        "a = 'x'\n        while True: a = f'{a}{a}'",
+        "a = ()\n        for i in range(10**6): a = (a, a)\n        self.b = str(a)",
+        "self.l = nn.ModuleList([nn.Linear(100, 100) for _ in range(10**5)])",
+        "m = nn.Sequential()\n        for i in range(10**5): m = nn.Sequential(m)\n        self.m = m",
+        "f = lambda: 0\n        for i in range(10**6): f = (lambda g: lambda: g())(f)\n        f()",
+        "self.me = self\n        self.apply(lambda m: None)",
+        "a = '%1000000000d' % 5",
+        "a = f'{5:1000000000}'",
+        "a = 'ab'.replace('', 'x' * 10**5).join(['a'] * 10**5)",
+        "import itertools\n        a = list(itertools.product(range(1000), range(1000), range(1000)))",
+    ] {
+        sources.push(inside(body));
+    }
+    for source in &sources {
+        let head: String = source.chars().rev().take(80).collect::<String>().chars().rev().collect();
+        match plain(source) {
+            Ok(_) => panic!("accepted: {head}"),
+            Err(refusal) => assert!(!refusal.message.contains("internal error"), "{}: {head}", refusal.message),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The trainer from outside, on a small made-up data set: it learns, repeats itself, and keeps its parts
+//! apart.
+#![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used)]
+
+mod train_nets;
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use llmatic_offline::config::{DataConfig, Device, Schedule, TrainConfig};
+use llmatic_offline::data::Dataset;
+use llmatic_offline::graph::{DType, Graph, Init, Op, Shape};
+use llmatic_offline::rng::RootSeed;
+use llmatic_offline::train::{Failure, Job, Outcome, TrainError, TrainEvent, Trainer, Weights, predict};
+
+use train_nets::Net;
+
+const CLASSES: usize = 4;
+const SIZES: [usize; 3] = [1, 8, 8];
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        steps: 40,
+        batch_size: 16,
+        learning_rate: 0.05,
+        momentum: 0.9,
+        nesterov: true,
+        weight_decay: 5e-4,
+        schedule: Schedule::Triangular,
+        warmup: 0.2,
+        label_smoothing: 0.0,
+        clip_grad_norm: 0.0,
+        flip: false,
+        crop_padding: 0,
+        inherit: false,
+    }
+}
+
+fn trainer_with(config: TrainConfig, threads: usize, seed: u64) -> Trainer {
+    let data = Dataset::synthetic(&SIZES, CLASSES, (200, 60, 80), RootSeed(1)).unwrap();
+    Trainer::new(data, config, Device::Cpu, threads, RootSeed(seed)).unwrap()
+}
+
+fn trainer(threads: usize, seed: u64) -> Trainer {
+    trainer_with(config(), threads, seed)
+}
+
+/// Convolution, batch norm, pool, dropout, linear.
+fn network(width: usize) -> Graph {
+    let (mut net, x) = Net::new(&SIZES);
+    let x = net.conv("conv", x, 1, width);
+    let x = net.batch_norm("bn", x, width);
+    let x = net.relu(x);
+    let x = net.max_pool(x);
+    let x = net.dropout(x, 0.25);
+    let (x, features) = net.flatten(x);
+    let x = net.linear("fc", x, features, CLASSES);
+    net.finish(x)
+}
+
+fn linear_network(init: Option<Init>) -> Graph {
+    let (mut net, x) = Net::new(&SIZES);
+    let (x, features) = net.flatten(x);
+    let x = match init {
+        None => net.linear("fc", x, features, CLASSES),
+        Some(init) => {
+            let weight = net.weight("fc.weight", &[CLASSES, features], init);
+            net.append(Op::Linear { bias: false }, &[x, weight])
+        }
+    };
+    net.finish(x)
+}
+
+fn job(graph: &Graph, slot: u64) -> Job<'_> {
+    Job { graph, indices: [0, slot], inherit: None, steps: None }
+}
+
+fn train(trainer: &Trainer, jobs: &[Job<'_>]) -> Vec<Outcome> {
+    let results = trainer.train_all(jobs, &|_| {}, &AtomicBool::new(false));
+    results.into_iter().map(|result| result.unwrap()).collect()
+}
+
+fn digests(trainer: &Trainer, jobs: &[Job<'_>]) -> Vec<String> {
+    train(trainer, jobs).iter().map(|outcome| outcome.weights.digest()).collect()
+}
+
+#[test]
+fn the_loss_falls_and_held_out_images_are_recognised() {
+    let graph = network(8);
+    let outcome = &train(&trainer(1, 1), &[job(&graph, 0)])[0];
+    let (first, last) = (outcome.curve[0].1, outcome.curve.last().unwrap().1);
+    assert!(last < first / 2.0, "{:?}", outcome.curve);
+    assert!(outcome.validation.accuracy > 0.9, "{:?}", outcome.validation);
+    assert_eq!((outcome.steps, outcome.validation.images, outcome.curve.len()), (40, 60, 20));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
+    let graph = network(4);
+    let once = digests(&trainer(1, 1), &[job(&graph, 0)]);
+    assert_eq!(once, digests(&trainer(1, 1), &[job(&graph, 0)]));
+    assert_ne!(once, digests(&trainer(1, 2), &[job(&graph, 0)]));
+    assert_ne!(once, digests(&trainer(1, 1), &[job(&graph, 1)]));
+}
+
+#[test]
+fn candidates_side_by_side_get_the_bits_they_get_alone() {
+    let graphs = [network(4), network(6), linear_network(None), network(4), network(8)];
+    let jobs: Vec<Job<'_>> = graphs.iter().zip(0..).map(|(graph, slot)| job(graph, slot)).collect();
+    let augmented = TrainConfig { flip: true, crop_padding: 1, ..config() };
+    let alone = train(&trainer_with(augmented.clone(), 1, 3), &jobs);
+    let beside = train(&trainer_with(augmented, 3, 3), &jobs);
+    for (one, other) in alone.iter().zip(&beside) {
+        assert_eq!(one.weights, other.weights);
+        assert_eq!((one.validation, &one.curve), (other.validation, &other.curve));
+    }
+}
+
+#[test]
+fn selection_never_sees_the_test_split() {
+    // Two data sets that differ in their test images alone.
+    let graph = network(4);
+    let trained = |test: usize| {
+        let data = Dataset::synthetic(&SIZES, CLASSES, (200, 60, test), RootSeed(1)).unwrap();
+        let trainer = Trainer::new(data, config(), Device::Cpu, 1, RootSeed(1)).unwrap();
+        let outcome = train(&trainer, &[job(&graph, 0)]).remove(0);
+        let test = trainer.test_accuracy(&graph, &outcome.weights).unwrap();
+        let again = trainer.validation_accuracy(&graph, &outcome.weights).unwrap();
+        assert_eq!(again, outcome.validation);
+        (outcome.weights.digest(), outcome.validation, test.images)
+    };
+    let (small, large) = (trained(20), trained(80));
+    assert_eq!((&small.0, small.1), (&large.0, large.1));
+    assert_eq!((small.1.images, small.2, large.2), (60, 20, 80));
+}
+
+#[test]
+fn a_child_takes_over_what_has_the_same_name_and_sizes() {
+    let (parent, child) = (network(4), network(4));
+    let trainer = trainer(1, 1);
+    let weights = train(&trainer, &[job(&parent, 0)]).remove(0).weights;
+    let inherited = Job { inherit: Some(&weights), steps: Some(0), ..job(&child, 1) };
+    let outcome = train(&trainer, &[inherited]).remove(0);
+    assert_eq!((outcome.inherited, outcome.weights), (9, weights.clone()));
+    let wider = network(6);
+    let outcome = train(&trainer, &[Job { graph: &wider, ..inherited }]).remove(0);
+    // fc.bias and bn.num_batches_tracked; every other tensor is wider.
+    assert_eq!(outcome.inherited, 2);
+}
+
+#[test]
+fn an_infinite_loss_is_a_verdict() {
+    let graph = linear_network(Some(Init::Constant(f64::from(f32::MAX))));
+    let results = trainer(1, 1).train_all(&[job(&graph, 0)], &|_| {}, &AtomicBool::new(false));
+    assert_eq!(results[0].as_ref().unwrap_err(), &Failure::NonFinite { step: 0 });
+}
+
+#[test]
+fn a_failing_candidate_does_not_end_the_others() {
+    // Built by hand, past the builder's checks.
+    let mut broken = network(4);
+    for node in &mut broken.eval.nodes {
+        if let Op::Reshape { shape } = &mut node.op {
+            *shape = Shape::batched(&[7]);
+        }
+    }
+    let good = network(4);
+    let jobs = [job(&broken, 0), job(&good, 1)];
+    let results = trainer(1, 1).train_all(&jobs, &|_| {}, &AtomicBool::new(false));
+    let text = results[0].as_ref().unwrap_err().to_string();
+    assert_eq!(text, "Reshape: shape '[16, 7]' is invalid for input of size 1024");
+    assert!(results[1].is_ok());
+}
+
+#[test]
+fn a_network_too_large_for_the_memory_is_a_verdict() {
+    let mut huge = network(4);
+    let terabytes = Shape::fixed(&[1 << 44]);
+    let linear = huge.eval.nodes.iter_mut().find(|node| matches!(node.op, Op::Linear { .. })).unwrap();
+    linear.op = Op::Full { shape: terabytes, value: 0.0, dtype: DType::F32 };
+    let results = trainer(1, 1).train_all(&[job(&huge, 0)], &|_| {}, &AtomicBool::new(false));
+    let Err(Failure::OutOfMemory { message }) = &results[0] else { panic!("{:?}", results[0]) };
+    assert!(
+        message.ends_with("tried to allocate 70368744177664 bytes. Error code 12 (Cannot allocate memory)")
+    );
+}
+
+#[test]
+fn the_memory_estimate_grows_with_the_batch_and_covers_the_activations() {
+    let graph = network(8);
+    let estimate = |batch| Trainer::peak_bytes_estimate(&graph, batch);
+    // The convolution's output alone, and its gradient: 8 channels of 8 x 8 floats.
+    assert!(estimate(16) > 2 * 16 * 8 * 64 * 4);
+    assert!(estimate(32) > estimate(16) && estimate(32) < 2 * estimate(16));
+}
+
+#[test]
+fn a_trainer_may_move_to_another_thread() {
+    fn sendable<T: Send>(_: &T) {}
+    sendable(&trainer(1, 1));
+}
+
+#[test]
+fn an_unknown_or_missing_data_set_says_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = |name: &str| {
+        let config = DataConfig { name: name.to_owned(), path: None, validation: 10 };
+        let text = Dataset::load(&config, folder.path(), Device::Cpu).unwrap_err().to_string();
+        text.replace(&folder.path().display().to_string(), "HOME")
+    };
+    assert_eq!(
+        message("imagenet"),
+        "unknown data set `imagenet`: expected one of fashion-mnist, mnist, cifar10"
+    );
+    assert!(
+        message("mnist")
+            .starts_with("HOME/data/mnist/train-images-idx3-ubyte.gz: expected the data set's file")
+    );
+    assert!(
+        message("cifar10").starts_with("HOME/data/cifar10/data_batch_1.bin: expected the data set's file")
+    );
+}
+
+#[test]
+fn events_tell_each_job_and_a_cancelled_run_stops() {
+    let graph = network(4);
+    let events = Mutex::new(Vec::new());
+    let results = trainer(1, 1).train_all(
+        &[job(&graph, 0)],
+        &|event| events.lock().unwrap().push(event),
+        &AtomicBool::new(false),
+    );
+    let events = events.into_inner().unwrap();
+    assert_eq!(events.first(), Some(&TrainEvent::Started { job: 0 }));
+    assert_eq!(events.last(), Some(&TrainEvent::Finished { job: 0 }));
+    let curve = &results[0].as_ref().unwrap().curve;
+    let (step, loss) = curve[0];
+    assert_eq!(events[1], TrainEvent::Step { job: 0, step, loss });
+    let cancelled = trainer(1, 1).train_all(&[job(&graph, 0)], &|_| {}, &AtomicBool::new(true));
+    assert_eq!(cancelled[0].as_ref().unwrap_err(), &Failure::Cancelled);
+}
+
+#[test]
+fn saved_weights_predict_what_the_trained_network_predicts() {
+    let graph = network(4);
+    let trainer = trainer(1, 1);
+    let weights = train(&trainer, &[job(&graph, 0)]).remove(0).weights;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    weights.save_atomically(&path).unwrap();
+    let read = Weights::load(&path).unwrap();
+    let input: Vec<f32> = (0..3 * 64).map(|index| index as f32 / 64.0 - 1.0).collect();
+    let (sizes, logits) = predict(&graph, &weights, &[3, 1, 8, 8], &input).unwrap();
+    assert_eq!((sizes, logits.len()), (vec![3, CLASSES], 3 * CLASSES));
+    assert_eq!(predict(&graph, &read, &[3, 1, 8, 8], &input).unwrap().1, logits);
+    let alone = predict(&graph, &weights, &[1, 1, 8, 8], &input[64..128]).unwrap().1;
+    let close = alone.iter().zip(&logits[CLASSES..]).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(close, "{alone:?} {logits:?}");
+}
+
+#[test]
+fn weights_of_another_network_are_refused_by_name() {
+    let (small, large) = (network(4), network(6));
+    let trainer = trainer(1, 1);
+    let weights = train(&trainer, &[Job { steps: Some(0), ..job(&small, 0) }]).remove(0).weights;
+    let text = trainer.validation_accuracy(&large, &weights).unwrap_err().to_string();
+    assert_eq!(text, "weights: expected `conv.weight` of sizes [6, 1, 3, 3], got [4, 1, 3, 3]");
+    let text = predict(&small, &weights, &[1, 3, 8, 8], &[]).unwrap_err().to_string();
+    assert_eq!(text, "input: expected sizes [N, 1, 8, 8], got [1, 3, 8, 8]");
+}
+
+#[test]
+fn batch_norm_counts_batches_and_moves_its_statistics_in_training_only() {
+    let graph = network(4);
+    let trainer = trainer(1, 1);
+    let outcome = train(&trainer, &[Job { steps: Some(7), ..job(&graph, 0) }]).remove(0);
+    let mean = outcome.weights.values("bn.running_mean").unwrap();
+    assert!(mean.iter().any(|value| value.abs() > 1e-4), "{mean:?}");
+    let names: Vec<&str> = outcome.weights.tensors().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "conv.weight",
+            "conv.bias",
+            "bn.weight",
+            "bn.bias",
+            "bn.running_mean",
+            "bn.running_var",
+            "bn.num_batches_tracked",
+            "fc.weight",
+            "fc.bias"
+        ]
+    );
+    let bytes = outcome.weights.to_safetensors().unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("bn.num_batches_tracked").unwrap().data(), 7i64.to_le_bytes());
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let message = |config: TrainConfig| {
+        let data = Dataset::synthetic(&SIZES, CLASSES, (20, 4, 4), RootSeed(1)).unwrap();
+        Trainer::new(data, config, Device::Cpu, 1, RootSeed(1)).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message(TrainConfig { learning_rate: f64::NAN, ..config() }),
+        "training setting `learning_rate`: expected a positive number, got NaN"
+    );
+    assert_eq!(
+        message(TrainConfig { momentum: 0.0, ..config() }),
+        "training setting `nesterov`: expected false where momentum is 0, got true"
+    );
+    let too_many = Dataset::synthetic(&SIZES, CLASSES, (0, 4, 4), RootSeed(1)).unwrap_err();
+    assert_eq!(
+        too_many.to_string(),
+        "validation: expected 1 to 3 images (the data set has 3 plus 1 to train on), got 4"
+    );
+}
+
+#[test]
+fn a_cuda_device_that_is_not_there_is_a_clear_error() {
+    let data = Dataset::synthetic(&SIZES, CLASSES, (20, 4, 4), RootSeed(1)).unwrap();
+    match Trainer::new(data, config(), Device::Cuda(99), 1, RootSeed(1)) {
+        Err(TrainError::Device { index: 99, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
