@@ -67,6 +67,12 @@ fn recorded_generations_get_pytorchs_verdict() {
         valid += usize::from(expected);
         match repaired(source) {
             Ok(network) => {
+                if let Ok(folder) = std::env::var("LLMATIC_KEEP_REPAIRED") {
+                    std::fs::write(Path::new(&folder).join(format!("{index}.py")), &network.source).unwrap();
+                }
+                for repair in &network.repairs {
+                    eprintln!("row {index}: {}: {}", repair.name, repair.detail);
+                }
                 made_valid += 1;
                 assert!(plain(&network.source).is_ok(), "row {index}: the repaired source is not valid itself");
                 if expected {
@@ -84,12 +90,29 @@ fn recorded_generations_get_pytorchs_verdict() {
     assert!(agreed * 100 >= rows.len() * 95, "agreement {agreed} of {}", rows.len());
 }
 
+fn reference() -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
 #[test]
-fn accept_fixtures_are_accepted() {
+fn accept_fixtures_have_pytorchs_parameters_and_names() {
+    let reference = reference();
     for (name, source) in fixtures("accept") {
-        if let Err(refusal) = plain(&source) {
-            panic!("{}", refusal.render(&source, &name));
+        let network = plain(&source).unwrap_or_else(|refusal| panic!("{}", refusal.render(&source, &name)));
+        let expected = &reference["fixtures"][format!("accept/{name}")];
+        assert!(expected["valid"].as_bool().unwrap(), "{name}: PyTorch refuses it");
+        assert_eq!(network.graph.parameter_count(), expected["parameters"].as_u64().unwrap(), "{name}");
+        let mut state: Vec<(String, Vec<usize>)> = Vec::new();
+        for param in &network.graph.params {
+            for key in std::iter::once(&param.name).chain(&param.aliases).filter(|key| !key.is_empty()) {
+                state.push((key.clone(), param.sizes.clone()));
+            }
         }
+        let mut wanted: Vec<(String, Vec<usize>)> = serde_json::from_value(expected["state"].clone()).unwrap();
+        state.sort();
+        wanted.sort();
+        assert_eq!(state, wanted, "{name}");
     }
 }
 
@@ -97,6 +120,8 @@ fn accept_fixtures_are_accepted() {
 fn reject_fixtures_are_refused() {
     for (name, source) in fixtures("reject") {
         assert!(plain(&source).is_err(), "{name} was accepted");
+        let valid = &reference()["fixtures"][format!("reject/{name}")]["valid"];
+        assert_eq!(valid.as_bool(), Some(false), "{name}: PyTorch accepts it");
     }
 }
 

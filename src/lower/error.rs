@@ -81,30 +81,34 @@ pub(crate) enum RaiseKind {
     Limit(String),
 }
 
-/// A cause of failure that a repair can act on.
+/// A cause of failure that a repair can act on. Spans are places in the main source.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Hint {
     /// An argument of a constructor or call should have had another value.
     Argument {
         /// Name of the parameter, such as `in_features`.
         parameter: &'static str,
-        /// Where the argument stands in the main source.
+        /// The argument.
         span: Span,
         /// What to write there.
         needed: i64,
         /// How many layers were built with this very argument.
         uses: usize,
+        /// Rank of the tensor that came, 0 where it does not matter.
+        rank: usize,
+        /// The constructor call.
+        call: Option<Span>,
     },
-    /// A layer got a tensor of a rank it does not take; `span` is the call.
+    /// A layer got a tensor of a rank or size it does not take.
     Rank {
-        /// The layer's class or function, such as `Conv2d`.
+        /// The layer's class, such as `Conv2d`.
         layer: String,
         /// Rank that came.
         got: usize,
-        /// Sizes after the batch dimension.
-        sizes: Vec<i64>,
+        /// The constructor call.
+        call: Option<Span>,
     },
-    /// `self.name` is not defined.
+    /// An attribute is not defined.
     Attribute {
         /// The attribute's name.
         name: String,
@@ -123,8 +127,12 @@ pub(crate) enum Hint {
     },
     /// The network ran but its output is not (N, classes).
     Output {
-        /// Sizes after the batch dimension, where the first is the batch.
+        /// Sizes after the batch dimension, where the output is a tensor and its first dimension is the batch.
         sizes: Option<Vec<i64>>,
+        /// The width of the last linear layer, and how many layers were built with it.
+        width: Option<(Span, usize)>,
+        /// Whether the output is `None`: `forward` returns nothing.
+        nothing: bool,
     },
 }
 

@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use ruff_python_ast::Stmt;
 
-use crate::graph::{Body, DType, Dim, Graph, TensorRef};
+use crate::graph::{Body, DType, Dim, Graph, Op, TensorRef};
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
 use crate::lower::torch::modules;
 use crate::lower::value::{Class, Module, Object, Value};
 use crate::lower::Request;
-use crate::python::{self, SyntaxError};
+use crate::python::{self, Span, SyntaxError};
 
 /// A network before its source is chosen.
 pub(crate) struct Traced {
@@ -127,7 +127,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     let value = this.call_module(network, Args::of(vec![input]))?;
     this.outermost = usize::MAX;
     let output = logits(this, &value, training)?;
-    check(this, output, request.classes)?;
+    check(this, network, output, request.classes)?;
     Ok(this.builder.finish_body(output))
 }
 
@@ -142,15 +142,15 @@ fn logits(this: &mut Interp<'_>, value: &Value, training: bool) -> R<TensorRef> 
         other => {
             let got = other.type_name();
             let raise = Raise::type_error(format!("output: expected a tensor, got {got}"));
-            Err(raise.with_hint(Hint::Output { sizes: None }))
+            Err(raise.with_hint(Hint::Output { sizes: None, width: None, nothing: other.is_none() }))
         }
     }
 }
 
 /// Whether the output is `(N, classes)`.
-fn check(this: &Interp<'_>, output: TensorRef, classes: Option<usize>) -> R<()> {
+fn check(this: &mut Interp<'_>, network: &Rc<Object>, output: TensorRef, classes: Option<usize>) -> R<()> {
     let Some(classes) = classes else { return Ok(()) };
-    let fact = this.builder.fact(output);
+    let fact = this.builder.fact(output).clone();
     let wanted = [Dim::BATCH, Dim::from(classes)];
     if fact.shape.0 == wanted && fact.dtype == DType::F32 {
         return Ok(());
@@ -158,6 +158,31 @@ fn check(this: &Interp<'_>, output: TensorRef, classes: Option<usize>) -> R<()> 
     let batch_first = fact.shape.0.first() == Some(&Dim::BATCH);
     let sizes: Option<Vec<i64>> =
         fact.shape.0.iter().skip(1).map(|dim| dim.known().and_then(|size| i64::try_from(size).ok())).collect();
+    let width = last_width(this, network, output)?;
     let raise = Raise::value_error(format!("output: expected (N, {classes}), got {}", fact.shape));
-    Err(raise.with_hint(Hint::Output { sizes: sizes.filter(|_| batch_first) }))
+    Err(raise.with_hint(Hint::Output { sizes: sizes.filter(|_| batch_first), width, nothing: false }))
+}
+
+/// Where the width of the linear layer that makes the output was given.
+fn last_width(this: &mut Interp<'_>, network: &Rc<Object>, output: TensorRef) -> R<Option<(Span, usize)>> {
+    let mut node = this.builder.node(output).clone();
+    for _ in 0..8 {
+        match node.op {
+            Op::Linear { .. } => break,
+            Op::Unary(_) | Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Dropout { .. } | Op::BatchNorm(_) => {}
+            _ => return Ok(None),
+        }
+        let Some(&input) = node.inputs.first() else { return Ok(None) };
+        node = this.builder.node(input).clone();
+    }
+    for (path, module) in modules::named_modules(this, network, "")? {
+        if path != node.origin.path {
+            continue;
+        }
+        let site = module.site.borrow();
+        let Some((call, spans)) = site.as_ref() else { return Ok(None) };
+        let span = spans.iter().find(|(name, _)| *name == "out_features").map(|(_, span)| *span);
+        return Ok(span.map(|span| (span, this.uses.get(&(*call, span)).copied().unwrap_or(1))));
+    }
+    Ok(None)
 }

@@ -174,7 +174,7 @@ impl Interp<'_> {
                 self.tuple(items)
             }
             Expr::Slice(expr) => {
-                let mut part = |this: &mut Self, part: &Option<Box<Expr>>| match part {
+                let part = |this: &mut Self, part: &Option<Box<Expr>>| match part {
                     Some(part) => this.eval(part),
                     None => Ok(Value::None),
                 };

@@ -7,8 +7,12 @@ use super::edit::{self, Edit};
 use super::{Context, Proposal};
 use crate::lower::error::Hint;
 
-pub(crate) fn propose(context: &Context<'_>) -> Option<Proposal> {
-    let Some(Hint::Argument { parameter, span, needed, uses }) = context.hint() else { return None };
+pub(crate) fn propose(context: &Context<'_>) -> Vec<Proposal> {
+    width(context).into_iter().collect()
+}
+
+fn width(context: &Context<'_>) -> Option<Proposal> {
+    let Some(Hint::Argument { parameter, span, needed, uses, .. }) = context.hint() else { return None };
     if *uses != 1 || *needed <= 0 {
         return None;
     }

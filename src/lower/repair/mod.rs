@@ -1,38 +1,70 @@
 //! Turns near-misses into networks by editing their source.
 //!
 //! Input: a source text and what stopped it. Output: the edited source, which runs in stock PyTorch, and a record of the
-//! edits. Repairs are tried in the order of [`Repair::ALL`]; after each edit the source is lowered again. A source that
-//! lowers as it is, is never edited. Limit: at most [`MAX_EDITS`] edits.
+//! edits. Each failure offers edits in the order of [`Repair::ALL`]; the source is lowered again after each, and the
+//! first sequence of edits that leads to a network is kept (depth first: what one edit breaks is undone). A source that
+//! lowers as it is, is never edited. Limit: [`MAX_EDITS`] edits, [`MAX_ATTEMPTS`] attempts.
 
+mod conv_after_flatten;
 mod edit;
+mod flatten;
 mod head;
 mod input_widths;
+mod residual;
+mod tree;
+mod undefined_names;
+
+use ruff_python_ast::Stmt;
 
 use crate::lower::error::{Hint, Refusal, Verdict};
 use crate::lower::trace::{Failure, Traced, attempt};
 use crate::lower::{Network, Request};
+use crate::python;
+
+use edit::Edit;
 
 /// Most edits of one source.
 const MAX_EDITS: usize = 12;
+/// Most sources lowered for one request.
+const MAX_ATTEMPTS: usize = 60;
 
 /// A repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Repair {
+    /// A flattening before a linear layer, a norm of the right rank, no pooling of vectors.
+    Flatten,
     /// `in_features`, `in_channels`, `num_features`, `input_size` and the size in `view(-1, size)` become what arrives.
     InputWidths,
     /// The output becomes `(N, classes)`: the last layer's width, or a pooling, flattening and linear layer added.
     Head,
+    /// A residual sum whose sides do not fit gets a projection.
+    Residual,
+    /// Undefined names: an import, the right module, or no such layer.
+    UndefinedNames,
+    /// A convolution on vectors or on a map smaller than its kernel.
+    ConvAfterFlatten,
 }
 
 impl Repair {
     /// All repairs, in the order in which they are tried.
-    pub const ALL: &'static [Repair] = &[Repair::InputWidths, Repair::Head];
+    pub const ALL: &'static [Repair] = &[
+        Repair::Flatten,
+        Repair::InputWidths,
+        Repair::Head,
+        Repair::Residual,
+        Repair::UndefinedNames,
+        Repair::ConvAfterFlatten,
+    ];
 
     /// Its name in records and settings.
     pub fn name(self) -> &'static str {
         match self {
+            Repair::Flatten => "flatten",
             Repair::InputWidths => "input_widths",
             Repair::Head => "head",
+            Repair::Residual => "residual",
+            Repair::UndefinedNames => "undefined_names",
+            Repair::ConvAfterFlatten => "conv_after_flatten",
         }
     }
 }
@@ -78,6 +110,7 @@ pub struct AppliedRepair {
 pub(crate) struct Context<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) source: &'a str,
+    pub(crate) suite: &'a [Stmt],
     pub(crate) failure: &'a Failure,
 }
 
@@ -95,36 +128,75 @@ pub(crate) struct Proposal {
 
 /// Lower the request's source, repairing it where that is allowed and needed.
 pub(crate) fn lower_with_repairs(request: &Request<'_>) -> Result<Network, Refusal> {
-    let mut source = request.source.to_owned();
-    let mut repairs: Vec<AppliedRepair> = Vec::new();
-    let mut first: Option<Refusal> = None;
-    loop {
-        let failure = match attempt(request, &source) {
-            Ok(Traced { graph, class_name }) => return Ok(Network { graph, source, repairs, class_name }),
-            Err(failure) => failure,
-        };
-        let refusal = failure.refusal.clone();
-        let original = first.get_or_insert(refusal).clone();
-        if repairs.len() >= MAX_EDITS || failure.refusal.verdict != Verdict::ShapeError {
-            return Err(original);
-        }
-        let context = Context { request, source: &source, failure: &failure };
-        let Some((repair, proposal)) = propose(&context) else { return Err(original) };
-        repairs.push(AppliedRepair { name: repair.name(), detail: proposal.detail });
-        source = proposal.source;
+    let failure = match attempt(request, request.source) {
+        Ok(traced) => return Ok(network(traced, request.source, &[])),
+        Err(failure) => failure,
+    };
+    let mut search = Search { request, attempts: 1, repairs: Vec::new() };
+    match search.mend(request.source, &failure) {
+        Some(network) => Ok(network),
+        None => Err(failure.refusal),
     }
 }
 
-fn propose(context: &Context<'_>) -> Option<(Repair, Proposal)> {
-    let allowed = Repair::ALL.iter().copied().filter(|&repair| context.request.repairs.contains(repair));
-    for repair in allowed {
-        let proposal = match repair {
-            Repair::InputWidths => input_widths::propose(context),
-            Repair::Head => head::propose(context),
-        };
-        if let Some(proposal) = proposal {
-            return Some((repair, proposal));
-        }
+fn network(traced: Traced, source: &str, repairs: &[AppliedRepair]) -> Network {
+    Network {
+        graph: traced.graph,
+        source: source.to_owned(),
+        repairs: repairs.to_vec(),
+        class_name: traced.class_name,
     }
-    None
+}
+
+/// The depth-first search for edits.
+struct Search<'a> {
+    request: &'a Request<'a>,
+    attempts: usize,
+    repairs: Vec<AppliedRepair>,
+}
+
+impl Search<'_> {
+    fn mend(&mut self, source: &str, failure: &Failure) -> Option<Network> {
+        if failure.refusal.verdict != Verdict::ShapeError || self.repairs.len() >= MAX_EDITS {
+            return None;
+        }
+        let suite = python::parse_module(source).ok()?;
+        let context = Context { request: self.request, source, suite: &suite, failure };
+        for &repair in Repair::ALL.iter().filter(|&&repair| self.request.repairs.contains(repair)) {
+            for proposal in propose(repair, &context) {
+                if self.attempts >= MAX_ATTEMPTS {
+                    return None;
+                }
+                self.attempts += 1;
+                self.repairs.push(AppliedRepair { name: repair.name(), detail: proposal.detail });
+                let mended = match attempt(self.request, &proposal.source) {
+                    Ok(traced) => Some(network(traced, &proposal.source, &self.repairs)),
+                    Err(next) => self.mend(&proposal.source, &next),
+                };
+                if mended.is_some() {
+                    return mended;
+                }
+                self.repairs.pop();
+            }
+        }
+        None
+    }
+}
+
+fn propose(repair: Repair, context: &Context<'_>) -> Vec<Proposal> {
+    match repair {
+        Repair::Flatten => flatten::propose(context),
+        Repair::InputWidths => input_widths::propose(context),
+        Repair::Head => head::propose(context),
+        Repair::Residual => residual::propose(context),
+        Repair::UndefinedNames => undefined_names::propose(context),
+        Repair::ConvAfterFlatten => conv_after_flatten::propose(context),
+    }
+}
+
+/// Add `import torch` where an edit names it and the source does not import it.
+fn need_torch(context: &Context<'_>, edits: &mut Vec<Edit>) {
+    if !tree::imports_torch(context.suite) {
+        edits.push(Edit::insert(tree::import_place(context.suite), "import torch\n"));
+    }
 }

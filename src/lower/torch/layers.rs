@@ -349,12 +349,9 @@ fn by_function(this: &mut Interp<'_>, object: &Rc<Object>, function: &'static st
     })
 }
 
-fn rank_hint(object: &Rc<Object>, shape: &Shape) -> Hint {
-    Hint::Rank {
-        layer: object.class.name.to_string(),
-        got: shape.rank(),
-        sizes: shape.0.iter().skip(1).map(|dim| dim.at(1)).collect(),
-    }
+pub(crate) fn rank_hint(object: &Rc<Object>, shape: &Shape) -> Hint {
+    let call = object.site.borrow().as_ref().map(|(call, _)| *call);
+    Hint::Rank { layer: object.class.name.to_string(), got: shape.rank(), call }
 }
 
 /// Call a function with the input and these attributes in order.
@@ -377,10 +374,10 @@ fn weighted(
         let last = shape.0.last().copied();
         match (function, last, shape.0.get(1)) {
             ("layer_norm" | "rms_norm", Some(last), _) => {
-                modules::argument_hint(this, raise, object, "normalized_shape", last)
+                modules::argument_hint(this, raise, object, "normalized_shape", last, 0)
             }
             ("group_norm", _, Some(&channels)) => {
-                modules::argument_hint(this, raise, object, "num_channels", channels)
+                modules::argument_hint(this, raise, object, "num_channels", channels, 0)
             }
             _ => raise,
         }
@@ -394,7 +391,7 @@ fn linear(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) -> R<Value> {
     let call = vec![args.get("input"), registered(object, "weight"), registered(object, "bias")];
     super::call(this, "linear", call).map_err(|raise| match shape.0.last() {
         Some(&last) if last.known() != attr_usize(object, "in_features").ok() => {
-            modules::argument_hint(this, raise, object, "in_features", last)
+            modules::argument_hint(this, raise, object, "in_features", last, shape.rank())
         }
         _ => raise,
     })
@@ -482,7 +479,7 @@ fn conv_hint(this: &mut Interp<'_>, raise: Box<Raise>, object: &Rc<Object>, args
     if fact.shape.rank() == spatial + 2 {
         let channels = fact.shape.0[1];
         if channels.known() != attr_usize(object, "in_channels").ok() {
-            return modules::argument_hint(this, raise, object, "in_channels", channels);
+            return modules::argument_hint(this, raise, object, "in_channels", channels, 0);
         }
     }
     raise.with_hint(rank_hint(object, &fact.shape))
@@ -589,7 +586,7 @@ fn batch_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: u
         if shape.0[1].known() == attr_usize(object, "num_features").ok() {
             raise
         } else {
-            modules::argument_hint(this, raise, object, "num_features", shape.0[1])
+            modules::argument_hint(this, raise, object, "num_features", shape.0[1], shape.rank())
         }
     })
 }
@@ -612,7 +609,7 @@ fn instance_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial
     if affine && shape.0[1].known() != Some(attr_usize(object, "num_features")?) {
         let expected = attr_usize(object, "num_features")?;
         let message = format!("expected input's size at dim=1 to match num_features ({expected}), but got: {}.", shape.0[1]);
-        return Err(modules::argument_hint(this, Raise::value_error(message), object, "num_features", shape.0[1]));
+        return Err(modules::argument_hint(this, Raise::value_error(message), object, "num_features", shape.0[1], shape.rank()));
     }
     let mut call = Args::of(vec![args.get("input")]);
     call.named.push((Rc::from("weight"), registered(object, "weight")));

@@ -65,6 +65,11 @@ pub(crate) fn find(space: char, name: &str) -> Option<&'static Builtin> {
     table.get(&(space, name)).copied()
 }
 
+/// Whether `torch.nn` has a layer of this name.
+pub(crate) fn is_layer(name: &str) -> bool {
+    layers::find(name).is_some()
+}
+
 /// Call a function by name, wherever it is found.
 pub(crate) fn call(this: &mut Interp<'_>, name: &str, args: Vec<Value>) -> R<Value> {
     call_with(this, name, Args::of(args))

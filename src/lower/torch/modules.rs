@@ -397,13 +397,14 @@ pub(crate) fn argument_hint(
     object: &Rc<Object>,
     parameter: &'static str,
     needed: Dim,
+    rank: usize,
 ) -> Box<Raise> {
     let site = object.site.borrow();
     let (Some((call, spans)), Some(needed)) = (site.as_ref(), needed.known()) else { return raise };
     let Some(&(_, span)) = spans.iter().find(|(name, _)| *name == parameter) else { return raise };
     let uses = this.uses.get(&(*call, span)).copied().unwrap_or(1);
     let needed = i64::try_from(needed).unwrap_or(i64::MAX);
-    raise.with_hint(Hint::Argument { parameter, span, needed, uses })
+    raise.with_hint(Hint::Argument { parameter, span, needed, uses, rank, call: Some(*call) })
 }
 
 fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static str, args: Args) -> R<Value> {

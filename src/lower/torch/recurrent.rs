@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use crate::graph::op::{Cell, Recurrent};
 use crate::graph::{Init, Op, TensorRef};
-use crate::lower::error::{Hint, R, Raise};
+use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
-use crate::lower::torch::layers::{attr_bool, attr_float, attr_text, attr_usize, parameter};
+use crate::lower::torch::layers::{attr_bool, attr_float, attr_text, attr_usize, parameter, rank_hint};
 use crate::lower::torch::{modules, signature};
 use crate::lower::value::{Object, Value};
 
@@ -74,17 +74,13 @@ pub(crate) fn forward(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) ->
     let kind = object_kind(object);
     if shape.rank() != 2 && shape.rank() != 3 {
         let message = format!("{kind}: Expected input to be 2D or 3D, got {}D instead", shape.rank());
-        return Err(Raise::value_error(message).with_hint(Hint::Rank {
-            layer: kind,
-            got: shape.rank(),
-            sizes: shape.0.iter().skip(1).map(|dim| dim.at(1)).collect(),
-        }));
+        return Err(Raise::value_error(message).with_hint(rank_hint(object, &shape)));
     }
     let expected = attr_usize(object, "input_size")?;
     let width = shape.0[shape.rank() - 1];
     if width.known() != Some(expected) {
         let message = format!("input.size(-1) must be equal to input_size. Expected {expected}, got {width}");
-        return Err(modules::argument_hint(this, Raise::runtime(message), object, "input_size", width));
+        return Err(modules::argument_hint(this, Raise::runtime(message), object, "input_size", width, shape.rank()));
     }
     let cell = match (&*kind, &*attr_text(object, "nonlinearity").unwrap_or_else(|_| Rc::from("tanh"))) {
         ("LSTM", _) => Cell::Lstm,

@@ -449,7 +449,7 @@ fn invalid_view(old: &Shape, sizes: &[Dim], args: &Bound) -> Box<Raise> {
     let span = args.site.as_ref().and_then(|site| site.positional.last().copied().flatten());
     match (leading_batch, per_sample, span) {
         (true, Some(needed), Some(span)) => {
-            raise.with_hint(Hint::Argument { parameter: "shape", span, needed, uses: 1 })
+            raise.with_hint(Hint::Argument { parameter: "shape", span, needed, uses: 1, rank: 0, call: None })
         }
         _ => raise,
     }

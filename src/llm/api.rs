@@ -1,0 +1,138 @@
+//! What goes into a generator and what comes out: plain values without a candle type.
+//!
+//! In: [`Request`]s. Out: [`Completion`]s, in the same order. Limit: text only.
+
+use crate::config::Device;
+use crate::llm::LlmError;
+use crate::rng::Stream;
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LlmOptions {
+    /// Where it computes.
+    pub device: Device,
+    /// Threads on the CPU; the result does not depend on it.
+    pub threads: usize,
+    /// Longest prompt plus completion, in tokens; 0 takes the model's own limit.
+    pub context: usize,
+    /// Rows that are decoded together; further requests wait for a free row.
+    pub rows: usize,
+}
+
+/// One completion to write.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Text that the model continues.
+    pub prompt: String,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
+    pub top_p: f64,
+    /// Keep this many of the most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Longest completion, in tokens.
+    pub max_tokens: usize,
+    /// Source of the draws; one is taken per sampled token, none when greedy.
+    pub stream: Stream,
+    /// When the text is complete.
+    pub stop: Stop,
+}
+
+/// When a completion is complete, besides the model's own end-of-text tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing else ends it.
+    EndOfText,
+    /// The prompt ended inside a class body: a line that starts in column 0 and is neither blank nor a
+    /// comment ends it, and so does a Markdown fence; neither is part of the text.
+    ClassComplete,
+}
+
+/// A written completion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// The text after the prompt.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens sampled, an end-of-text token included.
+    pub completion_tokens: usize,
+    /// Tokens of the prompt that came from another row's or an earlier call's cache.
+    pub cached_prompt_tokens: usize,
+}
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// By the request's [`Stop`].
+    Stopped,
+    /// The model ended it.
+    EndOfText,
+    /// `max_tokens` were sampled.
+    Length,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+/// Where a call to [`Generator::generate`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens sampled so far in this call.
+    pub tokens: usize,
+    /// Rows being written now.
+    pub rows_running: usize,
+}
+
+/// What the caller of [`Generator::generate`] wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Stop soon and return what there is, with [`Finish::Cancelled`] where it is incomplete.
+    Cancel,
+}
+
+/// Who wrote a text, for the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratorIdentity {
+    /// The manifest's name, or the file's.
+    pub name: String,
+    /// SHA-256 of the weights, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes completions: a model, or a scripted stand-in.
+pub trait Generator {
+    /// Answers every request, in order. `on_progress` is called at least once per token step.
+    ///
+    /// # Errors
+    /// A request that does not fit the context is refused before anything is computed.
+    fn generate(
+        &mut self,
+        requests: &[Request],
+        on_progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Vec<Completion>, LlmError>;
+
+    /// Name and hash, for the record.
+    fn describe(&self) -> GeneratorIdentity;
+}
+
+/// What a loaded model takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Weights as they are held in memory.
+    pub weights_bytes: u64,
+    /// KV cache when every row is full; it grows as rows do.
+    pub kv_cache_bytes: u64,
+    /// Logits and intermediate values of the largest step.
+    pub scratch_bytes: u64,
+}
+
+impl MemoryPlan {
+    /// All of it.
+    pub fn total_bytes(&self) -> u64 {
+        self.weights_bytes + self.kv_cache_bytes + self.scratch_bytes
+    }
+}

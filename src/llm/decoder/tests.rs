@@ -1,0 +1,280 @@
+//! The decoders on a tiny random model, written as a GGUF file: against each other, against
+//! candle-transformers, and against themselves under other batches and threads. Needs no model on the
+//! machine.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::{Content, Value, write};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_qwen2::ModelWeights;
+
+use super::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
+use crate::llm::gguf::Gguf;
+use crate::llm::kernels::Isa;
+use crate::rng::RootSeed;
+
+const HIDDEN: usize = 64;
+const LAYERS: usize = 2;
+const HEADS: usize = 4;
+const KEY_HEADS: usize = 2;
+const FEED_FORWARD: usize = 96;
+const VOCABULARY: usize = 272;
+
+/// Writes a random qwen2 model; the weights are of type `dtype`.
+pub(crate) fn write_tiny_model(path: &Path, dtype: GgmlDType) {
+    let mut stream = RootSeed(21).stream("tiny model", &[]);
+    let mut normal = |shape: &[usize], scale: f64, shift: f64| {
+        let values: Vec<f32> =
+            (0..shape.iter().product()).map(|_| (stream.normal() * scale + shift) as f32).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    };
+    let keys = HIDDEN / HEADS * KEY_HEADS;
+    let mut tensors: Vec<(String, QTensor)> = Vec::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let (tensor, dtype) = match shape {
+            [_] if name.ends_with("norm.weight") => (normal(shape, 0.1, 1.0), GgmlDType::F32),
+            [_] => (normal(shape, 0.2, 0.0), GgmlDType::F32),
+            _ => (normal(shape, 0.15, 0.0), dtype),
+        };
+        tensors.push((name, QTensor::quantize(&tensor, dtype).unwrap()));
+    };
+    add("token_embd.weight".into(), &[VOCABULARY, HIDDEN]);
+    add("output_norm.weight".into(), &[HIDDEN]);
+    for layer in 0..LAYERS {
+        for (part, shape) in [
+            ("attn_norm.weight", &[HIDDEN][..]),
+            ("attn_q.weight", &[HIDDEN, HIDDEN]),
+            ("attn_q.bias", &[HIDDEN]),
+            ("attn_k.weight", &[keys, HIDDEN]),
+            ("attn_k.bias", &[keys]),
+            ("attn_v.weight", &[keys, HIDDEN]),
+            ("attn_v.bias", &[keys]),
+            ("attn_output.weight", &[HIDDEN, HIDDEN]),
+            ("ffn_norm.weight", &[HIDDEN]),
+            ("ffn_gate.weight", &[FEED_FORWARD, HIDDEN]),
+            ("ffn_up.weight", &[FEED_FORWARD, HIDDEN]),
+            ("ffn_down.weight", &[HIDDEN, FEED_FORWARD]),
+        ] {
+            add(format!("blk.{layer}.{part}"), shape);
+        }
+    }
+    let metadata = metadata();
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let mut file = std::fs::File::create(path).unwrap();
+    write(&mut file, &metadata, &tensors).unwrap();
+}
+
+fn metadata() -> Vec<(&'static str, Value)> {
+    let number = |value: usize| Value::U32(value as u32);
+    // GPT-2's alphabet: a printable stand-in for each byte, then two control tokens, one merge and unused
+    // ids.
+    let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut spare = 0x100..;
+    let mut tokens: Vec<String> = (0..256)
+        .map(|byte| if printable(byte) { byte } else { spare.next().unwrap() })
+        .map(|code| char::from_u32(code).unwrap().to_string())
+        .collect();
+    tokens.extend(["<|endoftext|>", "<|im_end|>", "ab"].map(str::to_owned));
+    tokens.extend((tokens.len()..VOCABULARY).map(|id| format!("[unused{id}]")));
+    let kinds = (0..VOCABULARY).map(|id| Value::I32(if (256..258).contains(&id) { 3 } else { 1 })).collect();
+    vec![
+        ("general.architecture", Value::String("qwen2".into())),
+        ("qwen2.block_count", number(LAYERS)),
+        ("qwen2.context_length", number(256)),
+        ("qwen2.embedding_length", number(HIDDEN)),
+        ("qwen2.feed_forward_length", number(FEED_FORWARD)),
+        ("qwen2.attention.head_count", number(HEADS)),
+        ("qwen2.attention.head_count_kv", number(KEY_HEADS)),
+        ("qwen2.rope.freq_base", Value::F32(10_000.0)),
+        ("qwen2.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
+        ("tokenizer.ggml.model", Value::String("gpt2".into())),
+        ("tokenizer.ggml.pre", Value::String("qwen2".into())),
+        ("tokenizer.ggml.tokens", Value::Array(tokens.into_iter().map(Value::String).collect())),
+        ("tokenizer.ggml.token_type", Value::Array(kinds)),
+        ("tokenizer.ggml.merges", Value::Array(vec![Value::String("a b".into())])),
+        ("tokenizer.ggml.eos_token_id", number(256)),
+    ]
+}
+
+struct Tiny {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Tiny {
+    fn new(dtype: GgmlDType) -> Tiny {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        write_tiny_model(&path, dtype);
+        Tiny { _folder: folder, path }
+    }
+
+    fn cpu(&self, threads: usize) -> CpuDecoder {
+        let gguf = Gguf::open(&self.path).unwrap();
+        CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 3).unwrap()
+    }
+
+    fn accelerator(&self) -> AcceleratorDecoder {
+        let gguf = Gguf::open(&self.path).unwrap();
+        AcceleratorDecoder::load(&gguf, Config::read(&gguf).unwrap(), &Device::Cpu, 256, 3).unwrap()
+    }
+}
+
+fn forward(decoder: &mut dyn Decoder, spans: &[Span<'_>]) -> Vec<Vec<f32>> {
+    let mut logits = Vec::new();
+    decoder.forward(spans, &mut logits).unwrap();
+    logits.chunks_exact(VOCABULARY).map(<[f32]>::to_vec).collect()
+}
+
+fn span(slot: usize, tokens: &[u32]) -> Span<'_> {
+    Span { slot, tokens, logits: 1 }
+}
+
+fn tokens(count: u32) -> Vec<u32> {
+    (0..count).map(|i| (i * 37 + 11) % 256).collect()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn both_decoders_agree_with_candle_transformers() {
+    for dtype in [GgmlDType::Q8_0, GgmlDType::F32] {
+        let tiny = Tiny::new(dtype);
+        let tokens = tokens(23);
+        let bytes = std::fs::read(&tiny.path).unwrap();
+        let mut reader = Cursor::new(&bytes);
+        let content = Content::read(&mut reader).unwrap();
+        let mut oracle = ModelWeights::from_gguf(content, &mut reader, &Device::Cpu).unwrap();
+        let input = Tensor::new(&tokens[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let expected: Vec<f32> = oracle.forward(&input, 0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let spread = expected.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+        let candle = forward(&mut tiny.accelerator(), &[span(0, &tokens)]).remove(0);
+        assert!(largest_difference(&candle, &expected) < 1e-3 * spread, "{dtype:?}");
+        let ours = forward(&mut tiny.cpu(2), &[span(0, &tokens)]).remove(0);
+        // Activations (and, for F32, weights) are rounded to 8 bits.
+        let difference = largest_difference(&ours, &expected);
+        assert!(difference < 0.06 * spread, "{dtype:?}: {difference} of {spread}");
+    }
+}
+
+#[test]
+fn cpu_logits_do_not_depend_on_spans_neighbours_copies_or_threads() {
+    let tiny = Tiny::new(GgmlDType::Q8_0);
+    let tokens = tokens(41);
+    let whole = forward(&mut tiny.cpu(1), &[span(0, &tokens)]).remove(0);
+
+    let mut pieces = tiny.cpu(2);
+    forward(&mut pieces, &[span(2, &tokens[..7])]);
+    forward(&mut pieces, &[span(2, &tokens[7..40]), span(1, &[5, 6, 7])]);
+    let last = forward(&mut pieces, &[span(0, &[9]), span(2, &tokens[40..]), span(1, &[8])]);
+    assert_eq!(last[1], whole);
+
+    // Slot 0 takes over a prefix of slot 2 and goes on by itself; slot 2 is cut back and repeated.
+    pieces.copy_prefix(2, 0, 20).unwrap();
+    pieces.truncate(2, 33);
+    let again = forward(&mut pieces, &[span(0, &tokens[20..]), span(2, &tokens[33..])]);
+    assert_eq!((&again[0], &again[1]), (&whole, &whole));
+}
+
+#[test]
+fn cpu_logits_do_not_depend_on_the_instruction_set() {
+    for dtype in [GgmlDType::Q8_0, GgmlDType::Q5_0, GgmlDType::Q4_1] {
+        let tiny = Tiny::new(dtype);
+        let logits =
+            |isa| forward(&mut tiny.cpu(2).with_isa(isa), &[span(0, &tokens(20)), span(1, &tokens(3))]);
+        let expected = logits(Isa::Scalar);
+        for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+            assert_eq!(logits(isa), expected, "{dtype:?} {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn the_accelerator_decoder_keeps_rows_apart() {
+    let tiny = Tiny::new(GgmlDType::Q8_0);
+    let tokens = tokens(30);
+    let mut decoder = tiny.accelerator();
+    let whole = forward(&mut decoder, &[span(0, &tokens)]).remove(0);
+    decoder.copy_prefix(0, 1, 12).unwrap();
+    decoder.truncate(0, 0);
+    let both = forward(&mut decoder, &[span(1, &tokens[12..]), span(0, &tokens[..29])]);
+    assert!(largest_difference(&both[0], &whole) < 1e-2);
+    assert!(largest_difference(&both[1], &whole) > 1e-2);
+    let last = forward(&mut decoder, &[span(0, &tokens[29..])]).remove(0);
+    assert!(largest_difference(&last, &whole) < 1e-2);
+}
+
+#[test]
+fn spans_without_logits_give_none() {
+    let tiny = Tiny::new(GgmlDType::Q8_0);
+    for decoder in [&mut tiny.cpu(1) as &mut dyn Decoder, &mut tiny.accelerator()] {
+        let silent = Span { slot: 0, tokens: &[1, 2, 3], logits: 0 };
+        assert!(forward(decoder, &[silent]).is_empty());
+        assert_eq!(forward(decoder, &[silent_and(1), span(0, &[4])]).len(), 1);
+    }
+}
+
+fn silent_and(slot: usize) -> Span<'static> {
+    Span { slot, tokens: &[7], logits: 0 }
+}
+
+#[test]
+fn logits_after_several_tokens_are_those_of_one_token_at_a_time() {
+    let tiny = Tiny::new(GgmlDType::Q8_0);
+    let tokens = tokens(9);
+    let mut single = tiny.cpu(1);
+    let expected: Vec<_> =
+        tokens.iter().map(|token| forward(&mut single, &[span(0, &[*token])]).remove(0)).collect();
+    let several = Span { slot: 0, tokens: &tokens, logits: 4 };
+    assert_eq!(forward(&mut tiny.cpu(2), &[several]), expected[5..]);
+    for (candle, expected) in forward(&mut tiny.accelerator(), &[several]).iter().zip(&expected[5..]) {
+        assert!(largest_difference(candle, expected) < 0.5);
+    }
+}
+
+#[test]
+fn a_token_outside_the_vocabulary_and_a_foreign_shape_are_errors() {
+    let tiny = Tiny::new(GgmlDType::Q8_0);
+    assert!(tiny.cpu(1).forward(&[span(0, &[VOCABULARY as u32])], &mut Vec::new()).is_err());
+    assert!(tiny.cpu(1).forward(&[span(9, &[1])], &mut Vec::new()).is_err());
+    let gguf = Gguf::open(&tiny.path).unwrap();
+    let config = Config { feed_forward: 128, ..Config::read(&gguf).unwrap() };
+    let error = CpuDecoder::load(&gguf, config, 1, 1).err().unwrap().to_string();
+    assert!(error.contains("tiny.gguf") && error.contains("blk.0.ffn_gate.weight"), "{error}");
+}
+
+/// `cargo test --release --lib decoder_rates -- --ignored --nocapture`, with the default model installed.
+#[test]
+#[ignore = "prints timings; run it by name on an idle machine"]
+fn decoder_rates() {
+    let selection = crate::llm::select("qwen2.5-coder-0.5b", None).unwrap();
+    let gguf = Gguf::open(&selection.path).unwrap();
+    let config = Config::read(&gguf).unwrap();
+    let tokens: Vec<u32> = (0..300).map(|i| 1_000 + i * 7).collect();
+    let mut seen = None;
+    for isa in [Isa::Avx512Vnni, Isa::Avx2].into_iter().filter(|isa| isa.available()) {
+        let mut decoder = CpuDecoder::load(&gguf, config.clone(), 2, 8).unwrap().with_isa(isa);
+        let mut logits = Vec::new();
+        let mut timed = |what: &str, count: usize, spans: &[Span<'_>], decoder: &mut CpuDecoder| {
+            let start = std::time::Instant::now();
+            decoder.forward(spans, &mut logits).unwrap();
+            eprintln!("{isa:?} {what}: {:.1} tok/s", count as f64 / start.elapsed().as_secs_f64());
+            logits.clone()
+        };
+        let last = timed("prefill", 300, &[span(0, &tokens)], &mut decoder);
+        assert_eq!(seen.get_or_insert_with(|| last.clone()), &last, "{isa:?} gives other bits");
+        (1..8).for_each(|slot| decoder.copy_prefix(0, slot, 300).unwrap());
+        let spans: Vec<Span<'_>> = (0..8).map(|slot| span(slot, &tokens[slot..slot + 1])).collect();
+        for _ in 0..3 {
+            timed("8 rows", 8, &spans, &mut decoder);
+            timed("1 row", 1, &spans[..1], &mut decoder);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Rows decoded together: checked requests in, completions out; prompts prefilled once per distinct prefix.
+//!
+//! Each running request has a slot of the KV cache. A new prompt takes over the longest prefix that any
+//! slot already holds (of this call or an earlier one), prefills the rest, and joins the common step of one
+//! token, and guesses at the next few, per row; a finished row leaves at once and a waiting request takes
+//! its slot. None of this changes a completion on the CPU, where a token's logits do not depend on what is
+//! computed beside it. Limit: a prompt is prefilled before the running rows go on.
+
+use super::lookup::{Trust, propose};
+use super::{Llm, PREFILL_CHUNK};
+use crate::llm::decoder::Span;
+use crate::llm::sampling::{Settings, sample};
+use crate::llm::stop::StopRule;
+use crate::llm::tokenizer::Pieces;
+use crate::llm::{Completion, Control, Finish, LlmError, Progress, Request};
+use crate::rng::Stream;
+
+/// A request being written.
+struct Row {
+    /// Position in the call.
+    request: usize,
+    slot: usize,
+    prompt_tokens: usize,
+    cached_prompt_tokens: usize,
+    sampled: usize,
+    /// Prompt and samples; all but the last are in the cache.
+    tokens: Vec<u32>,
+    trust: Trust,
+    pieces: Pieces,
+    stop: StopRule,
+    stream: Stream,
+}
+
+/// How the steps of a call end for one row.
+enum Verdict {
+    Goes,
+    Ends(Finish, usize),
+}
+
+impl Row {
+    /// Writes the completion to its place; `keep` bytes of the text belong to it.
+    fn finish(self, finish: Finish, keep: usize, done: &mut [Option<Completion>]) {
+        let mut text = self.pieces.text;
+        text.truncate(keep);
+        done[self.request] = Some(Completion {
+            text,
+            finish,
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.sampled,
+            cached_prompt_tokens: self.cached_prompt_tokens,
+        });
+    }
+}
+
+impl Llm {
+    /// Writes the completions of checked requests.
+    pub(super) fn run(
+        &mut self,
+        requests: &[Request],
+        prompts: &[Vec<u32>],
+        on_progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Vec<Completion>, LlmError> {
+        let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
+        let mut rows: Vec<Row> = Vec::new();
+        let mut logits = Vec::new();
+        let (mut waiting, mut tokens, mut cancelled) = (0, 0, false);
+        loop {
+            while !cancelled && rows.len() < self.cached.len() && waiting < requests.len() {
+                let row = self.admit(waiting, &requests[waiting], &prompts[waiting], &rows)?;
+                waiting += 1;
+                let prompt = &prompts[row.request];
+                if requests[row.request].max_tokens == 0 {
+                    row.finish(Finish::Length, 0, &mut done);
+                    continue;
+                }
+                let running = rows.len() + 1;
+                let mut watch = || on_progress(Progress { tokens, rows_running: running });
+                cancelled = self.prefill(row.slot, &prompt[..prompt.len() - 1], &mut watch)?;
+                rows.push(row);
+            }
+            if cancelled || rows.is_empty() {
+                break;
+            }
+            let guesses = self.step(&rows, requests, &mut logits)?;
+            let width = logits.len() / guesses.iter().map(|guess| guess.len() + 1).sum::<usize>();
+            let mut logits = logits.chunks_exact(width);
+            let mut going = Vec::with_capacity(rows.len());
+            for (mut row, guess) in rows.into_iter().zip(guesses) {
+                let before = row.sampled;
+                let own: Vec<&[f32]> = logits.by_ref().take(guess.len() + 1).collect();
+                let request = &requests[row.request];
+                let verdict = self.advance(&mut row, request, &guess, &own)?;
+                tokens += row.sampled - before;
+                match verdict {
+                    Verdict::Goes => going.push(row),
+                    Verdict::Ends(finish, keep) => row.finish(finish, keep, &mut done),
+                }
+            }
+            rows = going;
+            cancelled = on_progress(Progress { tokens, rows_running: rows.len() }) == Control::Cancel;
+        }
+        for mut row in rows {
+            self.text.flush(&mut row.pieces)?;
+            let keep = row.pieces.text.len();
+            row.finish(Finish::Cancelled, keep, &mut done);
+        }
+        let never_started = |index: usize| Completion {
+            text: String::new(),
+            finish: Finish::Cancelled,
+            prompt_tokens: prompts[index].len(),
+            completion_tokens: 0,
+            cached_prompt_tokens: 0,
+        };
+        Ok(done
+            .into_iter()
+            .enumerate()
+            .map(|(index, done)| done.unwrap_or_else(|| never_started(index)))
+            .collect())
+    }
+
+    /// Finds a slot for a request and fills it with the longest prefix that any slot holds.
+    fn admit(
+        &mut self,
+        index: usize,
+        request: &Request,
+        prompt: &[u32],
+        rows: &[Row],
+    ) -> Result<Row, LlmError> {
+        let shared = |cached: &[u32]| cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        // The last token is always computed: its logits are needed.
+        let most = prompt.len() - 1;
+        let free = |slot: &usize| rows.iter().all(|row| row.slot != *slot);
+        let mut source = (0, 0);
+        for (slot, cached) in self.cached.iter().enumerate() {
+            let len = shared(cached).min(most);
+            if len > source.1 || (len == source.1 && free(&slot) && !free(&source.0)) {
+                source = (slot, len);
+            }
+        }
+        let (from, len) = source;
+        let slot = if free(&from) && 2 * len >= self.cached[from].len() {
+            from
+        } else {
+            // The least is lost in the slot that holds the fewest tokens.
+            let free = (0..self.cached.len()).filter(free);
+            free.min_by_key(|slot| (self.cached[*slot].len(), *slot)).unwrap_or(from)
+        };
+        self.decoder.copy_prefix(from, slot, len).map_err(|error| self.compute(&error))?;
+        self.cached[slot] = prompt[..len].to_vec();
+        Ok(Row {
+            request: index,
+            slot,
+            prompt_tokens: prompt.len(),
+            cached_prompt_tokens: len,
+            sampled: 0,
+            tokens: prompt.to_vec(),
+            trust: Trust::new(),
+            pieces: Pieces::default(),
+            stop: StopRule::new(request.stop),
+            stream: request.stream.clone(),
+        })
+    }
+
+    /// Computes what is missing of `prompt`; returns whether the caller cancelled.
+    fn prefill(
+        &mut self,
+        slot: usize,
+        prompt: &[u32],
+        watch: &mut dyn FnMut() -> Control,
+    ) -> Result<bool, LlmError> {
+        let held = self.cached[slot].len();
+        for tokens in prompt[held..].chunks(PREFILL_CHUNK) {
+            let done = self.decoder.forward(&[Span { slot, tokens, logits: 0 }], &mut Vec::new());
+            done.map_err(|error| self.compute(&error))?;
+            self.cached[slot].extend_from_slice(tokens);
+            if watch() == Control::Cancel {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Feeds every row its newest token and a guess at the following ones, which are returned. `logits`
+    /// gets, row by row, those after each token fed: (all tokens fed, vocabulary).
+    fn step(
+        &mut self,
+        rows: &[Row],
+        requests: &[Request],
+        logits: &mut Vec<f32>,
+    ) -> Result<Vec<Vec<u32>>, LlmError> {
+        let mut fed = Vec::with_capacity(rows.len());
+        for row in rows {
+            // The last token sampled is never fed, so a guess must leave room for it.
+            let room = requests[row.request].max_tokens - row.sampled - 1;
+            let most = if self.guesses { row.trust.length().min(room) } else { 0 };
+            let (newest, guess) = (row.tokens.last(), propose(&row.tokens, most));
+            fed.push(newest.into_iter().chain(guess).copied().collect::<Vec<u32>>());
+        }
+        let spans: Vec<Span<'_>> = rows
+            .iter()
+            .zip(&fed)
+            .map(|(row, tokens)| Span { slot: row.slot, tokens, logits: tokens.len() })
+            .collect();
+        self.decoder.forward(&spans, logits).map_err(|error| self.compute(&error))?;
+        Ok(fed.into_iter().map(|mut tokens| tokens.split_off(1)).collect())
+    }
+
+    /// Samples a row's next tokens: one, and one more for each guess that the sample before it confirms.
+    fn advance(
+        &mut self,
+        row: &mut Row,
+        request: &Request,
+        guess: &[u32],
+        logits: &[&[f32]],
+    ) -> Result<Verdict, LlmError> {
+        let mut accepted = 0;
+        let mut verdict = Verdict::Goes;
+        for logits in logits {
+            verdict = self.sample_one(row, request, logits)?;
+            if matches!(verdict, Verdict::Ends(..)) || row.tokens.last() != guess.get(accepted) {
+                break;
+            }
+            accepted += 1;
+        }
+        row.trust.update(guess.len(), accepted);
+        // The cache keeps what was fed and confirmed: everything but the newest sample.
+        let held = row.tokens.len() - 1;
+        self.cached[row.slot] = row.tokens[..held].to_vec();
+        self.decoder.truncate(row.slot, held);
+        Ok(verdict)
+    }
+
+    /// Samples one token and judges the text.
+    fn sample_one(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<Verdict, LlmError> {
+        let settings =
+            Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
+        let token = sample(self.isa, logits, settings, &mut row.stream);
+        let token = token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })?;
+        row.sampled += 1;
+        row.tokens.push(token);
+        let ended = self.text.is_end(token);
+        if ended {
+            self.text.flush(&mut row.pieces)?;
+        } else {
+            self.text.push(&mut row.pieces, token)?;
+        }
+        if let Some(keep) = row.stop.complete_at(&row.pieces.text) {
+            return Ok(Verdict::Ends(Finish::Stopped, keep));
+        }
+        if ended {
+            return Ok(Verdict::Ends(Finish::EndOfText, row.pieces.text.len()));
+        }
+        if row.sampled >= request.max_tokens {
+            self.text.flush(&mut row.pieces)?;
+            return Ok(Verdict::Ends(Finish::Length, row.pieces.text.len()));
+        }
+        Ok(Verdict::Goes)
+    }
+}

@@ -1,0 +1,221 @@
+//! The engine: a loaded model, its checks of requests, and what it takes in memory.
+//!
+//! In: a selection, then requests. Out: completions, which `batch` writes.
+//! Limit: one model, one call at a time.
+
+mod batch;
+mod lookup;
+#[cfg(test)]
+mod tests;
+
+use super::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
+use super::gguf::{Gguf, first_line};
+use super::kernels::Isa;
+use super::tokenizer::Text;
+use crate::config::Device;
+use crate::llm::{
+    Completion, Control, Generator, GeneratorIdentity, LlmError, LlmOptions, MemoryPlan, Progress, Request,
+    Selection,
+};
+
+/// Prompt tokens that are computed in one step.
+const PREFILL_CHUNK: usize = 128;
+
+/// A loaded model.
+pub struct Llm {
+    identity: GeneratorIdentity,
+    text: Text,
+    decoder: Box<dyn Decoder>,
+    isa: Isa,
+    context: usize,
+    /// Tokens whose keys and values each slot holds.
+    cached: Vec<Vec<u32>>,
+    plan: MemoryPlan,
+    /// Whether rows guess ahead (`lookup`).
+    guesses: bool,
+}
+
+impl Llm {
+    /// Loads a selected model; the CPU path packs its weights, which takes a second or so.
+    ///
+    /// # Errors
+    /// A file that is damaged, truncated or of an unsupported architecture; a context beyond the model's; a
+    /// device that cannot be used.
+    pub fn load(selection: &Selection, options: &LlmOptions) -> Result<Llm, LlmError> {
+        let (gguf, config, context) = open(selection, options)?;
+        let text = Text::load(&gguf)?;
+        let rows = options.rows.max(1);
+        let mut plan = plan(&gguf, &config, options, context);
+        let decoder: Box<dyn Decoder> = match options.device {
+            Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, rows)?),
+            Device::Cuda(index) => {
+                Box::new(AcceleratorDecoder::load(&gguf, config, &cuda(index)?, context, rows)?)
+            }
+        };
+        plan.weights_bytes = decoder.weights_bytes() as u64;
+        let name = selection.manifest.name.clone();
+        Ok(Llm {
+            identity: GeneratorIdentity { name, sha256: selection.sha256.clone() },
+            text,
+            decoder,
+            isa: Isa::detect(),
+            context,
+            cached: vec![Vec::new(); rows],
+            plan,
+            guesses: true,
+        })
+    }
+
+    /// What [`Llm::load`] would take in memory, from the file's header alone.
+    ///
+    /// # Errors
+    /// As [`Llm::load`], as far as the header shows.
+    pub fn estimate(selection: &Selection, options: &LlmOptions) -> Result<MemoryPlan, LlmError> {
+        let (gguf, config, context) = open(selection, options)?;
+        Ok(plan(&gguf, &config, options, context))
+    }
+
+    /// Answers every request, in order; see [`Generator::generate`].
+    ///
+    /// # Errors
+    /// A request that does not fit the context or has a setting out of range is refused before anything is
+    /// computed.
+    pub fn generate(
+        &mut self,
+        requests: &[Request],
+        on_progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Vec<Completion>, LlmError> {
+        let prompts = self.prompts(requests)?;
+        let result = self.run(requests, &prompts, on_progress);
+        if result.is_err() {
+            // A step may have ended half way.
+            self.forget();
+        }
+        result
+    }
+
+    /// Number of tokens of `text`; 0 for a text that the tokenizer refuses.
+    pub fn count_tokens(&self, text: &str) -> usize {
+        self.text.encode(text).map_or(0, |tokens| tokens.len())
+    }
+
+    /// What the model takes in memory.
+    pub fn memory_plan(&self) -> MemoryPlan {
+        self.plan
+    }
+
+    /// Longest prompt plus completion, in tokens.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Drops everything cached. Completions do not depend on it; timings do.
+    pub fn forget(&mut self) {
+        for (slot, cached) in self.cached.iter_mut().enumerate() {
+            cached.clear();
+            self.decoder.truncate(slot, 0);
+        }
+    }
+
+    /// The logits after `tokens`, computed afresh.
+    ///
+    /// # Errors
+    /// Tokens outside the vocabulary, or more of them than the context.
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, LlmError> {
+        self.forget();
+        let (prompt_tokens, context) = (tokens.len(), self.context);
+        if !(1..=context).contains(&prompt_tokens) {
+            return Err(LlmError::TooLong { index: 0, prompt_tokens, max_tokens: 0, context });
+        }
+        let mut logits = Vec::new();
+        let done = self.decoder.forward(&[Span { slot: 0, tokens, logits: 1 }], &mut logits);
+        self.decoder.truncate(0, 0);
+        done.map_err(|error| self.compute(&error))?;
+        Ok(logits)
+    }
+
+    /// Token ids of `text`.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, LlmError> {
+        self.text.encode(text)
+    }
+
+    fn compute(&self, error: &candle_core::Error) -> LlmError {
+        LlmError::Compute { name: self.identity.name.clone(), reason: first_line(error) }
+    }
+
+    /// Tokenizes and checks the requests.
+    fn prompts(&self, requests: &[Request]) -> Result<Vec<Vec<u32>>, LlmError> {
+        let mut prompts = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            let bad = |field, value: String, expected| LlmError::BadRequest { index, field, value, expected };
+            if !(request.temperature >= 0.0 && request.temperature.is_finite()) {
+                return Err(bad(
+                    "temperature",
+                    request.temperature.to_string(),
+                    "a finite number of at least 0",
+                ));
+            }
+            if !(request.top_p > 0.0 && request.top_p <= 1.0) {
+                return Err(bad("top_p", request.top_p.to_string(), "a number above 0 and up to 1"));
+            }
+            let prompt = self.text.encode(&request.prompt)?;
+            if prompt.is_empty() {
+                return Err(bad("prompt", "empty".into(), "at least one token"));
+            }
+            let (prompt_tokens, max_tokens, context) = (prompt.len(), request.max_tokens, self.context);
+            if prompt_tokens.checked_add(max_tokens).is_none_or(|sum| sum > context) {
+                return Err(LlmError::TooLong { index, prompt_tokens, max_tokens, context });
+            }
+            prompts.push(prompt);
+        }
+        Ok(prompts)
+    }
+}
+
+impl Generator for Llm {
+    fn generate(
+        &mut self,
+        requests: &[Request],
+        on_progress: &mut dyn FnMut(Progress) -> Control,
+    ) -> Result<Vec<Completion>, LlmError> {
+        Llm::generate(self, requests, on_progress)
+    }
+
+    fn describe(&self) -> GeneratorIdentity {
+        self.identity.clone()
+    }
+}
+
+/// Opens the file and settles the context.
+fn open(selection: &Selection, options: &LlmOptions) -> Result<(Gguf, Config, usize), LlmError> {
+    let gguf = Gguf::open(&selection.path)?;
+    let config = Config::read(&gguf)?;
+    let context = if options.context == 0 { config.context } else { options.context };
+    if context > config.context {
+        let name = selection.manifest.name.clone();
+        return Err(LlmError::ContextLimit { name, asked: context, limit: config.context });
+    }
+    Ok((gguf, config, context))
+}
+
+fn plan(gguf: &Gguf, config: &Config, options: &LlmOptions, context: usize) -> MemoryPlan {
+    let rows = options.rows.max(1);
+    let widest = 3 * config.feed_forward + 8 * config.hidden;
+    MemoryPlan {
+        weights_bytes: gguf.weights_bytes(options.device == Device::Cpu) as u64,
+        kv_cache_bytes: (rows as u64).saturating_mul(context as u64 * config.cache_bytes_per_token() as u64),
+        scratch_bytes: (4 * (2 * rows * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
+    }
+}
+
+/// The CUDA device `index`.
+fn cuda(index: usize) -> Result<candle_core::Device, LlmError> {
+    let fault = |reason: String| LlmError::Device { device: format!("cuda:{index}"), reason };
+    if !cfg!(feature = "cuda") {
+        return Err(fault("this binary was built without the feature `cuda`; use device cpu".into()));
+    }
+    candle_core::Device::new_cuda(index).map_err(|error| fault(first_line(&error)))
+}

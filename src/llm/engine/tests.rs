@@ -1,0 +1,236 @@
+//! The engine on a tiny random model: batches, caches, cancelling, refusals. Needs no model on the machine.
+
+use std::path::Path;
+
+use candle_core::quantized::GgmlDType;
+
+use crate::config::Device;
+use crate::llm::decoder::tests::write_tiny_model;
+use crate::llm::{
+    Completion, Control, Finish, Generator, Llm, LlmError, LlmOptions, Manifest, PromptStyle, Request,
+    Selection, Stop,
+};
+use crate::rng::RootSeed;
+
+fn selection(path: &Path) -> Selection {
+    let manifest = Manifest {
+        name: "tiny".into(),
+        file: "tiny.gguf".into(),
+        bytes: 0,
+        sha256: String::new(),
+        licence: "none".into(),
+        architecture: "qwen2".into(),
+        context: 256,
+        prompt_style: PromptStyle::Completion,
+        memory_mb: 1,
+        source: "a test".into(),
+        hugging_face: None,
+    };
+    Selection { manifest, path: path.to_owned(), sha256: "00".into(), alias: None, note: None }
+}
+
+fn load(threads: usize, rows: usize, context: usize) -> Result<Llm, LlmError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    Llm::load(&selection(&path), &LlmOptions { device: Device::Cpu, threads, context, rows })
+}
+
+fn request(prompt: &str, max_tokens: usize, index: u64) -> Request {
+    Request {
+        prompt: prompt.into(),
+        temperature: 1.0,
+        top_p: 0.98,
+        top_k: 0,
+        max_tokens,
+        stream: RootSeed(2).stream("engine test", &[index]),
+        stop: Stop::EndOfText,
+    }
+}
+
+fn run(llm: &mut Llm, requests: &[Request]) -> Vec<Completion> {
+    llm.generate(requests, &mut |_| Control::Continue).unwrap()
+}
+
+fn requests() -> Vec<Request> {
+    let long = "class Net(nn.Module):\n    def forward(self, x):\n        return x\n";
+    vec![
+        request(long, 30, 0),
+        request(long, 5, 1),
+        request("x", 40, 2),
+        request(&long[..40], 20, 3),
+        request(&format!("{long}more"), 20, 4),
+    ]
+}
+
+#[test]
+fn rows_leave_and_join_without_changing_a_completion() {
+    let requests = requests();
+    let mut alone = load(1, 1, 256).unwrap();
+    let expected: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            alone.forget();
+            run(&mut alone, std::slice::from_ref(request)).remove(0)
+        })
+        .collect();
+    for (threads, rows) in [(1, 2), (2, 3), (2, 8)] {
+        let mut llm = load(threads, rows, 256).unwrap();
+        for round in 0..2 {
+            for (index, completion) in run(&mut llm, &requests).iter().enumerate() {
+                let label = format!("{threads} threads, {rows} rows, round {round}, request {index}");
+                assert_eq!(completion.text, expected[index].text, "{label}");
+                assert_eq!(completion.finish, expected[index].finish, "{label}");
+                assert_eq!(completion.completion_tokens, expected[index].completion_tokens, "{label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn guessing_ahead_changes_no_completion() {
+    // Repetition in the prompt, and a low temperature, so that some guesses are right.
+    let requests: Vec<Request> = (0..6)
+        .map(|i| Request {
+            temperature: 0.1 * i as f64,
+            top_k: 3,
+            ..request("x = f(x)\nx = f(x)\nx = f(x)\n", 60, i)
+        })
+        .collect();
+    let mut llm = load(2, 3, 256).unwrap();
+    let guessed = run(&mut llm, &requests);
+    llm.guesses = false;
+    llm.forget();
+    assert_eq!(
+        guessed.iter().map(|c| (&c.text, c.finish, c.completion_tokens)).collect::<Vec<_>>(),
+        run(&mut llm, &requests).iter().map(|c| (&c.text, c.finish, c.completion_tokens)).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn equal_prefixes_are_computed_once() {
+    let mut llm = load(1, 4, 256).unwrap();
+    let completions = run(&mut llm, &requests()[..2]);
+    assert_eq!(completions[0].cached_prompt_tokens, 0);
+    assert_eq!(completions[1].cached_prompt_tokens, completions[1].prompt_tokens - 1);
+    // An earlier call's rows serve later calls until forgotten.
+    let again = run(&mut llm, &requests()[..1]);
+    assert_eq!(again[0].cached_prompt_tokens, again[0].prompt_tokens - 1);
+    llm.forget();
+    assert_eq!(run(&mut llm, &requests()[..1])[0].cached_prompt_tokens, 0);
+}
+
+#[test]
+fn another_stream_gives_another_text_and_greedy_ignores_it() {
+    let mut llm = load(1, 2, 256).unwrap();
+    let texts = run(&mut llm, &[request("xyz", 30, 1), request("xyz", 30, 2)]);
+    assert_ne!(texts[0].text, texts[1].text);
+    let greedy = |index| Request { temperature: 0.0, ..request("xyz", 30, index) };
+    let texts = run(&mut llm, &[greedy(1), greedy(2)]);
+    assert_eq!(texts[0].text, texts[1].text);
+}
+
+#[test]
+fn length_and_cancelling_are_told_apart_and_every_request_is_answered() {
+    let mut llm = load(1, 2, 256).unwrap();
+    let none = run(&mut llm, &[request("xyz", 0, 1)]).remove(0);
+    assert_eq!((none.finish, none.completion_tokens, none.text.as_str()), (Finish::Length, 0, ""));
+    let long: Vec<Request> = (0..3).map(|i| request("xyz", 100, i)).collect();
+    let completions = llm.generate(&long, &mut |progress| {
+        if progress.tokens >= 6 { Control::Cancel } else { Control::Continue }
+    });
+    let completions = completions.unwrap();
+    assert_eq!(completions.len(), 3);
+    assert_eq!(completions[0].finish, Finish::Cancelled);
+    assert!((1..100).contains(&completions[0].completion_tokens));
+    assert_eq!((completions[2].finish, completions[2].completion_tokens), (Finish::Cancelled, 0));
+}
+
+#[test]
+fn requests_that_cannot_be_served_are_refused_before_anything_is_computed() {
+    let mut llm = load(1, 2, 64).unwrap();
+    let mut refusal = |bad: Request| {
+        let mut called = false;
+        let error = llm.generate(&[request("xyz", 5, 0), bad], &mut |_| {
+            called = true;
+            Control::Continue
+        });
+        assert!(!called);
+        error.unwrap_err().to_string()
+    };
+    assert!(
+        refusal(request("xyz", 62, 0)).contains("request 1: a prompt of 3 tokens and 62 new ones exceed")
+    );
+    assert!(refusal(request("", 5, 0)).contains("prompt"));
+    assert!(refusal(Request { temperature: f64::NAN, ..request("xyz", 5, 0) }).contains("temperature"));
+    assert!(refusal(Request { top_p: 0.0, ..request("xyz", 5, 0) }).contains("top_p"));
+    let error = load(1, 1, 257).err().unwrap().to_string();
+    assert!(error.contains("257") && error.contains("256"), "{error}");
+}
+
+#[test]
+fn the_memory_plan_counts_weights_and_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q5_1);
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 100, rows: 2 };
+    let plan = Llm::load(&selection(&path), &options).unwrap().memory_plan();
+    assert_eq!(Llm::estimate(&selection(&path), &options).unwrap(), plan);
+    // 2 rows of 100 positions, 2 layers, keys and values, 2 heads of 16 in f32.
+    assert_eq!(plan.kv_cache_bytes, 2 * 100 * 2 * 2 * 2 * 16 * 4);
+    assert!(plan.weights_bytes > 100_000 && plan.total_bytes() > plan.weights_bytes + plan.kv_cache_bytes);
+}
+
+#[test]
+fn a_model_can_be_handed_to_another_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&load(1, 1, 64).unwrap());
+}
+
+#[test]
+fn a_model_describes_itself_and_refuses_cuda_without_the_feature() {
+    let llm = load(1, 1, 0).unwrap();
+    assert_eq!(llm.context(), 256);
+    assert_eq!(llm.describe().name, "tiny");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    if !cfg!(feature = "cuda") {
+        let options = LlmOptions { device: Device::Cuda(1), threads: 1, context: 0, rows: 1 };
+        let error = Llm::load(&selection(&path), &options).err().unwrap().to_string();
+        assert!(error.contains("cuda:1") && error.contains("feature"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_cut_at_any_length_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    let bytes = std::fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(bytes.len() / 60).chain([bytes.len() - 64]) {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let options = LlmOptions { device: Device::Cpu, threads: 1, context: 0, rows: 1 };
+        let error = Llm::load(&selection(&path), &options).err().unwrap().to_string();
+        assert!(error.contains("tiny.gguf") && error.contains("truncated"), "{length}: {error}");
+    }
+}
+
+#[test]
+fn a_damaged_header_never_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut stream = RootSeed(4).stream("damage", &[]);
+    for _ in 0..300 {
+        let mut damaged = bytes.clone();
+        for _ in 0..3 {
+            damaged[stream.below(9_000)] = stream.below(256) as u8;
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        let options = LlmOptions { device: Device::Cpu, threads: 1, context: 0, rows: 1 };
+        // Loading may succeed where only a token's spelling changed; it must not panic.
+        let _ = Llm::load(&selection(&path), &options);
+    }
+}

@@ -1,0 +1,309 @@
+//! Quantized matrix product on the CPU: packed weights x int8 activations -> f32, the same bits on every
+//! processor.
+//!
+//! In: [`PackedMatrix`] (`pack`), [`Activations`] (`activations`). Out: (tokens, rows) in f32. Per block of
+//! 16 or 32 columns the product is an exact integer; blocks are added in column order as `acc + (sum *
+//! weight_scale) * activation_scale - weight_min * activation_sum`, each step rounded once and never fused.
+//! So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
+//! the number of threads. The idea of integer blocks is ggml's (`Q8_0` products); the layout is our own.
+//! Limit: x86-64 has AVX2 and AVX-512 VNNI versions; other processors take the scalar one.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod blocks;
+pub(crate) mod math;
+mod pack;
+mod rows;
+mod scalar;
+mod workers;
+
+pub(crate) use activations::{Activations, Tile};
+pub(crate) use pack::{Levels, PackedMatrix, Panel};
+pub(crate) use workers::{SharedMut, Workers};
+
+/// Rows of a weight matrix that are stored together.
+pub(crate) const PANEL: usize = 16;
+/// Most tokens that one kernel call multiplies.
+pub(crate) const TILE: usize = 8;
+/// Columns that share one activation scale.
+pub(crate) const BLOCK: usize = 32;
+
+/// One kernel call's result: `[token][row]`.
+pub(crate) type TileSums = [[f32; PANEL]; TILE];
+
+/// Which instructions the kernels use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// Portable Rust.
+    Scalar,
+    /// 256-bit integer products (`vpmaddubsw`).
+    Avx2,
+    /// 512-bit four-way products (`vpdpbusd`).
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// The best one that this processor has.
+    pub(crate) fn detect() -> Isa {
+        [Isa::Avx512Vnni, Isa::Avx2].into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar)
+    }
+
+    /// Whether this processor can run it.
+    pub(crate) fn available(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+}
+
+/// One product of a [`matmul`]: weights and where (tokens, rows) goes.
+pub(crate) struct Product<'a> {
+    pub(crate) weights: &'a PackedMatrix,
+    pub(crate) out: &'a mut [f32],
+}
+
+/// Multiplies the same activations by several matrices: `out[t][r] = sum_c activations[t][c] *
+/// weights[r][c]`.
+pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, products: &mut [Product<'_>]) {
+    struct Target<'a> {
+        weights: &'a PackedMatrix,
+        out: SharedMut<'a, f32>,
+        first_panel: usize,
+    }
+    let tokens = activations.tokens();
+    let mut targets = Vec::with_capacity(products.len());
+    let mut panels = 0;
+    for product in products.iter_mut() {
+        assert_eq!(product.weights.cols(), activations.cols(), "inner dimensions of a product differ");
+        assert_eq!(
+            product.out.len(),
+            tokens * product.weights.rows(),
+            "output of a product has a wrong size"
+        );
+        targets.push(Target {
+            weights: product.weights,
+            out: SharedMut::new(product.out),
+            first_panel: panels,
+        });
+        panels += product.weights.panels();
+    }
+    workers.for_each(panels, |index| {
+        let target = targets.iter().rev().find(|target| target.first_panel <= index);
+        let Some(target) = target else { return };
+        let panel_index = index - target.first_panel;
+        let panel = target.weights.panel(panel_index);
+        let rows = target.weights.rows();
+        let first_row = panel_index * PANEL;
+        let width = PANEL.min(rows - first_row);
+        let mut sums: TileSums = [[0.0; PANEL]; TILE];
+        for tile in activations.tiles() {
+            run(isa, &panel, &tile, &mut sums);
+            for (lane, sums) in sums.iter().enumerate().take(tile.width) {
+                // SAFETY: panels are disjoint ranges of rows, so no other call writes these elements.
+                let out = unsafe { target.out.slice((tile.first + lane) * rows + first_row, width) };
+                out.copy_from_slice(&sums[..width]);
+            }
+        }
+    });
+}
+
+fn run(isa: Isa, panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
+    match isa {
+        Isa::Scalar => scalar::run(panel, tile, sums),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Isa::detect` (and the tests) choose an instruction set only where the processor has it.
+        Isa::Avx2 => unsafe { avx2::run(panel, tile, sums) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512Vnni => unsafe { avx512::run(panel, tile, sums) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => scalar::run(panel, tile, sums),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Activations, BLOCK, Isa, PackedMatrix, Product, Workers, blocks, matmul};
+    use crate::rng::RootSeed;
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{Device, Tensor};
+
+    const TYPES: [GgmlDType; 11] = [
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q8_0,
+        GgmlDType::Q4K,
+        GgmlDType::Q5K,
+        GgmlDType::Q6K,
+        GgmlDType::Q3K,
+        GgmlDType::F16,
+        GgmlDType::F32,
+    ];
+
+    fn normal(count: usize, salt: u64) -> Vec<f32> {
+        let mut stream = RootSeed(11).stream("kernel test", &[salt]);
+        (0..count).map(|_| stream.normal() as f32).collect()
+    }
+
+    fn quantized(dtype: GgmlDType, rows: usize, cols: usize) -> (PackedMatrix, Vec<f32>) {
+        let values = Tensor::from_vec(normal(rows * cols, 1), (rows, cols), &Device::Cpu).unwrap();
+        let tensor = QTensor::quantize(&values, dtype).unwrap();
+        let exact = tensor.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let bytes = tensor.data().unwrap().to_vec();
+        let packed = PackedMatrix::pack(&Workers::new(1).unwrap(), dtype, &bytes, rows, cols).unwrap();
+        assert_eq!(packed.bytes(), PackedMatrix::bytes_for(dtype, rows, cols));
+        (packed, exact)
+    }
+
+    fn product(isa: Isa, threads: usize, weights: &PackedMatrix, x: &[f32], tokens: usize) -> Vec<f32> {
+        let workers = Workers::new(threads).unwrap();
+        let cols = x.len() / tokens;
+        let activations = Activations::quantize(&workers, tokens, cols, |token, row| {
+            row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
+        });
+        let mut out = vec![0.0; tokens * weights.rows()];
+        matmul(&workers, isa, &activations, &mut [Product { weights, out: &mut out }]);
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_bits_of_the_scalar_kernel() {
+        let (rows, cols) = (40, 512);
+        for dtype in TYPES {
+            let (weights, _) = quantized(dtype, rows, cols);
+            for tokens in [1, 2, 3, 4, 7, 8, 13] {
+                let x = normal(tokens * cols, 2);
+                let expected = product(Isa::Scalar, 1, &weights, &x, tokens);
+                for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+                    assert_eq!(expected, product(isa, 2, &weights, &x, tokens), "{dtype:?} {isa:?} {tokens}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_codes_do_not_saturate_on_any_instruction_set() {
+        // Every code at its largest and every activation at +-127, the worst case for 16-bit sums.
+        let (rows, cols) = (16, 256);
+        for dtype in TYPES {
+            let bytes_per_block = dtype.type_size();
+            let blocks = rows * cols / dtype.block_size();
+            let bytes: Vec<u8> = match dtype {
+                GgmlDType::F16 | GgmlDType::F32 => continue,
+                _ => (0..blocks * bytes_per_block)
+                    // Finite half-precision scales, all other bits set.
+                    .map(|i| if i % 2 == 1 { 0x3b } else { 0xff })
+                    .collect(),
+            };
+            let workers = Workers::new(1).unwrap();
+            let weights = PackedMatrix::pack(&workers, dtype, &bytes, rows, cols).unwrap();
+            for sign in [1.0f32, -1.0] {
+                let x: Vec<f32> = (0..4 * cols).map(|_| sign).collect();
+                let expected = product(Isa::Scalar, 1, &weights, &x, 4);
+                for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+                    assert_eq!(expected, product(isa, 1, &weights, &x, 4), "{dtype:?} {isa:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_depend_on_the_tokens_beside_it() {
+        let (weights, _) = quantized(GgmlDType::Q6K, 32, 256);
+        let x = normal(13 * 256, 5);
+        let together = product(Isa::detect(), 2, &weights, &x, 13);
+        for token in 0..13 {
+            let alone = product(Isa::detect(), 1, &weights, &x[token * 256..(token + 1) * 256], 1);
+            assert_eq!(alone, together[token * 32..(token + 1) * 32]);
+        }
+    }
+
+    #[test]
+    fn the_product_is_near_the_product_in_f32() {
+        let (rows, cols, tokens) = (32, 1024, 3);
+        for dtype in TYPES {
+            let (weights, exact) = quantized(dtype, rows, cols);
+            let x = normal(tokens * cols, 3);
+            let out = product(Isa::detect(), 2, &weights, &x, tokens);
+            for token in 0..tokens {
+                for row in 0..rows {
+                    let w = &exact[row * cols..(row + 1) * cols];
+                    let x = &x[token * cols..(token + 1) * cols];
+                    let expected: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                    let error = (f64::from(out[token * rows + row]) - expected).abs();
+                    // Rounding to int8 in blocks of 32 normals errs by about 0.7 % of one value per term.
+                    assert!(error < 0.05 * (cols as f64).sqrt(), "{dtype:?}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn decoded_rows_are_the_values_that_candle_decodes() {
+        let cols = 512;
+        for dtype in TYPES {
+            let values = Tensor::from_vec(normal(cols, 9), (1, cols), &Device::Cpu).unwrap();
+            let tensor = QTensor::quantize(&values, dtype).unwrap();
+            let exact: Vec<f32> =
+                tensor.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let mut row = vec![0.0; cols];
+            blocks::decode_row(dtype, &tensor.data().unwrap(), &mut row).unwrap();
+            for (column, (ours, candle)) in row.iter().zip(&exact).enumerate() {
+                assert!(
+                    (ours - candle).abs() <= 1e-5 * candle.abs().max(0.1),
+                    "{dtype:?} {column}: {ours} {candle}"
+                );
+            }
+        }
+        assert_eq!(BLOCK, 32);
+    }
+
+    /// `cargo test --release --lib kernel_rates -- --ignored --nocapture`
+    #[test]
+    #[ignore = "prints timings; run it by name on an idle machine"]
+    fn kernel_rates() {
+        let (rows, cols) = (4864, 1024);
+        let workers = Workers::new(1).unwrap();
+        for dtype in [GgmlDType::Q5_0, GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q8_0] {
+            let (weights, _) = quantized(dtype, rows, cols);
+            for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+                for tokens in [1, 2, 4, 8, 128] {
+                    let x = normal(tokens * cols, 3);
+                    let activations = Activations::quantize(&workers, tokens, cols, |token, row| {
+                        row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
+                    });
+                    let mut out = vec![0.0; tokens * rows];
+                    let seconds = (0..20)
+                        .map(|_| {
+                            let start = std::time::Instant::now();
+                            matmul(
+                                &workers,
+                                isa,
+                                &activations,
+                                &mut [Product { weights: &weights, out: &mut out }],
+                            );
+                            start.elapsed().as_secs_f64()
+                        })
+                        .fold(f64::INFINITY, f64::min);
+                    let rate = (rows * cols * tokens) as f64 / seconds * 1e-9;
+                    eprintln!("{dtype:?} {isa:?} {tokens} tokens: {rate:.1} GMAC/s");
+                }
+            }
+        }
+    }
+}

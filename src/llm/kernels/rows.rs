@@ -1,0 +1,141 @@
+//! Sums of weighted rows: `out[h][lane] = sum_i weights[h][i] * rows[i][lane]`, 16 lanes wide, terms in
+//! order.
+//!
+//! Both halves of attention are this sum: scores over the dimensions of 16 keys, and mixtures over
+//! positions of 16 dimensions of the values. Products are rounded before they are added (not fused), so
+//! every instruction set gives the same bits. Limit: at most 8 heads a call.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m256, __m512, _mm256_add_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps, _mm512_add_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
+};
+
+use super::Isa;
+
+/// Lanes of a sum.
+pub(crate) const LANES: usize = 16;
+/// Most heads that one call sums.
+const MOST_HEADS: usize = 8;
+
+/// What is summed.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    /// `[head][i]`, with `weight_stride` from head to head.
+    pub(crate) weights: &'a [f32],
+    pub(crate) weight_stride: usize,
+    /// Row `i` starts at `i * row_stride`.
+    pub(crate) rows: &'a [f32],
+    pub(crate) row_stride: usize,
+    /// Number of terms.
+    pub(crate) count: usize,
+}
+
+/// The sums of `heads` heads, handed to `take(head, sums)` one by one.
+pub(crate) fn weighted_rows(
+    isa: Isa,
+    heads: usize,
+    call: Rows<'_>,
+    mut take: impl FnMut(usize, &[f32; LANES]),
+) {
+    let mut out = [[0.0f32; LANES]; MOST_HEADS];
+    // AVX2 has 16 registers: four heads of two registers each are what fits.
+    let most = if isa == Isa::Avx2 { 4 } else { MOST_HEADS };
+    let mut first = 0;
+    while first < heads {
+        let together = most.min(heads - first);
+        let part = Rows { weights: &call.weights[first * call.weight_stride..], ..call };
+        let used = part.count.checked_sub(1).map_or(0, |last| last * part.row_stride + LANES);
+        assert!(part.rows.len() >= used, "rows of a weighted sum are missing");
+        assert!(
+            part.weights.len() >= (together - 1) * part.weight_stride + part.count,
+            "weights are missing"
+        );
+        match together {
+            1 => sum::<1>(isa, part, &mut out),
+            2 => sum::<2>(isa, part, &mut out),
+            3 => sum::<3>(isa, part, &mut out),
+            4 => sum::<4>(isa, part, &mut out),
+            5 => sum::<5>(isa, part, &mut out),
+            6 => sum::<6>(isa, part, &mut out),
+            7 => sum::<7>(isa, part, &mut out),
+            _ => sum::<8>(isa, part, &mut out),
+        }
+        for (head, sums) in out.iter().enumerate().take(together) {
+            take(first + head, sums);
+        }
+        first += together;
+    }
+}
+
+fn sum<const H: usize>(isa: Isa, call: Rows<'_>, out: &mut [[f32; LANES]; MOST_HEADS]) {
+    match isa {
+        Isa::Scalar => scalar::<H>(call, out),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` is available on this processor, and `weighted_rows` checked the bounds.
+        Isa::Avx2 => unsafe { avx2::<H>(call, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512Vnni => unsafe { avx512::<H>(call, out) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => scalar::<H>(call, out),
+    }
+}
+
+fn scalar<const H: usize>(call: Rows<'_>, out: &mut [[f32; LANES]; MOST_HEADS]) {
+    for (head, out) in out.iter_mut().enumerate().take(H) {
+        let mut sums = [0.0f32; LANES];
+        for (i, weight) in call.weights[head * call.weight_stride..][..call.count].iter().enumerate() {
+            for (sum, value) in sums.iter_mut().zip(&call.rows[i * call.row_stride..]) {
+                *sum += weight * value;
+            }
+        }
+        *out = sums;
+    }
+}
+
+/// # Safety
+/// The processor has avx2; `call` lies within its slices.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn avx2<const H: usize>(call: Rows<'_>, out: &mut [[f32; LANES]; MOST_HEADS]) {
+    let mut sums: [[__m256; 2]; H] = [[_mm256_setzero_ps(); 2]; H];
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for i in 0..call.count {
+            let row = call.rows.as_ptr().add(i * call.row_stride);
+            let values = [_mm256_loadu_ps(row), _mm256_loadu_ps(row.add(8))];
+            for (head, sums) in sums.iter_mut().enumerate() {
+                let weight = _mm256_set1_ps(*call.weights.as_ptr().add(head * call.weight_stride + i));
+                sums[0] = _mm256_add_ps(sums[0], _mm256_mul_ps(weight, values[0]));
+                sums[1] = _mm256_add_ps(sums[1], _mm256_mul_ps(weight, values[1]));
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            _mm256_storeu_ps(out.as_mut_ptr(), sums[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), sums[1]);
+        }
+    }
+}
+
+/// # Safety
+/// The processor has avx512f; `call` lies within its slices.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512<const H: usize>(call: Rows<'_>, out: &mut [[f32; LANES]; MOST_HEADS]) {
+    let mut sums: [__m512; H] = [_mm512_setzero_ps(); H];
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for i in 0..call.count {
+            let values = _mm512_loadu_ps(call.rows.as_ptr().add(i * call.row_stride));
+            for (head, sum) in sums.iter_mut().enumerate() {
+                let weight = _mm512_set1_ps(*call.weights.as_ptr().add(head * call.weight_stride + i));
+                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(weight, values));
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            _mm512_storeu_ps(out.as_mut_ptr(), sum);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The kernel in plain Rust: what the vector versions must reproduce bit for bit.
+//!
+//! In: a panel of 16 weight rows and a tile of up to 8 tokens. Out: their 16 x 8 products. Limit: slow.
+
+use super::{PANEL, Panel, Tile, TileSums};
+
+/// Multiplies one panel by one tile.
+pub(super) fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
+    let groups = panel.block / 4;
+    let width = tile.width;
+    let activation_sums = if panel.block == 16 { tile.sums16 } else { tile.sums32 };
+    for lane in 0..width {
+        let mut acc = [0.0f32; PANEL];
+        for (block, scales) in panel.scales.chunks_exact(PANEL).enumerate() {
+            let mut dot =
+                [panel.offset.wrapping_neg().wrapping_mul(activation_sums[block * width + lane]); PANEL];
+            for group in block * groups..(block + 1) * groups {
+                let x = &tile.codes[(group * width + lane) * 4..][..4];
+                let codes = &panel.codes[group * PANEL * 4..][..PANEL * 4];
+                for (dot, codes) in dot.iter_mut().zip(codes.chunks_exact(4)) {
+                    let product = |i: usize| i32::from(codes[i]) * i32::from(x[i]);
+                    *dot += product(0) + product(1) + product(2) + product(3);
+                }
+            }
+            let at = block * panel.block / 32 * width + lane;
+            for row in 0..PANEL {
+                acc[row] += (dot[row] as f32 * scales[row]) * tile.scales[at];
+            }
+            if let Some(mins) = panel.mins {
+                for (acc, min) in acc.iter_mut().zip(&mins[block * PANEL..]) {
+                    *acc -= min * tile.scaled_sums[at];
+                }
+            }
+        }
+        sums[lane] = acc;
+    }
+}

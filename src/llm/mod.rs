@@ -1,0 +1,30 @@
+//! Prompt to completion: model manifests, GGUF, tokenizer, decoder with a KV cache per row, sampling.
+//!
+//! ```text
+//! name ─select─▶ Selection ─Llm::load─▶ Llm ─generate(requests)─▶ completions
+//! ```
+//!
+//! The only module that names candle, tokenizers and hf-hub; none of them appears in a public signature. A
+//! request's completion depends on the request alone: not on the rows decoded beside it, the cache, or the
+//! number of threads. Limit: architecture qwen2; the CUDA path has not been run on a device yet.
+
+mod api;
+mod decoder;
+mod engine;
+mod error;
+mod gguf;
+mod kernels;
+mod manifest;
+mod sampling;
+mod stop;
+mod store;
+mod tokenizer;
+
+pub use api::{
+    Completion, Control, Finish, Generator, GeneratorIdentity, LlmOptions, MemoryPlan, Progress, Request,
+    Stop,
+};
+pub use engine::Llm;
+pub use error::LlmError;
+pub use manifest::{Alias, HuggingFaceFile, Manifest, PromptStyle, aliases, manifests};
+pub use store::{Selection, installed_path, model_folder, select};

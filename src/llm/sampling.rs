@@ -1,0 +1,184 @@
+//! One token from logits: temperature, then top-k, then top-p, then one uniform draw.
+//!
+//! In: f32 logits and a random stream. Out: a token id. Ties go to the lowest id; temperature 0 takes the
+//! largest logit and draws nothing. Limit: probabilities below e^-87 of the largest are taken as 0.
+
+use super::kernels::Isa;
+use super::kernels::math::{largest, sum, weights_of};
+use crate::rng::Stream;
+
+/// Weights, relative to the largest, above which candidates are looked for first; the last takes all.
+const FLOORS: [f32; 4] = [1e-3, 1e-5, 1e-8, 0.0];
+/// Tokens whose weights are summed together when walking the whole vocabulary.
+const STRETCH: usize = 1024;
+
+/// A request's sampling settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) temperature: f64,
+    pub(crate) top_p: f64,
+    pub(crate) top_k: usize,
+}
+
+/// Chooses a token. `None` if no logit is finite, or one is NaN or plus infinity.
+pub(crate) fn sample(isa: Isa, logits: &[f32], settings: Settings, stream: &mut Stream) -> Option<u32> {
+    let most = largest(isa, logits);
+    if !most.is_finite() {
+        return None;
+    }
+    if settings.temperature <= 0.0 {
+        return logits.iter().position(|&logit| logit == most).map(|id| id as u32);
+    }
+    let mut weights = vec![0.0f32; logits.len()];
+    weights_of(isa, logits, most, (1.0 / settings.temperature) as f32, &mut weights);
+    let keep = if settings.top_k == 0 { weights.len() } else { settings.top_k.min(weights.len()) };
+    if keep == weights.len() && settings.top_p >= 1.0 {
+        return draw_from_all(isa, &weights, stream);
+    }
+    let mut candidates = heaviest(isa, &weights, keep, settings.top_p);
+    let total: f64 = candidates.iter().map(|(_, weight)| f64::from(*weight)).sum();
+    let target = stream.uniform() * total;
+    let mut sum = 0.0;
+    let last = candidates.pop()?;
+    let chosen = candidates.iter().find(|(_, weight)| {
+        sum += f64::from(*weight);
+        sum > target
+    });
+    Some(chosen.unwrap_or(&last).0)
+}
+
+/// The tokens that top-k and then top-p leave, heaviest first, ties by id; at least one.
+fn heaviest(isa: Isa, weights: &[f32], keep: usize, top_p: f64) -> Vec<(u32, f32)> {
+    let all = if keep == weights.len() { Some(sum(isa, weights)) } else { None };
+    let mut candidates = Vec::new();
+    for floor in FLOORS {
+        candidates.clear();
+        candidates.extend((0u32..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > floor));
+        // Everything above the floor outweighs everything below, so these are enough once they reach the
+        // limits.
+        let enough = match all {
+            Some(total) => {
+                candidates.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() >= top_p * total
+            }
+            None => candidates.len() >= keep,
+        };
+        if enough {
+            break;
+        }
+    }
+    candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    candidates.truncate(keep);
+    if top_p < 1.0 {
+        let total = all.unwrap_or_else(|| candidates.iter().map(|(_, weight)| f64::from(*weight)).sum());
+        let mut sum = 0.0;
+        let nucleus = candidates.iter().position(|(_, weight)| {
+            sum += f64::from(*weight);
+            sum >= top_p * total
+        });
+        candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
+    }
+    candidates
+}
+
+/// A draw in id order: first the stretch, then the token within it.
+fn draw_from_all(isa: Isa, weights: &[f32], stream: &mut Stream) -> Option<u32> {
+    let sums: Vec<f64> = weights.chunks(STRETCH).map(|stretch| sum(isa, stretch)).collect();
+    let mut target = stream.uniform() * sums.iter().sum::<f64>();
+    // The last stretch with any weight takes what rounding leaves over.
+    let last = sums.iter().rposition(|sum| *sum > 0.0)?;
+    let mut index = 0;
+    while index < last && target >= sums[index] {
+        target -= sums[index];
+        index += 1;
+    }
+    let mut chosen = None;
+    for (offset, weight) in weights[index * STRETCH..].iter().take(STRETCH).enumerate() {
+        if *weight > 0.0 {
+            chosen = Some((index * STRETCH + offset) as u32);
+            target -= f64::from(*weight);
+            if target < 0.0 {
+                break;
+            }
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Settings, sample};
+    use crate::llm::kernels::Isa;
+    use crate::rng::{RootSeed, Stream};
+
+    fn stream(index: u64) -> Stream {
+        RootSeed(5).stream("sampling test", &[index])
+    }
+
+    fn settings(temperature: f64, top_p: f64, top_k: usize) -> Settings {
+        Settings { temperature, top_p, top_k }
+    }
+
+    fn counts(logits: &[f32], settings: Settings) -> Vec<usize> {
+        let mut counts = vec![0; logits.len()];
+        let mut stream = stream(1);
+        for _ in 0..20_000 {
+            counts[sample(Isa::detect(), logits, settings, &mut stream).unwrap() as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_first_of_the_largest_and_draws_nothing() {
+        let mut used = stream(0);
+        assert_eq!(sample(Isa::detect(), &[0.0, 3.0, 3.0], settings(0.0, 1.0, 0), &mut used), Some(1));
+        assert_eq!(used.bits(), stream(0).bits());
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax_at_the_temperature() {
+        let logits = [0.0f32, 1.0, 2.0];
+        for temperature in [0.5, 1.0, 2.0] {
+            let weights: Vec<f64> = logits.iter().map(|l| (f64::from(*l) / temperature).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for (count, weight) in counts(&logits, settings(temperature, 1.0, 0)).iter().zip(&weights) {
+                assert!((*count as f64 / 20_000.0 - weight / total).abs() < 0.015);
+            }
+        }
+    }
+
+    #[test]
+    fn top_k_and_top_p_remove_the_tail_and_break_ties_by_id() {
+        let logits = [1.0f32, 1.0, 1.0, 0.0];
+        assert!(counts(&logits, settings(1.0, 1.0, 2))[2..].iter().all(|count| *count == 0));
+        // Each of the first three has 0.29 of the mass: two of them reach 0.5.
+        let kept = counts(&logits, settings(1.0, 0.5, 0));
+        assert!(kept[0] > 9_000 && kept[1] > 9_000 && kept[2] == 0 && kept[3] == 0, "{kept:?}");
+        assert_eq!(counts(&logits, settings(1.0, 1e-9, 0))[0], 20_000);
+    }
+
+    #[test]
+    fn a_nucleus_of_most_of_the_vocabulary_is_found() {
+        let logits: Vec<f32> = (0..1_000).map(|i| (i % 7) as f32 * 0.01).collect();
+        let distinct = counts(&logits, settings(1.0, 0.9, 0)).iter().filter(|count| **count > 0).count();
+        assert!(distinct > 850 && distinct <= 905, "{distinct}");
+    }
+
+    #[test]
+    fn the_same_stream_gives_the_same_tokens() {
+        let logits: Vec<f32> = (0..1_000).map(|i| ((i * 37) % 101) as f32 * 0.05).collect();
+        let run = || -> Vec<Option<u32>> {
+            let mut stream = stream(3);
+            (0..50).map(|_| sample(Isa::detect(), &logits, settings(0.9, 0.95, 40), &mut stream)).collect()
+        };
+        assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_are_refused() {
+        let refused =
+            |logits: &[f32]| sample(Isa::detect(), logits, settings(1.0, 1.0, 0), &mut stream(4)).is_none();
+        assert!(refused(&[f32::NEG_INFINITY; 3]));
+        assert!(refused(&[0.0, f32::INFINITY]));
+        assert!(!refused(&[0.0, f32::NEG_INFINITY]));
+    }
+}

@@ -1,0 +1,108 @@
+//! Text to token ids and back: from a `tokenizer.json` beside the model if there is one, else from the
+//! GGUF's metadata.
+//!
+//! In: text. Out: ids, and pieces of text as ids arrive. Limit: byte-level BPE vocabularies (GPT-2's
+//! family); a piece is held back while its last character is incomplete.
+
+use std::path::PathBuf;
+
+use candle_core::quantized::gguf_file::Value;
+use candle_core::quantized::tokenizer::TokenizerFromGguf;
+
+use super::gguf::{Gguf, first_line};
+use crate::llm::LlmError;
+
+/// ggml's token type for control tokens, such as `<|endoftext|>`.
+const CONTROL: u64 = 3;
+
+/// A model's tokenizer.
+pub(crate) struct Text {
+    tokenizer: tokenizers::Tokenizer,
+    path: PathBuf,
+    /// Sorted ids at which a text ends.
+    ends: Vec<u32>,
+}
+
+/// Text of ids that arrive one by one.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    pub(crate) text: String,
+    waiting: Vec<u32>,
+}
+
+impl Text {
+    /// Builds it for an open model.
+    pub(crate) fn load(gguf: &Gguf) -> Result<Text, LlmError> {
+        let beside = gguf.path().with_file_name("tokenizer.json");
+        let (path, tokenizer) = if beside.is_file() {
+            let loaded = tokenizers::Tokenizer::from_file(&beside);
+            let tokenizer = loaded
+                .map_err(|error| LlmError::Tokenizer { path: beside.clone(), reason: error.to_string() })?;
+            (beside, tokenizer)
+        } else {
+            let path = gguf.path().to_owned();
+            let built = tokenizers::Tokenizer::from_gguf(gguf.content());
+            let tokenizer = built
+                .map_err(|error| LlmError::Tokenizer { path: path.clone(), reason: first_line(&error) })?;
+            (path, tokenizer)
+        };
+        Ok(Text { tokenizer, path, ends: end_tokens(gguf) })
+    }
+
+    /// Ids of `text`, with the start token where the model wants one.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, LlmError> {
+        let encoded = self.tokenizer.encode_fast(text, true);
+        let encoded = encoded
+            .map_err(|error| LlmError::Tokenizer { path: self.path.clone(), reason: error.to_string() })?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    /// Whether a text ends with this token.
+    pub(crate) fn is_end(&self, token: u32) -> bool {
+        self.ends.binary_search(&token).is_ok()
+    }
+
+    /// Appends a token's text.
+    pub(crate) fn push(&self, pieces: &mut Pieces, token: u32) -> Result<(), LlmError> {
+        pieces.waiting.push(token);
+        let piece = self.decode(&pieces.waiting)?;
+        if !piece.ends_with('\u{fffd}') {
+            pieces.text.push_str(&piece);
+            pieces.waiting.clear();
+        }
+        Ok(())
+    }
+
+    /// Appends what was held back.
+    pub(crate) fn flush(&self, pieces: &mut Pieces) -> Result<(), LlmError> {
+        if !pieces.waiting.is_empty() {
+            pieces.text.push_str(&self.decode(&pieces.waiting)?);
+            pieces.waiting.clear();
+        }
+        Ok(())
+    }
+
+    fn decode(&self, tokens: &[u32]) -> Result<String, LlmError> {
+        let decoded = self.tokenizer.decode(tokens, true);
+        decoded.map_err(|error| LlmError::Tokenizer { path: self.path.clone(), reason: error.to_string() })
+    }
+}
+
+/// The end-of-text token and every control token: none of them can be part of a source text.
+fn end_tokens(gguf: &Gguf) -> Vec<u32> {
+    let mut ends = Vec::new();
+    let metadata = &gguf.content().metadata;
+    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+        ends.extend(gguf.integer(key).and_then(|id| u32::try_from(id).ok()));
+    }
+    if let Some(Value::Array(types)) = metadata.get("tokenizer.ggml.token_type") {
+        let is_control = |value: &Value| match value {
+            Value::I32(kind) => *kind == CONTROL as i32,
+            other => other.to_u64().is_ok_and(|kind| kind == CONTROL),
+        };
+        ends.extend((0u32..).zip(types).filter(|(_, value)| is_control(value)).map(|(id, _)| id));
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+}

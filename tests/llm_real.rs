@@ -1,0 +1,241 @@
+//! The engine on the real default model: parity with candle-transformers, and independence of batch and
+//! threads.
+//!
+//! Runs where the model is installed; elsewhere each test says that it was skipped, or fails if
+//! `LLMATIC_REQUIRE_MODEL` is set. `throughput` prints tokens per second and is ignored by default.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests too")]
+
+use std::io::Cursor;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device as CandleDevice, Tensor};
+use candle_transformers::models::quantized_qwen2::ModelWeights;
+use llmatic_offline::config::Device;
+use llmatic_offline::llm::{
+    Completion, Control, Finish, Llm, LlmError, LlmOptions, Request, Selection, Stop, select,
+};
+use llmatic_offline::rng::RootSeed;
+
+const MODEL: &str = "qwen2.5-coder-0.5b";
+
+const PROMPT: &str = "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n\
+    \x20       super().__init__()\n        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)\n        self.pool = nn.MaxPool2d(2)\n\
+    \x20       self.fc1 = nn.Linear(8 * 14 * 14, 10)\n\n    def forward(self, x):\n\
+    \x20       x = self.pool(torch.relu(self.conv1(x)))\n\
+    \x20       x = torch.flatten(x, 1)\n        return self.fc1(x)\n\n\n\
+    # The same network with one more convolution.\n\
+    class Net(nn.Module):\n";
+
+fn selection() -> Option<Selection> {
+    match select(MODEL, None) {
+        Ok(selection) => Some(selection),
+        Err(error @ LlmError::NotInstalled { .. }) => {
+            assert!(
+                std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
+                "LLMATIC_REQUIRE_MODEL is set, but {error}"
+            );
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn load(selection: &Selection, threads: usize, rows: usize) -> Llm {
+    Llm::load(selection, &LlmOptions { device: Device::Cpu, threads, context: 2048, rows }).unwrap()
+}
+
+fn request(prompt: &str, temperature: f64, max_tokens: usize, index: u64) -> Request {
+    Request {
+        prompt: prompt.to_owned(),
+        temperature,
+        top_p: 0.95,
+        top_k: 0,
+        max_tokens,
+        stream: RootSeed(1).stream("llm_real", &[index]),
+        stop: Stop::ClassComplete,
+    }
+}
+
+fn run(llm: &mut Llm, requests: &[Request]) -> Vec<Completion> {
+    llm.generate(requests, &mut |_| Control::Continue).unwrap()
+}
+
+/// Six different requests: two share their prompt, others a prefix of it.
+fn mixed_requests() -> Vec<Request> {
+    let mut requests: Vec<Request> = (0..3).map(|i| request(PROMPT, 0.9, 20 + 5 * i, i as u64)).collect();
+    requests.push(request(&PROMPT[..PROMPT.len() / 2], 0.7, 24, 7));
+    requests.push(request("def add(a, b):\n", 0.0, 16, 8));
+    requests.push(request(&PROMPT.replace("8", "16"), 1.0, 24, 9));
+    requests
+}
+
+#[test]
+fn a_greedy_completion_writes_the_rest_of_the_class() {
+    let Some(selection) = selection() else { return };
+    let mut llm = load(&selection, 2, 1);
+    let completion = run(&mut llm, &[request(PROMPT, 0.0, 300, 0)]).remove(0);
+    assert_eq!(completion.finish, Finish::Stopped, "{}", completion.text);
+    assert!(completion.text.contains("super().__init__()"), "{}", completion.text);
+    assert!(completion.text.contains("def forward(self, x):"), "{}", completion.text);
+    assert_eq!(completion.prompt_tokens, llm.count_tokens(PROMPT));
+    assert!(completion.completion_tokens < 300 && completion.cached_prompt_tokens == 0);
+}
+
+#[test]
+fn logits_agree_with_candle_transformers() {
+    let Some(selection) = selection() else { return };
+    let mut llm = load(&selection, 2, 1);
+    let tokens = llm.tokens(&PROMPT[..120]).unwrap();
+    let ours = llm.logits(&tokens).unwrap();
+    let bytes = std::fs::read(&selection.path).unwrap();
+    let mut reader = Cursor::new(&bytes);
+    let content = Content::read(&mut reader).unwrap();
+    let mut oracle = ModelWeights::from_gguf(content, &mut reader, &CandleDevice::Cpu).unwrap();
+    let input = Tensor::new(&tokens[..], &CandleDevice::Cpu).unwrap().unsqueeze(0).unwrap();
+    let theirs: Vec<f32> = oracle.forward(&input, 0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    let best = |logits: &[f32]| (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+    assert_eq!(best(&ours), best(&theirs));
+    let squares: f64 = ours.iter().zip(&theirs).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let rms = (squares / ours.len() as f64).sqrt();
+    let largest = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    eprintln!("logits differ by {rms:.4} (root mean square), at most {largest:.4}");
+    // Both round activations to int8, in blocks of different sizes; logits span about 40.
+    assert!(rms < 0.25 && largest < 1.5, "{rms} {largest}");
+}
+
+#[test]
+fn a_completion_depends_neither_on_its_neighbours_nor_on_the_cache() {
+    let Some(selection) = selection() else { return };
+    let requests = mixed_requests();
+    let mut together = load(&selection, 2, 4);
+    let batch = run(&mut together, &requests);
+    assert!(batch[1].cached_prompt_tokens > 0, "equal prompts must share their prefix");
+    let again = run(&mut together, &requests);
+    assert!(again[0].cached_prompt_tokens > 0, "an earlier call's prefix must be kept");
+    let mut alone = load(&selection, 2, 1);
+    for (index, request) in requests.iter().enumerate() {
+        alone.forget();
+        let single = run(&mut alone, std::slice::from_ref(request)).remove(0);
+        for other in [&batch[index], &again[index]] {
+            assert_eq!((&single.text, single.finish), (&other.text, other.finish), "request {index}");
+            assert_eq!(single.completion_tokens, other.completion_tokens);
+        }
+    }
+}
+
+#[test]
+fn a_completion_does_not_depend_on_the_number_of_threads() {
+    let Some(selection) = selection() else { return };
+    let requests = mixed_requests();
+    let texts = |threads: usize| -> Vec<String> {
+        run(&mut load(&selection, threads, 8), &requests)
+            .into_iter()
+            .map(|completion| completion.text)
+            .collect()
+    };
+    let one = texts(1);
+    assert_eq!(one, texts(2));
+    assert_eq!(one, texts(3));
+}
+
+#[test]
+fn cancelling_returns_what_there_is() {
+    let Some(selection) = selection() else { return };
+    let mut llm = load(&selection, 2, 2);
+    let requests: Vec<Request> = (0..4).map(|i| request(PROMPT, 0.8, 200, i)).collect();
+    let mut cancel = |progress: llmatic_offline::llm::Progress| {
+        if progress.tokens >= 10 { Control::Cancel } else { Control::Continue }
+    };
+    let completions = llm.generate(&requests, &mut cancel).unwrap();
+    assert_eq!(completions.len(), 4);
+    assert!(completions.iter().all(|completion| completion.finish == Finish::Cancelled));
+    assert!((1..200).contains(&completions[0].completion_tokens));
+    assert_eq!((completions[3].completion_tokens, completions[3].text.as_str()), (0, ""));
+}
+
+#[test]
+fn a_request_beyond_the_context_is_refused_with_the_numbers() {
+    let Some(selection) = selection() else { return };
+    let mut llm = load(&selection, 2, 1);
+    let error = llm.generate(&[request(PROMPT, 0.0, 2000, 0)], &mut |_| Control::Continue).unwrap_err();
+    let message = error.to_string();
+    let prompt = llm.count_tokens(PROMPT).to_string();
+    assert!(message.contains(&prompt) && message.contains("2000") && message.contains("2048"), "{message}");
+}
+
+#[test]
+fn a_truncated_model_is_refused_by_name_at_every_length() {
+    let Some(selection) = selection() else { return };
+    let bytes = std::fs::read(&selection.path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.gguf");
+    for length in [0, 3, 24, 1_000, 3_000_000, 8_000_000, 40_000_000] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let message = refusal(&selection, &path);
+        assert!(message.contains("short.gguf") && message.contains("truncated"), "{length}: {message}");
+    }
+    let mut foreign = bytes[..8_000_000].to_vec();
+    let at = foreign.windows(5).position(|window| window == b"qwen2").unwrap();
+    foreign[at..at + 5].copy_from_slice(b"qwerk");
+    std::fs::write(&path, &foreign).unwrap();
+    let message = refusal(&selection, &path);
+    assert!(
+        message.contains("architecture `qwerk` is not supported yet, expected one of: qwen2"),
+        "{message}"
+    );
+}
+
+fn refusal(selection: &Selection, path: &Path) -> String {
+    let selection = Selection { path: path.to_owned(), ..selection.clone() };
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 128, rows: 1 };
+    match Llm::load(&selection, &options) {
+        Ok(_) => panic!("a damaged file was loaded"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// `cargo test --release --test llm_real throughput -- --ignored --nocapture`
+#[test]
+#[ignore = "prints timings; run it by name on an idle machine"]
+fn throughput() {
+    let Some(selection) = selection() else { return };
+    let start = std::time::Instant::now();
+    let mut llm = load(&selection, 2, 8);
+    eprintln!("load {:.2} s, {:?}", start.elapsed().as_secs_f64(), llm.memory_plan());
+    let report = |what: &str, tokens: usize, start: (std::time::Instant, f64)| {
+        let (wall, cpu) = (start.0.elapsed().as_secs_f64(), cpu_seconds() - start.1);
+        let tokens = tokens as f64;
+        eprintln!("{what}: {:.1} tok/s, {:.1} tok per CPU second", tokens / wall, tokens / cpu);
+    };
+    let prompt: Vec<u32> = llm.tokens(&PROMPT.repeat(3)).unwrap()[..300].to_vec();
+    for _ in 0..2 {
+        let start = (std::time::Instant::now(), cpu_seconds());
+        llm.logits(&prompt).unwrap();
+        report("prefill 300 tokens", 300, start);
+    }
+    for (rows, temperature) in [(1, 0.0), (1, 1.0), (8, 0.0), (8, 1.0)] {
+        let ask = |i| Request { stop: Stop::EndOfText, ..request(PROMPT, temperature, 128, i) };
+        let requests: Vec<Request> = (0..rows).map(ask).collect();
+        let mut first = None;
+        let completions = llm.generate(&requests, &mut |progress| {
+            if progress.tokens > 0 && first.is_none() {
+                first = Some(((std::time::Instant::now(), cpu_seconds()), progress.tokens));
+            }
+            Control::Continue
+        });
+        let tokens: usize = completions.unwrap().iter().map(|completion| completion.completion_tokens).sum();
+        let (start, before) = first.unwrap();
+        report(&format!("decode {rows} rows at temperature {temperature}"), tokens - before, start);
+    }
+}
+
+/// Processor time of all threads of this process (Linux).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // User and system time, in hundredths of a second.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
