@@ -1,7 +1,11 @@
 //! The networks of NAS-Bench-201 through the front-end: printed as PyTorch, read back, and counted.
 //!
 //! Needs the real table for its published counts; see `bench.rs` for where it is looked for.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and say what they skip")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
 
 use std::path::PathBuf;
 
@@ -64,7 +68,9 @@ fn networks_of_all_cells_have_the_published_parameters_and_multiply_adds() {
 #[test]
 fn the_state_dict_has_the_keys_of_the_reference_implementation() {
     let cell: Cell =
-        "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|skip_connect~2|".parse().unwrap();
+        "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|skip_connect~2|"
+            .parse()
+            .unwrap();
     let graph = network(cell, DataSet::Cifar10);
     let names: Vec<&str> = graph.params.iter().map(|param| param.name.as_str()).collect();
     for key in [
