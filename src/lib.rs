@@ -12,6 +12,7 @@
 //! `ARCHITECTURE.md` says what each may import and what each must never know.
 #![warn(missing_docs)]
 
+pub mod archive;
 pub mod bench;
 pub mod config;
 #[cfg(feature = "torch")]
@@ -21,6 +22,8 @@ pub mod graph;
 pub mod llm;
 pub mod lower;
 pub mod python;
+pub mod report;
 pub mod rng;
+pub mod search;
 #[cfg(feature = "torch")]
 pub mod train;

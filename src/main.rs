@@ -1,3 +1,9 @@
-//! `llmatic-offline`: words on the terminal. Parses the command line, calls the library, maps errors to exit codes.
+//! `llmatic-offline` on the terminal: arguments in, exit code out. Everything else is in `cli` and the library.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

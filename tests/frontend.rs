@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+use llmatic_offline::lower::{
+    ImportResolver, Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower,
+};
 
 fn request(source: &str) -> Request<'_> {
     Request {
@@ -31,7 +33,8 @@ fn repaired(source: &str) -> Result<Network, Refusal> {
 
 fn fixtures(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "py"));
     let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -55,8 +58,13 @@ fn recorded_generations_get_pytorchs_verdict() {
         if result.is_ok() == expected {
             agreed += 1;
         } else {
-            let ours = result.as_ref().err().map(|refusal| refusal.render(source, "net.py")).unwrap_or_default();
-            eprintln!("row {index}: PyTorch says {expected} ({}), we say {}\n{ours}", row["error"], result.is_ok());
+            let ours =
+                result.as_ref().err().map(|refusal| refusal.render(source, "net.py")).unwrap_or_default();
+            eprintln!(
+                "row {index}: PyTorch says {expected} ({}), we say {}\n{ours}",
+                row["error"],
+                result.is_ok()
+            );
         }
         if !row["model"].as_str().unwrap().starts_with("qwen") || row["verdict"] == "valid_identical" {
             continue;
@@ -74,7 +82,10 @@ fn recorded_generations_get_pytorchs_verdict() {
                     eprintln!("row {index}: {}: {}", repair.name, repair.detail);
                 }
                 made_valid += 1;
-                assert!(plain(&network.source).is_ok(), "row {index}: the repaired source is not valid itself");
+                assert!(
+                    plain(&network.source).is_ok(),
+                    "row {index}: the repaired source is not valid itself"
+                );
                 if expected {
                     assert!(network.repairs.is_empty(), "row {index}: a valid network was changed");
                 }
@@ -86,7 +97,9 @@ fn recorded_generations_get_pytorchs_verdict() {
         }
     }
     eprintln!("agreement {agreed} of {}", rows.len());
-    eprintln!("qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}");
+    eprintln!(
+        "qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}"
+    );
     assert!(agreed * 100 >= rows.len() * 95, "agreement {agreed} of {}", rows.len());
 }
 
@@ -109,7 +122,8 @@ fn accept_fixtures_have_pytorchs_parameters_and_names() {
                 state.push((key.clone(), param.sizes.clone()));
             }
         }
-        let mut wanted: Vec<(String, Vec<usize>)> = serde_json::from_value(expected["state"].clone()).unwrap();
+        let mut wanted: Vec<(String, Vec<usize>)> =
+            serde_json::from_value(expected["state"].clone()).unwrap();
         state.sort();
         wanted.sort();
         assert_eq!(state, wanted, "{name}");
@@ -127,7 +141,8 @@ fn reject_fixtures_are_refused() {
 
 #[test]
 fn hostile_sources_are_refused() {
-    let net = "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
+    let net =
+        "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
     let inside = |body: &str| format!("{net}        {body}\n");
     let mut sources = vec![
         "x = ".to_owned() + &"(".repeat(50_000),
@@ -173,7 +188,80 @@ fn hostile_sources_are_refused() {
         let head: String = source.chars().rev().take(80).collect::<String>().chars().rev().collect();
         match plain(source) {
             Ok(_) => panic!("accepted: {head}"),
-            Err(refusal) => assert!(!refusal.message.contains("internal error"), "{}: {head}", refusal.message),
+            Err(refusal) => {
+                assert!(!refusal.message.contains("internal error"), "{}: {head}", refusal.message)
+            }
         }
     }
+}
+
+/// Modules of a package on disk.
+struct Folder(PathBuf);
+
+impl ImportResolver for Folder {
+    fn resolve(&self, name: &str) -> Option<(String, bool)> {
+        if !name.starts_with("torchvision.") || name.starts_with("torchvision.transforms") {
+            return None;
+        }
+        let path = self.0.join(name.replace('.', "/"));
+        let package = path.join("__init__.py");
+        let file = path.with_extension("py");
+        if file.is_file() {
+            return Some((std::fs::read_to_string(file).ok()?, false));
+        }
+        Some((std::fs::read_to_string(package).ok()?, true))
+    }
+
+    fn package(&self) -> &str {
+        "torchvision.models"
+    }
+}
+
+/// torchvision's classifiers and their `num_params`.
+const TORCHVISION: &[(&str, &str, u64)] = &[
+    ("alexnet", "alexnet()", 61_100_840),
+    ("vgg", "vgg16_bn()", 138_365_992),
+    ("resnet", "resnet18()", 11_689_512),
+    ("resnet", "resnet152()", 60_192_808),
+    ("resnet", "resnext50_32x4d()", 25_028_904),
+    ("resnet", "wide_resnet50_2()", 68_883_240),
+    ("densenet", "densenet121()", 7_978_856),
+    ("squeezenet", "squeezenet1_0()", 1_248_424),
+    ("googlenet", "googlenet(aux_logits=False, init_weights=True)", 6_624_904),
+    ("inception", "inception_v3(init_weights=True)", 27_161_264),
+    ("mobilenetv2", "mobilenet_v2()", 3_504_872),
+    ("mobilenetv3", "mobilenet_v3_small()", 2_542_856),
+    ("mnasnet", "mnasnet1_0()", 4_383_312),
+    ("shufflenetv2", "shufflenet_v2_x1_0()", 2_278_604),
+    ("efficientnet", "efficientnet_b0()", 5_288_548),
+    ("regnet", "regnet_y_400mf()", 4_344_144),
+    ("convnext", "convnext_tiny()", 28_589_128),
+];
+
+#[test]
+fn torchvisions_classifiers_have_their_documented_parameters() {
+    let Ok(root) = std::env::var("LLMATIC_TORCHVISION") else {
+        eprintln!("skipped: LLMATIC_TORCHVISION is not set to a folder that holds torchvision/models");
+        return;
+    };
+    let imports = Folder(PathBuf::from(&root));
+    let mut failures = Vec::new();
+    for (file, entry, parameters) in TORCHVISION {
+        let source =
+            std::fs::read_to_string(Path::new(&root).join(format!("torchvision/models/{file}.py"))).unwrap();
+        let size = if *file == "inception" { 299 } else { 224 };
+        let request = Request {
+            entry: Some(entry),
+            input_sizes: &[3, size, size],
+            classes: Some(1000),
+            imports: &imports,
+            ..request(&source)
+        };
+        match lower(&request) {
+            Ok(network) if network.graph.parameter_count() == *parameters => {}
+            Ok(network) => failures.push(format!("{entry}: {} parameters", network.graph.parameter_count())),
+            Err(refusal) => failures.push(format!("{entry}: {}", refusal.render(&source, file))),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -12,6 +12,8 @@ const LEFT: f64 = 72.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 56.0;
+/// Points nearer than this to the last one drawn are left out, in pixels along x.
+const FINEST_STEP: f64 = 0.7;
 const COLOURS: [&str; 7] = ["#999999", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#0072b2", "#cc79a7"];
 
 /// What to draw.
@@ -73,6 +75,20 @@ impl Frame {
     }
 }
 
+impl Line {
+    /// The points that can be told apart in the picture and are on it; the last one always.
+    fn visible(&self, frame: &Frame) -> Vec<(f64, f64, f64)> {
+        let mut kept: Vec<(f64, f64, f64)> = Vec::new();
+        for (i, &point) in self.points.iter().enumerate() {
+            let far = kept.last().is_none_or(|last| frame.x(point.0) - frame.x(last.0) >= FINEST_STEP);
+            if point.0 >= frame.x_min && (far || i + 1 == self.points.len()) {
+                kept.push(point);
+            }
+        }
+        kept
+    }
+}
+
 /// The chart as an SVG document.
 pub fn draw(chart: &Chart) -> String {
     let frame = Frame::around(chart);
@@ -92,7 +108,7 @@ pub fn draw(chart: &Chart) -> String {
         band(&mut out, line, colour, &frame);
     }
     for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
-        let points: Vec<String> = line.points.iter().map(|p| at(&frame, p.0, p.1)).collect();
+        let points: Vec<String> = line.visible(&frame).iter().map(|p| at(&frame, p.0, p.1)).collect();
         let points = points.join(" ");
         let _ = writeln!(
             out,
@@ -110,8 +126,9 @@ fn at(frame: &Frame, x: f64, y: f64) -> String {
 }
 
 fn band(out: &mut String, line: &Line, colour: &str, frame: &Frame) {
-    let upper = line.points.iter().map(|p| at(frame, p.0, p.1 + p.2));
-    let lower = line.points.iter().rev().map(|p| at(frame, p.0, p.1 - p.2));
+    let points = line.visible(frame);
+    let upper = points.iter().map(|p| at(frame, p.0, p.1 + p.2));
+    let lower = points.iter().rev().map(|p| at(frame, p.0, p.1 - p.2));
     let points: Vec<String> = upper.chain(lower).collect();
     let points = points.join(" ");
     let _ = writeln!(out, "<polygon points=\"{points}\" fill=\"{colour}\" fill-opacity=\"0.13\"/>");

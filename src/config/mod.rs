@@ -1,10 +1,20 @@
 //! What a run is told to do: TOML as written (`file`), then a validated [`SearchConfig`] without holes.
 //!
-//! Nothing else in the library reads TOML run files, and nothing but [`home`] reads the environment.
+//! Nothing else in the library reads TOML run files, and nothing but [`home`] reads the environment. One limit: a key
+//! that a file leaves out takes its value from the built-in quickstart, so the resolved config is saved with each run.
 
+mod check;
+mod file;
+mod prompts;
+
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use file::{ConfigError, Origin, Override, QUICKSTART, resolve, resolve_saved};
+pub use prompts::{Instruction, PROMPTS, PromptBook, PromptKind};
 
 /// The folder that holds models, data sets and libtorch: `$LLMATIC_HOME`, else `llmatic-offline` in the user's data
 /// folder (`$XDG_DATA_HOME` or `~/.local/share`).
@@ -20,12 +30,198 @@ pub fn home() -> PathBuf {
 
 /// Where tensors live: for the LLM and for the trainer alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Device {
     /// The processor.
     Cpu,
     /// The CUDA device of this index.
     Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => write!(f, "cpu"),
+            Device::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Device, String> {
+        let expected = || format!("expected \"auto\", \"cpu\" or \"cuda:N\", got \"{text}\"");
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Device::Cuda)
+                .ok_or_else(expected),
+        }
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> String {
+        device.to_string()
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Device, String> {
+        text.parse()
+    }
+}
+
+/// Everything a search is told: complete, validated, saved as `config.toml` in the run directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchConfig {
+    /// The root seed; every random number of the run derives from it.
+    pub seed: u64,
+    /// Threads of the LLM and candidates trained side by side. Results do not depend on it.
+    pub threads: usize,
+    /// Where tensors live.
+    pub device: Device,
+    /// The LLM.
+    pub model: ModelConfig,
+    /// How the LLM is sampled.
+    pub sampling: SamplingConfig,
+    /// The data set.
+    pub data: DataConfig,
+    /// How a candidate is trained.
+    pub train: TrainConfig,
+    /// What a candidate may cost at most.
+    pub limits: LimitsConfig,
+    /// The network archive.
+    pub archive: ArchiveConfig,
+    /// The prompts and their archive.
+    pub prompts: PromptConfig,
+    /// The loop.
+    pub search: LoopConfig,
+    /// What happens after the last generation.
+    pub r#final: FinalConfig,
+}
+
+/// Which LLM, and how much memory it may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A manifest's name, an alias, a path to a GGUF file, or `scripted:FILE.jsonl`.
+    pub name: String,
+    /// Memory for weights and KV cache, in MiB.
+    pub memory_mb: usize,
+    /// Longest prompt and completion together, in tokens.
+    pub context: usize,
+    /// Completions decoded together.
+    pub rows: usize,
+}
+
+/// What a candidate may cost at most; going over is a verdict, not an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Operations in one forward pass.
+    pub operations: usize,
+    /// Elements of all parameters and buffers.
+    pub parameters: u64,
+    /// Multiply-accumulate operations of one sample.
+    pub macs: u64,
+    /// MiB of all intermediate results of one sample.
+    pub activation_mb: u64,
+}
+
+/// The network archive: CVT-MAP-Elites over two descriptors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// Number of niches.
+    pub niches: usize,
+    /// Samples of the unit square that the centroids are fitted to.
+    pub samples: usize,
+    /// The width-to-depth ratios that are mapped to 0 and 1.
+    pub width_to_depth: [f64; 2],
+    /// The base-10 logarithms of FLOPs that are mapped to 0 and 1.
+    pub log_flops: [f64; 2],
+}
+
+/// The prompts and the archive that evolves them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptConfig {
+    /// A file of instructions in the form of `configs/prompts.toml`; default: that file, built in.
+    pub file: Option<PathBuf>,
+    /// The coolest temperature.
+    pub temperature_min: f64,
+    /// The hottest temperature.
+    pub temperature_max: f64,
+    /// The temperature that every instruction starts with.
+    pub temperature_start: f64,
+    /// How far a temperature moves after each candidate.
+    pub temperature_step: f64,
+    /// Niches per instruction over the range of temperatures.
+    pub temperature_bins: usize,
+    /// Random prompts of which the most curious one is taken.
+    pub tournament: usize,
+}
+
+/// How parents are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parents {
+    /// Any elite, uniformly over the filled niches.
+    Random,
+    /// One of the `fittest` fittest elites (the public code's way).
+    Fittest,
+}
+
+/// The loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoopConfig {
+    /// Generations after the seed network's.
+    pub generations: usize,
+    /// Candidates per generation.
+    pub children: usize,
+    /// Until so many niches are filled, the parent is the seed network.
+    pub initial_networks: usize,
+    /// Share of mutations; the others are crossovers.
+    pub mutation: f64,
+    /// How parents are chosen.
+    pub parents: Parents,
+    /// How many elites `parents = "fittest"` chooses among.
+    pub fittest: usize,
+    /// How often a copy is asked again.
+    pub copy_attempts: usize,
+    /// How much hotter each time.
+    pub copy_temperature_step: f64,
+    /// Repair input widths and output heads.
+    pub repair: bool,
+}
+
+/// What the final training starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinalStart {
+    /// The weights of the search.
+    Elite,
+    /// Fresh weights.
+    Scratch,
+}
+
+/// What happens after the last generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinalConfig {
+    /// Further optimiser steps for the best network; 0 leaves it as the search trained it.
+    pub steps: usize,
+    /// What they start from.
+    pub from: FinalStart,
 }
 
 /// How the LLM is sampled.

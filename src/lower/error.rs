@@ -76,7 +76,11 @@ pub(crate) struct Raise {
 #[derive(Debug, Clone)]
 pub(crate) enum RaiseKind {
     /// A Python exception: class name, message, and the exception object where the source raised it.
-    Python { class: String, message: String, value: Option<Value> },
+    Python {
+        class: String,
+        message: String,
+        value: Option<Value>,
+    },
     Unsupported(String),
     Limit(String),
 }
@@ -195,7 +199,9 @@ impl From<BuildError> for Box<Raise> {
     fn from(error: BuildError) -> Box<Raise> {
         match error {
             BuildError::Shape(message) => match message.split_once(": ") {
-                Some((class, rest)) if class.ends_with("Error") && !class.contains(' ') => Raise::python(class, rest),
+                Some((class, rest)) if class.ends_with("Error") && !class.contains(' ') => {
+                    Raise::python(class, rest)
+                }
                 _ => Raise::runtime(message),
             },
             BuildError::Unsupported(message) => Raise::unsupported(message),

@@ -9,11 +9,11 @@ use std::rc::Rc;
 use ruff_python_ast::Stmt;
 
 use crate::graph::{Body, DType, Dim, Graph, Op, TensorRef};
+use crate::lower::Request;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
 use crate::lower::torch::modules;
 use crate::lower::value::{Class, Module, Object, Value};
-use crate::lower::Request;
 use crate::python::{self, Span, SyntaxError};
 
 /// A network before its source is chosen.
@@ -86,14 +86,14 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
 fn make(this: &mut Interp<'_>, entry: Option<&str>, suite: &[Stmt]) -> R<Rc<Object>> {
     let value = match entry {
         Some(entry) => {
-            let expr = python::parse_expression(entry)
-                .map_err(|error| Raise::python("SyntaxError", format!("entry expression: {}", error.message)))?;
+            let expr = python::parse_expression(entry).map_err(|error| {
+                Raise::python("SyntaxError", format!("entry expression: {}", error.message))
+            })?;
             this.eval(&expr)?
         }
         None => {
-            let class = last_module_class(this, suite).ok_or_else(|| {
-                Raise::python("NameError", "no class derived from nn.Module is defined")
-            })?;
+            let class = last_module_class(this, suite)
+                .ok_or_else(|| Raise::python("NameError", "no class derived from nn.Module is defined"))?;
             this.call(&Value::Class(class), Args::default())?
         }
     };
@@ -156,8 +156,13 @@ fn check(this: &mut Interp<'_>, network: &Rc<Object>, output: TensorRef, classes
         return Ok(());
     }
     let batch_first = fact.shape.0.first() == Some(&Dim::BATCH);
-    let sizes: Option<Vec<i64>> =
-        fact.shape.0.iter().skip(1).map(|dim| dim.known().and_then(|size| i64::try_from(size).ok())).collect();
+    let sizes: Option<Vec<i64>> = fact
+        .shape
+        .0
+        .iter()
+        .skip(1)
+        .map(|dim| dim.known().and_then(|size| i64::try_from(size).ok()))
+        .collect();
     let width = last_width(this, network, output)?;
     let raise = Raise::value_error(format!("output: expected (N, {classes}), got {}", fact.shape));
     Err(raise.with_hint(Hint::Output { sizes: sizes.filter(|_| batch_first), width, nothing: false }))
@@ -169,7 +174,11 @@ fn last_width(this: &mut Interp<'_>, network: &Rc<Object>, output: TensorRef) ->
     for _ in 0..8 {
         match node.op {
             Op::Linear { .. } => break,
-            Op::Unary(_) | Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Dropout { .. } | Op::BatchNorm(_) => {}
+            Op::Unary(_)
+            | Op::Softmax { .. }
+            | Op::LogSoftmax { .. }
+            | Op::Dropout { .. }
+            | Op::BatchNorm(_) => {}
             _ => return Ok(None),
         }
         let Some(&input) = node.inputs.first() else { return Ok(None) };

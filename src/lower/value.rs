@@ -28,7 +28,9 @@ pub(crate) enum Value {
     Float(f64),
     Str(Rc<str>),
     /// `self.training`, or its negation.
-    Training { negated: bool },
+    Training {
+        negated: bool,
+    },
     List(Rc<RefCell<Vec<Value>>>),
     Tuple(Rc<Tuple>),
     Dict(Rc<RefCell<Dict>>),
@@ -147,6 +149,7 @@ impl Dict {
 }
 
 /// A function written in the source.
+#[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) name: Rc<str>,
     pub(crate) code: Code,
@@ -159,6 +162,7 @@ pub(crate) struct Function {
     pub(crate) is_generator: bool,
 }
 
+#[derive(Clone)]
 pub(crate) enum Code {
     Def(Rc<StmtFunctionDef>),
     Lambda(Rc<ExprLambda>),

@@ -64,7 +64,10 @@ impl Depth {
             T::NonLogicalNewline | T::Comment => {}
             _ => self.run += 1,
         }
-        if matches!(kind, T::Minus | T::Plus | T::Tilde | T::Not | T::Lambda | T::DoubleStar | T::Await | T::If) {
+        if matches!(
+            kind,
+            T::Minus | T::Plus | T::Tilde | T::Not | T::Lambda | T::DoubleStar | T::Await | T::If
+        ) {
             self.prefix += 1;
         }
     }

@@ -43,8 +43,9 @@ pub fn parse_module(source: &str) -> Result<Suite, SyntaxError> {
 /// As [`parse_module`].
 pub fn parse_expression(source: &str) -> Result<Expr, SyntaxError> {
     guard::check(source)?;
-    let parsed =
-        ruff_python_parser::parse_expression(source).map_err(|error| syntax_error(&error, source))?.into_syntax();
+    let parsed = ruff_python_parser::parse_expression(source)
+        .map_err(|error| syntax_error(&error, source))?
+        .into_syntax();
     Ok(*parsed.body)
 }
 

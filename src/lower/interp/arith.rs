@@ -59,7 +59,9 @@ impl Interp<'_> {
             (UnaryOp::USub, Value::Float(float)) => Ok(Value::Float(-float)),
             (UnaryOp::USub, Value::Bool(flag)) => Ok(Value::Int(-i64::from(*flag))),
             (UnaryOp::USub, Value::Dim(dim)) => Ok(Value::from_dim(Dim::fixed(0).minus(*dim))),
-            (UnaryOp::UAdd, Value::Int(_) | Value::Float(_) | Value::Dim(_) | Value::Tensor(_)) => Ok(value.clone()),
+            (UnaryOp::UAdd, Value::Int(_) | Value::Float(_) | Value::Dim(_) | Value::Tensor(_)) => {
+                Ok(value.clone())
+            }
             (UnaryOp::UAdd, Value::Bool(flag)) => Ok(Value::Int(i64::from(*flag))),
             (UnaryOp::Invert, Value::Int(int)) => Ok(Value::Int(!int)),
             (UnaryOp::Invert, Value::Bool(flag)) => Ok(Value::Int(!i64::from(*flag))),
@@ -247,7 +249,8 @@ impl Interp<'_> {
                 let mut ordering = a.len().cmp(&b.len());
                 for (a, b) in a.iter().zip(&b) {
                     if !self.equal(a, b)? {
-                        ordering = if self.ordered(CmpOp::Lt, a, b)? { Ordering::Less } else { Ordering::Greater };
+                        ordering =
+                            if self.ordered(CmpOp::Lt, a, b)? { Ordering::Less } else { Ordering::Greater };
                         break;
                     }
                 }
@@ -399,7 +402,9 @@ impl Interp<'_> {
                 }
                 return Err(Raise::type_error(format!("'{}' object is not iterable", object.class.name)));
             }
-            other => return Err(Raise::type_error(format!("'{}' object is not iterable", other.type_name()))),
+            other => {
+                return Err(Raise::type_error(format!("'{}' object is not iterable", other.type_name())));
+            }
         };
         self.tick(items.len())?;
         Ok(items)
@@ -420,7 +425,9 @@ impl Interp<'_> {
                         Value::Int(length) => Ok(length),
                         other => {
                             let name = other.type_name();
-                            Err(Raise::type_error(format!("'{name}' object cannot be interpreted as an integer")))
+                            Err(Raise::type_error(format!(
+                                "'{name}' object cannot be interpreted as an integer"
+                            )))
                         }
                     };
                 }
@@ -534,7 +541,9 @@ impl Interp<'_> {
                             items.borrow_mut()[at] = value;
                         }
                     } else {
-                        return Err(Raise::value_error("attempt to assign sequence to extended slice of another size"));
+                        return Err(Raise::value_error(
+                            "attempt to assign sequence to extended slice of another size",
+                        ));
                     }
                     return Ok(());
                 }
@@ -552,7 +561,9 @@ impl Interp<'_> {
                 dict.borrow_mut().insert(key, index.clone(), value);
                 Ok(())
             }
-            Value::Tensor(_) => Err(Raise::unsupported("assignment to elements of a tensor is not supported")),
+            Value::Tensor(_) => {
+                Err(Raise::unsupported("assignment to elements of a tensor is not supported"))
+            }
             Value::Object(target) => match self.class_attr(&target.class, "__setitem__", None) {
                 Some(method) => {
                     self.call(&method, Args::of(vec![object.clone(), index.clone(), value]))?;
@@ -596,9 +607,15 @@ impl Interp<'_> {
                     self.call(&method, Args::of(vec![object.clone(), index.clone()]))?;
                     Ok(())
                 }
-                None => Err(Raise::type_error(format!("'{}' object doesn't support item deletion", object.type_name()))),
+                None => Err(Raise::type_error(format!(
+                    "'{}' object doesn't support item deletion",
+                    object.type_name()
+                ))),
             },
-            other => Err(Raise::type_error(format!("'{}' object doesn't support item deletion", other.type_name()))),
+            other => Err(Raise::type_error(format!(
+                "'{}' object doesn't support item deletion",
+                other.type_name()
+            ))),
         }
     }
 }

@@ -50,6 +50,7 @@ impl Interp<'_> {
                 "__name__" => Ok(Value::Str(Rc::clone(&function.name))),
                 "__qualname__" => Ok(Value::Str(Rc::clone(&function.qualname))),
                 "__doc__" => Ok(Value::None),
+                "__module__" => Ok(Value::Str(Rc::clone(&function.module.name))),
                 _ => Err(no_attribute(value, name)),
             },
             Value::Bound(bound) => match name {
@@ -61,13 +62,16 @@ impl Interp<'_> {
                 "func" => Ok(partial.0.clone()),
                 "args" => self.tuple(partial.1.clone()),
                 "keywords" => {
-                    let entries = partial.2.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone()));
+                    let entries =
+                        partial.2.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone()));
                     self.dict(entries.collect())
                 }
                 _ => Err(no_attribute(value, name)),
             },
             Value::Builtin(builtin) if name == "__name__" => Ok(Value::str(builtin.name)),
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Dim(_) if name == "real" => Ok(value.clone()),
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Dim(_) if name == "real" => {
+                Ok(value.clone())
+            }
             Value::DType(dtype) if name == "is_floating_point" => {
                 Ok(Value::Bool(*dtype == crate::graph::DType::F32))
             }
@@ -86,7 +90,12 @@ impl Interp<'_> {
     }
 
     /// An attribute found in a class or its ancestors after `after`.
-    pub(crate) fn class_attr(&mut self, class: &Rc<Class>, name: &str, after: Option<&Rc<Class>>) -> Option<Value> {
+    pub(crate) fn class_attr(
+        &mut self,
+        class: &Rc<Class>,
+        name: &str,
+        after: Option<&Rc<Class>>,
+    ) -> Option<Value> {
         let mut skipping = after.is_some();
         for candidate in class.lineage() {
             if skipping {
@@ -106,8 +115,12 @@ impl Interp<'_> {
     /// A class attribute as seen from an instance.
     fn bind(&mut self, attribute: Value, object: &Value, class: &Rc<Class>) -> R<Value> {
         match &attribute {
-            Value::Function(_) | Value::ClassMethod(_) => self.own(Value::Bound(Rc::new((object.clone(), attribute)))),
-            Value::Descriptor(Descriptor::Property, getter) => self.call(getter, Args::of(vec![object.clone()])),
+            Value::Function(_) | Value::ClassMethod(_) => {
+                self.own(Value::Bound(Rc::new((object.clone(), attribute))))
+            }
+            Value::Descriptor(Descriptor::Property, getter) => {
+                self.call(getter, Args::of(vec![object.clone()]))
+            }
             Value::Descriptor(Descriptor::Static, inner) => Ok(Value::clone(inner)),
             Value::Descriptor(Descriptor::Class, inner) => {
                 self.own(Value::Bound(Rc::new((Value::Class(Rc::clone(class)), Value::clone(inner)))))
@@ -120,9 +133,11 @@ impl Interp<'_> {
         let value = Value::Object(Rc::clone(object));
         match name {
             "__class__" => return Ok(Value::Class(Rc::clone(&object.class))),
+            "__module__" => return Ok(Value::str("__main__")),
             "__dict__" => {
                 let attrs = object.attrs.borrow();
-                let entries = attrs.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
+                let entries =
+                    attrs.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
                 drop(attrs);
                 return self.dict(entries);
             }
@@ -148,7 +163,9 @@ impl Interp<'_> {
         if let Some(found) = torch::modules::registered(object, name) {
             return Ok(found);
         }
-        if let Some(method) = self.class_attr(&object.class, "__getattr__", None) {
+        if let Some(method) = self.class_attr(&object.class, "__getattr__", None)
+            && !matches!(method, Value::ClassMethod(_))
+        {
             return self.call(&method, Args::of(vec![value, Value::str(name)]));
         }
         if matches!(name, "_modules" | "_parameters" | "_buffers") && object.class.is_module() {
@@ -158,7 +175,8 @@ impl Interp<'_> {
             return Ok(Value::Opaque(Rc::from(format!("{}().{name}", object.class.name))));
         }
         let hint = Hint::Attribute { name: name.to_owned() };
-        Err(Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name)).with_hint(hint))
+        Err(Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name))
+            .with_hint(hint))
     }
 
     fn class_value_attr(&mut self, class: &Rc<Class>, name: &str) -> R<Value> {

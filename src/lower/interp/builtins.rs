@@ -126,7 +126,11 @@ static BUILTINS: &[Builtin] = &[
             Value::Object(object) => {
                 object.class.is_module() || this.class_attr(&object.class, "__call__", None).is_some()
             }
-            Value::Function(_) | Value::Builtin(_) | Value::Method(_) | Value::Bound(_) | Value::Partial(_) => true,
+            Value::Function(_)
+            | Value::Builtin(_)
+            | Value::Method(_)
+            | Value::Bound(_)
+            | Value::Partial(_) => true,
             Value::Class(_) | Value::ClassMethod(_) => true,
             _ => false,
         };
@@ -284,7 +288,8 @@ static BUILTINS: &[Builtin] = &[
         let key = args.get("key");
         let mut keyed = Vec::with_capacity(items.len());
         for item in items {
-            let rank = if key.is_none() { item.clone() } else { this.call(&key, Args::of(vec![item.clone()]))? };
+            let rank =
+                if key.is_none() { item.clone() } else { this.call(&key, Args::of(vec![item.clone()]))? };
             keyed.push((rank, item));
         }
         let reverse = args.bool("reverse")?;
@@ -300,7 +305,9 @@ static BUILTINS: &[Builtin] = &[
     }),
     entry("super", "after, x", |this, args| match args.get("after") {
         Value::Class(class) => this.own(Value::Super(Rc::new((class, args.get("x"))))),
-        other => Err(Raise::type_error(format!("super() argument 1 must be a type, not {}", other.type_name()))),
+        other => {
+            Err(Raise::type_error(format!("super() argument 1 must be a type, not {}", other.type_name())))
+        }
     }),
     entry("zip", "*xs, **options", |this, args| {
         let mut columns = Vec::new();
@@ -315,17 +322,13 @@ static BUILTINS: &[Builtin] = &[
         }
         this.iterator(rows)
     }),
-    entry("chr", "x", |this, args| {
-        match u32::try_from(args.int("x")?).ok().and_then(char::from_u32) {
-            Some(char) => this.text(char.to_string()),
-            None => Err(Raise::value_error("chr() arg not in range(0x110000)")),
-        }
+    entry("chr", "x", |this, args| match u32::try_from(args.int("x")?).ok().and_then(char::from_u32) {
+        Some(char) => this.text(char.to_string()),
+        None => Err(Raise::value_error("chr() arg not in range(0x110000)")),
     }),
-    entry("ord", "x", |_, args| {
-        match args.text("x")?.chars().next() {
-            Some(char) => Ok(Value::Int(i64::from(u32::from(char)))),
-            None => Err(Raise::type_error("ord() expected a character")),
-        }
+    entry("ord", "x", |_, args| match args.text("x")?.chars().next() {
+        Some(char) => Ok(Value::Int(i64::from(u32::from(char)))),
+        None => Err(Raise::type_error("ord() expected a character")),
     }),
     entry("locals", "", refused),
     entry("globals", "", refused),
@@ -359,8 +362,16 @@ impl Interp<'_> {
         }
         let hidden = matches!(
             name,
-            "function" | "module" | "NoneType" | "Tensor" | "Parameter" | "dtype" | "Size" | "OrderedDict"
-                | "defaultdict" | "NamedTuple"
+            "function"
+                | "module"
+                | "NoneType"
+                | "Tensor"
+                | "Parameter"
+                | "dtype"
+                | "Size"
+                | "OrderedDict"
+                | "defaultdict"
+                | "NamedTuple"
         );
         if let Some((known, _)) = TYPES.iter().find(named).filter(|_| !hidden) {
             return Ok(Some(Value::Class(self.class(known)?)));
@@ -371,11 +382,10 @@ impl Interp<'_> {
         Ok(match name {
             "NotImplemented" => Some(Value::NotImplemented),
             "__debug__" => Some(Value::Bool(true)),
-            "__build_class__" | "memoryview" | "bytes" | "bytearray" | "complex" | "help" | "exit" | "quit"
-            | "StopAsyncIteration" | "OSError" | "IOError" | "FileNotFoundError" | "ascii" | "bin" | "hex" | "oct"
-            | "aiter" | "anext" | "EnvironmentError" | "KeyboardInterrupt" | "SystemExit" | "UnicodeError" => {
-                Some(Value::Opaque(Rc::from(name)))
-            }
+            "__build_class__" | "memoryview" | "bytes" | "bytearray" | "complex" | "help" | "exit"
+            | "quit" | "StopAsyncIteration" | "OSError" | "IOError" | "FileNotFoundError" | "ascii"
+            | "bin" | "hex" | "oct" | "aiter" | "anext" | "EnvironmentError" | "KeyboardInterrupt"
+            | "SystemExit" | "UnicodeError" => Some(Value::Opaque(Rc::from(name))),
             _ => None,
         })
     }
@@ -421,13 +431,16 @@ impl Interp<'_> {
             },
             Value::None => Ok(value.is_none()),
             Value::Opaque(name) => {
-                let sequence = matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..));
+                let sequence =
+                    matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..));
                 let mapping = matches!(value, Value::Dict(_));
                 let last = name.rsplit('.').next().unwrap_or(name);
                 match last {
                     "Iterable" | "Collection" | "Sized" => {
                         Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
                     }
+                    "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
+                    "Enum" => Ok(false),
                     "Sequence" | "List" | "Tuple" => Ok(sequence),
                     "Mapping" | "MutableMapping" | "Dict" => Ok(mapping),
                     "Number" | "Integral" | "Real" => {
@@ -477,7 +490,9 @@ impl Interp<'_> {
                     "nan" => Ok(Value::Float(f64::NAN)),
                     other => match other.parse() {
                         Ok(number) => Ok(Value::Float(number)),
-                        Err(_) => Err(Raise::value_error(format!("could not convert string to float: '{text}'"))),
+                        Err(_) => {
+                            Err(Raise::value_error(format!("could not convert string to float: '{text}'")))
+                        }
                     },
                 },
                 Some(value) => match torch::signature::number(&value) {
@@ -536,7 +551,9 @@ impl Interp<'_> {
                         Value::Dim(_) => {
                             return Err(Raise::unsupported("a loop over the batch is not supported"));
                         }
-                        Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
+                        Value::Opaque(name) => {
+                            return Err(Raise::unsupported(format!("'{name}' is not supported")));
+                        }
                         other => {
                             let name = other.type_name();
                             let message = format!("'{name}' object cannot be interpreted as an integer");
@@ -555,7 +572,9 @@ impl Interp<'_> {
                     // Python would walk it lazily; no network needs a walk that the step limit would end.
                     let length = range_len(start, stop, step);
                     if u64::try_from(length).unwrap_or(0) > self.limits.steps {
-                        return Err(Raise::limit(format!("range of {length} elements: exceeds the limit of steps")));
+                        return Err(Raise::limit(format!(
+                            "range of {length} elements: exceeds the limit of steps"
+                        )));
                     }
                 }
                 Ok(range)
@@ -566,7 +585,9 @@ impl Interp<'_> {
                     parts.insert(0, Value::None);
                 }
                 parts.resize(3, Value::None);
-                let valid = |value: &Value| matches!(value, Value::None | Value::Int(_) | Value::Dim(_) | Value::Bool(_));
+                let valid = |value: &Value| {
+                    matches!(value, Value::None | Value::Int(_) | Value::Dim(_) | Value::Bool(_))
+                };
                 match <[Value; 3]>::try_from(parts) {
                     Ok(parts) if parts.iter().all(valid) => self.own(Value::Slice(Rc::new(parts))),
                     _ => Err(Raise::unsupported("slice() of other than integers is not supported")),
@@ -595,7 +616,9 @@ impl Interp<'_> {
                 }
             },
             "property" | "staticmethod" | "classmethod" => {
-                let Some(value) = first else { return Err(Raise::type_error(format!("{name} expected 1 argument"))) };
+                let Some(value) = first else {
+                    return Err(Raise::type_error(format!("{name} expected 1 argument")));
+                };
                 let kind = match &*name {
                     "property" => Descriptor::Property,
                     "staticmethod" => Descriptor::Static,
@@ -604,6 +627,7 @@ impl Interp<'_> {
                 self.own(Value::Descriptor(kind, Rc::new(value)))
             }
             "Parameter" => torch::creation::parameter(self, args),
+            "Tensor" => torch::call_with(self, "Tensor", args),
             "object" => Ok(Value::None),
             _ => Err(Raise::unsupported(format!("{name}() is not supported"))),
         }
@@ -661,7 +685,10 @@ impl Interp<'_> {
             match positional.next().or(named).or(default) {
                 Some(value) => self.set_attr(&target, &field, value)?,
                 None => {
-                    let message = format!("{}.__init__() missing 1 required positional argument: '{field}'", class.name);
+                    let message = format!(
+                        "{}.__init__() missing 1 required positional argument: '{field}'",
+                        class.name
+                    );
                     return Err(Raise::type_error(message));
                 }
             }
@@ -684,7 +711,9 @@ impl Interp<'_> {
 
 fn extreme(this: &mut Interp<'_>, args: Bound, op: CmpOp) -> R<Value> {
     let name = args.function;
-    let option = |wanted: &str| args.keywords.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| value.clone());
+    let option = |wanted: &str| {
+        args.keywords.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| value.clone())
+    };
     let items = match &args.rest[..] {
         [single] => this.iterate(single)?,
         items => items.to_vec(),
@@ -709,12 +738,17 @@ fn extreme(this: &mut Interp<'_>, args: Bound, op: CmpOp) -> R<Value> {
     }
     match best {
         Some((_, item)) => Ok(item),
-        None => option("default").ok_or_else(|| Raise::value_error(format!("{name}() iterable argument is empty"))),
+        None => option("default")
+            .ok_or_else(|| Raise::value_error(format!("{name}() iterable argument is empty"))),
     }
 }
 
 /// Python's stable sort.
-fn merge_sort(this: &mut Interp<'_>, mut items: Vec<(Value, Value)>, reverse: bool) -> R<Vec<(Value, Value)>> {
+fn merge_sort(
+    this: &mut Interp<'_>,
+    mut items: Vec<(Value, Value)>,
+    reverse: bool,
+) -> R<Vec<(Value, Value)>> {
     if items.len() < 2 {
         return Ok(items);
     }

@@ -155,7 +155,10 @@ impl Interp<'_> {
 
     fn call_function(&mut self, function: &Rc<Function>, args: Args) -> R<Value> {
         if self.calls >= self.limits.recursion {
-            return Err(Raise::limit(format!("recursion: exceeds the limit of {} calls", self.limits.recursion)));
+            return Err(Raise::limit(format!(
+                "recursion: exceeds the limit of {} calls",
+                self.limits.recursion
+            )));
         }
         let scope = self.scope(Some(Rc::clone(&function.scope)), false)?;
         let first = args.positional.first().cloned();
@@ -168,7 +171,8 @@ impl Interp<'_> {
             argument_spans = self.bind_parameters(function, parameters, args, &scope)?;
         } else if !args.positional.is_empty() || !args.named.is_empty() {
             let given = args.positional.len() + args.named.len();
-            let message = format!("{}() takes 0 positional arguments but {given} was given", function.qualname);
+            let message =
+                format!("{}() takes 0 positional arguments but {given} was given", function.qualname);
             return Err(Raise::type_error(message));
         }
         let method = match (&*function.class.borrow(), first) {
@@ -219,7 +223,9 @@ impl Interp<'_> {
             match positional.get(index) {
                 Some(parameter) => {
                     let key: Rc<str> = Rc::from(parameter.parameter.name.as_str());
-                    if let Some(span) = site.as_ref().and_then(|site| site.positional.get(index).copied().flatten()) {
+                    if let Some(span) =
+                        site.as_ref().and_then(|site| site.positional.get(index).copied().flatten())
+                    {
                         spans.insert(Rc::clone(&key), span);
                     }
                     names.insert(key, value);
@@ -235,7 +241,8 @@ impl Interp<'_> {
             let least = most - positional.iter().filter(|parameter| parameter.default.is_some()).count();
             let takes = if least == most { most.to_string() } else { format!("from {least} to {most}") };
             let plural = if most == 1 { "" } else { "s" };
-            let message = format!("{name}() takes {takes} positional argument{plural} but {given} {were} given");
+            let message =
+                format!("{name}() takes {takes} positional argument{plural} but {given} {were} given");
             return Err(Raise::type_error(message));
         }
         let mut keywords = Vec::new();
@@ -297,7 +304,8 @@ impl Interp<'_> {
         if let Native::Type = class.native {
             return self.convert(class, args);
         }
-        let is_tuple = class.lineage().any(|class| matches!(class.native, Native::Type) && &*class.name == "NamedTuple");
+        let is_tuple =
+            class.lineage().any(|class| matches!(class.native, Native::Type) && &*class.name == "NamedTuple");
         if is_tuple {
             return self.named_tuple(class, args);
         }
@@ -308,7 +316,10 @@ impl Interp<'_> {
             }
         }
         if class.lineage().any(|class| matches!(class.native, Native::Type)) {
-            return Err(Raise::unsupported(format!("{}: classes derived from built-in types are not supported", class.name)));
+            return Err(Raise::unsupported(format!(
+                "{}: classes derived from built-in types are not supported",
+                class.name
+            )));
         }
         let object = Rc::new(Object {
             class: Rc::clone(class),
@@ -336,7 +347,8 @@ impl Interp<'_> {
             match args.positional.get(index).cloned().or(named).or(default) {
                 Some(value) => items.push(value),
                 None => {
-                    let message = format!("{}.__new__() missing 1 required positional argument: '{field}'", class.name);
+                    let message =
+                        format!("{}.__new__() missing 1 required positional argument: '{field}'", class.name);
                     return Err(Raise::type_error(message));
                 }
             }

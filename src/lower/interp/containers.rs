@@ -10,17 +10,60 @@ use crate::lower::interp::{Args, Interp};
 use crate::lower::value::Value;
 
 const STR: &[&str] = &[
-    "lower", "upper", "capitalize", "title", "strip", "lstrip", "rstrip", "startswith", "endswith", "replace", "split",
-    "rsplit", "join", "format", "find", "count", "isdigit", "isnumeric", "isalpha", "partition", "encode", "zfill",
+    "lower",
+    "upper",
+    "capitalize",
+    "title",
+    "strip",
+    "lstrip",
+    "rstrip",
+    "startswith",
+    "endswith",
+    "replace",
+    "split",
+    "rsplit",
+    "join",
+    "format",
+    "find",
+    "count",
+    "isdigit",
+    "isnumeric",
+    "isalpha",
+    "partition",
+    "encode",
+    "zfill",
 ];
-const LIST: &[&str] =
-    &["append", "extend", "insert", "pop", "remove", "index", "count", "reverse", "sort", "copy", "clear", "__len__"];
+const LIST: &[&str] = &[
+    "append", "extend", "insert", "pop", "remove", "index", "count", "reverse", "sort", "copy", "clear",
+    "__len__",
+];
 const TUPLE: &[&str] = &["index", "count", "numel", "_asdict", "_replace", "__len__"];
 const DICT: &[&str] = &[
-    "keys", "values", "items", "get", "pop", "update", "setdefault", "copy", "clear", "popitem", "move_to_end", "__len__",
+    "keys",
+    "values",
+    "items",
+    "get",
+    "pop",
+    "update",
+    "setdefault",
+    "copy",
+    "clear",
+    "popitem",
+    "move_to_end",
+    "__len__",
 ];
-const SET: &[&str] =
-    &["add", "update", "remove", "discard", "union", "intersection", "difference", "copy", "issubset", "clear"];
+const SET: &[&str] = &[
+    "add",
+    "update",
+    "remove",
+    "discard",
+    "union",
+    "intersection",
+    "difference",
+    "copy",
+    "issubset",
+    "clear",
+];
 
 /// Whether a built-in value has a method.
 pub(crate) fn has_method(value: &Value, name: &str) -> bool {

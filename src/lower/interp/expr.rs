@@ -5,8 +5,8 @@
 use std::rc::Rc;
 
 use ruff_python_ast::{
-    BoolOp, Comprehension, ConversionFlag, Expr, ExprFString, FStringPart, InterpolatedStringElement, Number, Operator,
-    UnaryOp,
+    BoolOp, Comprehension, ConversionFlag, Expr, ExprFString, FStringPart, InterpolatedStringElement, Number,
+    Operator, UnaryOp,
 };
 use ruff_text_size::Ranged;
 
@@ -33,7 +33,8 @@ impl Interp<'_> {
             let result = self.deeper(|this| this.eval_inner(expr, true));
             return result.map_err(|raise| self.locate(raise, expr.range().into()));
         }
-        self.deeper(|this| this.eval_inner(expr, false)).map_err(|raise| self.locate(raise, expr.range().into()))
+        self.deeper(|this| this.eval_inner(expr, false))
+            .map_err(|raise| self.locate(raise, expr.range().into()))
     }
 
     fn eval_inner(&mut self, expr: &Expr, outermost: bool) -> R<Value> {
@@ -182,7 +183,9 @@ impl Interp<'_> {
                 self.own(Value::Slice(Rc::new(parts)))
             }
             Expr::IpyEscapeCommand(_) => Err(Raise::unsupported("IPython commands are not supported")),
-            Expr::Name(_) | Expr::NumberLiteral(_) | Expr::NoneLiteral(_) | Expr::BooleanLiteral(_) => self.eval(expr),
+            Expr::Name(_) | Expr::NumberLiteral(_) | Expr::NoneLiteral(_) | Expr::BooleanLiteral(_) => {
+                self.eval(expr)
+            }
         }
     }
 
@@ -370,8 +373,9 @@ impl Interp<'_> {
         let declared = scope.declared.borrow().get(name).copied();
         let target = match declared {
             Some(true) => Rc::clone(&self.frame().module.scope),
-            Some(false) => enclosing(&scope, name)
-                .ok_or_else(|| Raise::python("SyntaxError", format!("no binding for nonlocal '{name}' found")))?,
+            Some(false) => enclosing(&scope, name).ok_or_else(|| {
+                Raise::python("SyntaxError", format!("no binding for nonlocal '{name}' found"))
+            })?,
             None => scope,
         };
         target.names.borrow_mut().insert(Rc::from(name), value);

@@ -160,7 +160,10 @@ impl<'a> Interp<'a> {
     pub(crate) fn tick(&mut self, steps: usize) -> R<()> {
         self.steps = self.steps.saturating_add(steps as u64);
         if self.steps > self.limits.steps {
-            return Err(Raise::limit(format!("interpreter steps: exceeds the limit of {}", self.limits.steps)));
+            return Err(Raise::limit(format!(
+                "interpreter steps: exceeds the limit of {}",
+                self.limits.steps
+            )));
         }
         Ok(())
     }
@@ -286,7 +289,8 @@ impl<'a> Interp<'a> {
         };
         let suite = python::parse_module(&source)
             .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
-        let package = if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
+        let package =
+            if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
         let module = self.new_module(name, package, false)?;
         self.run_module(&module, &suite)?;
         Ok(Value::Module(module))
@@ -353,9 +357,11 @@ impl<'a> Interp<'a> {
     pub(crate) fn append(&mut self, op: Op, inputs: &[TensorRef]) -> R<TensorRef> {
         self.tick(4)?;
         let origin = match self.path.last() {
-            Some((path, class)) => {
-                Origin { path: path.clone(), class: class.clone(), span: self.outer_span.map(|s| (s.start, s.end)) }
-            }
+            Some((path, class)) => Origin {
+                path: path.clone(),
+                class: class.clone(),
+                span: self.outer_span.map(|s| (s.start, s.end)),
+            },
             None => Origin::default(),
         };
         let result = self.builder.append(op, inputs, origin.clone())?;

@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtClassDef, StmtFor, StmtFunctionDef, StmtImportFrom, StmtTry};
+use ruff_python_ast::{
+    ExceptHandler, Expr, Stmt, StmtClassDef, StmtFor, StmtFunctionDef, StmtImportFrom, StmtTry,
+};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise, RaiseKind};
@@ -195,7 +197,9 @@ impl Interp<'_> {
             Stmt::Break(_) => return Ok(Flow::Break),
             Stmt::Continue(_) => return Ok(Flow::Continue),
             Stmt::Match(_) => return Err(Raise::unsupported("match statements are not supported")),
-            Stmt::IpyEscapeCommand(_) => return Err(Raise::unsupported("IPython commands are not supported")),
+            Stmt::IpyEscapeCommand(_) => {
+                return Err(Raise::unsupported("IPython commands are not supported"));
+            }
         }
         Ok(Flow::Next)
     }
@@ -266,7 +270,11 @@ impl Interp<'_> {
         match &value {
             Value::Object(object) if object.class.is_exception() => {
                 let message = self.to_str(&value)?;
-                let kind = RaiseKind::Python { class: object.class.name.to_string(), message, value: Some(value.clone()) };
+                let kind = RaiseKind::Python {
+                    class: object.class.name.to_string(),
+                    message,
+                    value: Some(value.clone()),
+                };
                 Ok(Box::new(Raise { kind, span: None, hint: None }))
             }
             Value::Opaque(name) => Ok(Raise::python(name, "")),
@@ -412,7 +420,11 @@ impl Interp<'_> {
         let names: Vec<(Rc<str>, Value)> = match source {
             Value::Module(module) => {
                 let names = module.scope.names.borrow();
-                names.iter().filter(|(name, _)| !name.starts_with('_')).map(|(n, v)| (Rc::clone(n), v.clone())).collect()
+                names
+                    .iter()
+                    .filter(|(name, _)| !name.starts_with('_'))
+                    .map(|(n, v)| (Rc::clone(n), v.clone()))
+                    .collect()
             }
             Value::Namespace(namespace) => {
                 let mut found = Vec::new();
@@ -491,9 +503,12 @@ impl Interp<'_> {
                     };
                     self.own(Value::Descriptor(kind, Rc::new(value)))?
                 }
-                _ => match self.call(&decorator, Args::of(vec![value.clone()]))? {
-                    Value::Opaque(_) => value,
-                    decorated => decorated,
+                // A decorator outside the subset is taken to leave the function as it is.
+                _ => match self.call(&decorator, Args::of(vec![value.clone()])) {
+                    Ok(Value::Opaque(_)) => value,
+                    Ok(decorated) => decorated,
+                    Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => value,
+                    Err(raise) => return Err(raise),
                 },
             };
         }
@@ -508,7 +523,10 @@ impl Interp<'_> {
                     Value::Class(class) => bases.push(class),
                     Value::Opaque(name) => bases.push(self.opaque_class(&name)?),
                     other => {
-                        return Err(Raise::type_error(format!("{} is not an acceptable base type", other.type_name())));
+                        return Err(Raise::type_error(format!(
+                            "{} is not an acceptable base type",
+                            other.type_name()
+                        )));
                     }
                 }
             }
@@ -546,8 +564,9 @@ impl Interp<'_> {
         bases: Vec<Rc<Class>>,
         attrs: BTreeMap<Rc<str>, Value>,
     ) -> R<Rc<Class>> {
-        let mut ancestors = linearise(&bases)
-            .ok_or_else(|| Raise::type_error("Cannot create a consistent method resolution order (MRO) for bases"))?;
+        let mut ancestors = linearise(&bases).ok_or_else(|| {
+            Raise::type_error("Cannot create a consistent method resolution order (MRO) for bases")
+        })?;
         if ancestors.is_empty() {
             ancestors.push(self.class("object")?);
         }
@@ -622,7 +641,8 @@ fn linearise(bases: &[Rc<Class>]) -> Option<Vec<Rc<Class>>> {
         if lists.is_empty() {
             return Some(order);
         }
-        let in_a_tail = |class: &Rc<Class>| lists.iter().any(|list| list[1..].iter().any(|c| Rc::ptr_eq(c, class)));
+        let in_a_tail =
+            |class: &Rc<Class>| lists.iter().any(|list| list[1..].iter().any(|c| Rc::ptr_eq(c, class)));
         let next = lists.iter().map(|list| &list[0]).find(|class| !in_a_tail(class))?.clone();
         for list in &mut lists {
             list.retain(|class| !Rc::ptr_eq(class, &next));

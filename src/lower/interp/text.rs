@@ -170,7 +170,13 @@ impl Interp<'_> {
         })
     }
 
-    fn format_body(&mut self, value: &Value, kind: Option<char>, precision: Option<usize>, spec: &str) -> R<String> {
+    fn format_body(
+        &mut self,
+        value: &Value,
+        kind: Option<char>,
+        precision: Option<usize>,
+        spec: &str,
+    ) -> R<String> {
         let number = crate::lower::torch::signature::number(value);
         Ok(match (kind, number) {
             (Some('f' | 'F'), Some(number)) => format!("{number:.*}", precision.unwrap_or(6)),
@@ -179,11 +185,21 @@ impl Interp<'_> {
             (Some('d'), _) | (None, _) if precision.is_none() => self.to_str(value)?,
             (Some('x'), _) => match value {
                 Value::Int(int) => format!("{int:x}"),
-                _ => return Err(Raise::value_error(format!("Unknown format code 'x' for '{}'", value.type_name()))),
+                _ => {
+                    return Err(Raise::value_error(format!(
+                        "Unknown format code 'x' for '{}'",
+                        value.type_name()
+                    )));
+                }
             },
             (Some('b'), _) => match value {
                 Value::Int(int) => format!("{int:b}"),
-                _ => return Err(Raise::value_error(format!("Unknown format code 'b' for '{}'", value.type_name()))),
+                _ => {
+                    return Err(Raise::value_error(format!(
+                        "Unknown format code 'b' for '{}'",
+                        value.type_name()
+                    )));
+                }
             },
             (Some('s') | None, None) => {
                 let text = self.to_str(value)?;
@@ -290,7 +306,8 @@ impl Interp<'_> {
             _ => None,
         };
         let need = |index: usize| {
-            arg(index).ok_or_else(|| Raise::type_error(format!("str.{name}() argument {} must be str", index + 1)))
+            arg(index)
+                .ok_or_else(|| Raise::type_error(format!("str.{name}() argument {} must be str", index + 1)))
         };
         let set = |trimmed: Option<Rc<str>>| -> Vec<char> {
             trimmed.map_or_else(|| vec![' ', '\t', '\n', '\r'], |chars| chars.chars().collect())
@@ -300,7 +317,8 @@ impl Interp<'_> {
             "upper" => self.text(text.to_uppercase()),
             "capitalize" | "title" => {
                 let mut chars = text.chars();
-                let first = chars.next().map(|char| char.to_uppercase().collect::<String>()).unwrap_or_default();
+                let first =
+                    chars.next().map(|char| char.to_uppercase().collect::<String>()).unwrap_or_default();
                 self.text(first + &chars.as_str().to_lowercase())
             }
             "strip" => self.text(text.trim_matches(&set(arg(0))[..])),
@@ -336,7 +354,8 @@ impl Interp<'_> {
                         if name == "split" {
                             text.splitn(count, &*separator).map(Value::str).collect()
                         } else {
-                            let mut parts: Vec<Value> = text.rsplitn(count, &*separator).map(Value::str).collect();
+                            let mut parts: Vec<Value> =
+                                text.rsplitn(count, &*separator).map(Value::str).collect();
                             parts.reverse();
                             parts
                         }
@@ -370,12 +389,15 @@ impl Interp<'_> {
                 self.text(result)
             }
             "find" => {
-                let at = text.find(&*need(0)?).map_or(-1, |at| i64::try_from(text[..at].chars().count()).unwrap_or(-1));
+                let at = text
+                    .find(&*need(0)?)
+                    .map_or(-1, |at| i64::try_from(text[..at].chars().count()).unwrap_or(-1));
                 Ok(Value::Int(at))
             }
             "count" => {
                 let part = need(0)?;
-                let count = if part.is_empty() { text.chars().count() + 1 } else { text.matches(&*part).count() };
+                let count =
+                    if part.is_empty() { text.chars().count() + 1 } else { text.matches(&*part).count() };
                 Ok(Value::Int(i64::try_from(count).unwrap_or(i64::MAX)))
             }
             "isdigit" | "isnumeric" => {

@@ -4,6 +4,7 @@
 //! `flatten` before it, a norm of the right rank, or without a pooling that has nothing to pool. Limit: calls whose
 //! argument is starred are left alone.
 
+use ruff_python_ast::Expr;
 use ruff_text_size::Ranged;
 
 use super::edit::{self, Edit};
@@ -24,6 +25,7 @@ pub(crate) fn propose(context: &Context<'_>) -> Vec<Proposal> {
             ("BatchNorm2d", 2 | 3) => proposals.extend(rename(context, *call, "BatchNorm2d", "BatchNorm1d")),
             ("BatchNorm1d", 4) => proposals.extend(rename(context, *call, "BatchNorm1d", "BatchNorm2d")),
             ("LSTM" | "GRU" | "RNN", 4) => proposals.extend(sequence(context)),
+            ("view", _) => proposals.extend(without_view(context)),
             (name, _) if name.contains("Pool") => proposals.extend(drop_layer(context, *call)),
             _ => {}
         },
@@ -81,6 +83,16 @@ fn sequence(context: &Context<'_>) -> Option<Proposal> {
     let source = edit::apply(context.source, edits)?;
     let line = edit::line_of(context.source, arg.start);
     Some(Proposal { source, detail: format!("feature map read as a sequence (line {line})") })
+}
+
+/// The network without a `view` whose sizes do not fit.
+fn without_view(context: &Context<'_>) -> Option<Proposal> {
+    let span = failing(context)?;
+    let Expr::Attribute(method) = &*tree::call_at(context.suite, span)?.func else { return None };
+    let receiver = text(context, Span::from(method.value.range()))?;
+    let line = edit::line_of(context.source, span.start);
+    let source = edit::apply(context.source, vec![Edit::replace(span, receiver)])?;
+    Some(Proposal { source, detail: format!("{} -> {receiver} (line {line})", text(context, span)?) })
 }
 
 /// The network without this use of a layer.

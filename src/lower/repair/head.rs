@@ -42,7 +42,8 @@ fn return_last(context: &Context<'_>) -> Option<Proposal> {
     let Some(Stmt::Assign(last)) = forward.body.last() else { return None };
     let [Expr::Name(name)] = &last.targets[..] else { return None };
     let (at, indent) = tree::end_of_body(context.source, forward)?;
-    let source = edit::apply(context.source, vec![Edit::insert(at, format!("\n{indent}return {}", name.id))])?;
+    let source =
+        edit::apply(context.source, vec![Edit::insert(at, format!("\n{indent}return {}", name.id))])?;
     Some(Proposal { source, detail: format!("added `return {}`", name.id) })
 }
 

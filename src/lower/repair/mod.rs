@@ -12,6 +12,7 @@ mod head;
 mod input_widths;
 mod residual;
 mod tree;
+mod tuple_output;
 mod undefined_names;
 
 use ruff_python_ast::Stmt;
@@ -43,6 +44,8 @@ pub enum Repair {
     UndefinedNames,
     /// A convolution on vectors or on a map smaller than its kernel.
     ConvAfterFlatten,
+    /// The first element of a tuple that is used as a tensor.
+    TupleOutput,
 }
 
 impl Repair {
@@ -54,6 +57,7 @@ impl Repair {
         Repair::Residual,
         Repair::UndefinedNames,
         Repair::ConvAfterFlatten,
+        Repair::TupleOutput,
     ];
 
     /// Its name in records and settings.
@@ -65,6 +69,7 @@ impl Repair {
             Repair::Residual => "residual",
             Repair::UndefinedNames => "undefined_names",
             Repair::ConvAfterFlatten => "conv_after_flatten",
+            Repair::TupleOutput => "tuple_output",
         }
     }
 }
@@ -191,6 +196,7 @@ fn propose(repair: Repair, context: &Context<'_>) -> Vec<Proposal> {
         Repair::Residual => residual::propose(context),
         Repair::UndefinedNames => undefined_names::propose(context),
         Repair::ConvAfterFlatten => conv_after_flatten::propose(context),
+        Repair::TupleOutput => tuple_output::propose(context),
     }
 }
 

@@ -42,7 +42,9 @@ fn sides(suite: &[Stmt], span: Span) -> Option<(Option<Span>, Span)> {
         fn visit_expr(&mut self, expr: &'a Expr) {
             if Span::from(expr.range()) == self.0 {
                 match expr {
-                    Expr::BinOp(binary) if matches!(binary.op, Operator::Add | Operator::Mult | Operator::Sub) => {
+                    Expr::BinOp(binary)
+                        if matches!(binary.op, Operator::Add | Operator::Mult | Operator::Sub) =>
+                    {
                         self.1 = Some((Some(binary.left.range().into()), binary.right.range().into()));
                     }
                     Expr::Call(call)
@@ -91,7 +93,9 @@ fn project(context: &Context<'_>, side: Span, target: &[i64], from: &[i64]) -> O
     let mut edits = vec![Edit::replace(side, call)];
     let detail = match &layer {
         Some(layer) => format!("projection {layer} (line {})", edit::line_of(context.source, side.start)),
-        None => format!("pooled to the other side's size (line {})", edit::line_of(context.source, side.start)),
+        None => {
+            format!("pooled to the other side's size (line {})", edit::line_of(context.source, side.start))
+        }
     };
     if let Some(layer) = layer {
         edits.push(Edit::insert(at, format!("\n{indent}self.{name} = {layer}")));

@@ -123,7 +123,9 @@ pub(crate) fn import_place(suite: &[Stmt]) -> u32 {
 /// Whether `import torch` stands at module level.
 pub(crate) fn imports_torch(suite: &[Stmt]) -> bool {
     suite.iter().any(|stmt| match stmt {
-        Stmt::Import(stmt) => stmt.names.iter().any(|alias| alias.name.as_str() == "torch" && alias.asname.is_none()),
+        Stmt::Import(stmt) => {
+            stmt.names.iter().any(|alias| alias.name.as_str() == "torch" && alias.asname.is_none())
+        }
         _ => false,
     })
 }

@@ -51,7 +51,8 @@ fn missing_attribute(context: &Context<'_>, span: Span, name: &str) -> Option<Pr
     let text = context.source.get(span.start as usize..span.end as usize)?;
     if context.failure.refusal.message.contains("module 'torch") {
         if crate::lower::torch::find('t', name).is_some() || crate::lower::torch::find('f', name).is_some() {
-            let place = if crate::lower::torch::find('t', name).is_some() { "torch" } else { "torch.nn.functional" };
+            let place =
+                if crate::lower::torch::find('t', name).is_some() { "torch" } else { "torch.nn.functional" };
             let mut edits = vec![Edit::replace(span, format!("{place}.{name}"))];
             super::need_torch(context, &mut edits);
             let source = edit::apply(context.source, edits)?;

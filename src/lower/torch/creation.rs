@@ -6,8 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::graph::{DType, Dim, Init, Op, ParamKind, Shape, TensorRef};
 use crate::graph::op::Distribution;
+use crate::graph::{DType, Dim, Init, Op, ParamKind, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Mode};
 use crate::lower::torch::{Function, row, signature};
@@ -27,21 +27,32 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("t", "empty", OPTIONS, |this, args| filled(this, &args, Fill::Number(0.0))),
     row("t", "rand", OPTIONS, |this, args| filled(this, &args, Fill::Uniform)),
     row("t", "randn", OPTIONS, |this, args| filled(this, &args, Fill::Normal)),
-    row("t", "full", "size, fill_value, *, out=None, dtype=None, device=None, requires_grad=False", |this, args| {
-        let shape = sizes(&[args.get("size")])?;
-        let value = args.float("fill_value")?;
-        let default = if matches!(args.get("fill_value"), Value::Int(_)) { DType::I64 } else { DType::F32 };
-        make(this, shape, dtype(&args, default)?, Fill::Number(value))
-    }),
+    row(
+        "t",
+        "full",
+        "size, fill_value, *, out=None, dtype=None, device=None, requires_grad=False",
+        |this, args| {
+            let shape = sizes(&[args.get("size")])?;
+            let value = args.float("fill_value")?;
+            let default =
+                if matches!(args.get("fill_value"), Value::Int(_)) { DType::I64 } else { DType::F32 };
+            make(this, shape, dtype(&args, default)?, Fill::Number(value))
+        },
+    ),
     row("t", "zeros_like", LIKE, |this, args| like(this, &args, Fill::Number(0.0))),
     row("t", "ones_like", LIKE, |this, args| like(this, &args, Fill::Number(1.0))),
     row("t", "empty_like", LIKE, |this, args| like(this, &args, Fill::Number(0.0))),
     row("t", "rand_like", LIKE, |this, args| like(this, &args, Fill::Uniform)),
     row("t", "randn_like", LIKE, |this, args| like(this, &args, Fill::Normal)),
-    row("t", "full_like", "input, fill_value, *, dtype=None, device=None, requires_grad=False", |this, args| {
-        let value = args.float("fill_value")?;
-        like(this, &args, Fill::Number(value))
-    }),
+    row(
+        "t",
+        "full_like",
+        "input, fill_value, *, dtype=None, device=None, requires_grad=False",
+        |this, args| {
+            let value = args.float("fill_value")?;
+            like(this, &args, Fill::Number(value))
+        },
+    ),
     row("m", "new_zeros", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
         filled(this, &args, Fill::Number(0.0))
     }),
@@ -79,16 +90,21 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let values = (0..length).map(|index| start + step * index as f64).collect();
         known(this, vec![length], dtype, Init::Values(values))
     }),
-    row("t", "linspace", "start, end, steps, *, dtype=None, device=None, requires_grad=False", |this, args| {
-        let (start, end) = (args.float("start")?, args.float("end")?);
-        let length = args.count("steps")?;
-        count(signature::number(&args.get("steps")).unwrap_or(0.0))?;
-        #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
-        let step = if length > 1 { (end - start) / (length - 1) as f64 } else { 0.0 };
-        #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
-        let values = (0..length).map(|index| start + step * index as f64).collect();
-        known(this, vec![length], DType::F32, Init::Values(values))
-    }),
+    row(
+        "t",
+        "linspace",
+        "start, end, steps, *, dtype=None, device=None, requires_grad=False",
+        |this, args| {
+            let (start, end) = (args.float("start")?, args.float("end")?);
+            let length = args.count("steps")?;
+            count(signature::number(&args.get("steps")).unwrap_or(0.0))?;
+            #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+            let step = if length > 1 { (end - start) / (length - 1) as f64 } else { 0.0 };
+            #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
+            let values = (0..length).map(|index| start + step * index as f64).collect();
+            known(this, vec![length], DType::F32, Init::Values(values))
+        },
+    ),
     row("t", "eye", "n, m=None, *, dtype=None, device=None, requires_grad=False", |this, args| {
         let rows = args.count("n")?;
         let columns = if args.get("m").is_none() { rows } else { args.count("m")? };
@@ -117,7 +133,9 @@ enum Fill {
 fn count(number: f64) -> R<usize> {
     #[expect(clippy::cast_precision_loss, reason = "a small constant")]
     if number > MAX_VALUES as f64 {
-        return Err(Raise::limit(format!("elements of a written-out tensor: {number} exceeds the limit of {MAX_VALUES}")));
+        return Err(Raise::limit(format!(
+            "elements of a written-out tensor: {number} exceeds the limit of {MAX_VALUES}"
+        )));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
     Ok(number.max(0.0) as usize)
@@ -184,7 +202,10 @@ fn make(this: &mut Interp<'_>, shape: Shape, dtype: DType, fill: Fill) -> R<Valu
 /// A tensor of known sizes and initial values.
 pub(crate) fn known(this: &mut Interp<'_>, sizes: Vec<usize>, dtype: DType, init: Init) -> R<Value> {
     if sizes.len() > this.limits.graph.rank {
-        return Err(Raise::limit(format!("rank of a tensor: exceeds the limit of {}", this.limits.graph.rank)));
+        return Err(Raise::limit(format!(
+            "rank of a tensor: exceeds the limit of {}",
+            this.limits.graph.rank
+        )));
     }
     if let Init::Values(values) = &init {
         this.tick(values.len() / 8)?;
@@ -278,7 +299,10 @@ pub(crate) fn parameter(this: &mut Interp<'_>, args: Args) -> R<Value> {
         Value::None => (vec![0], DType::F32, Init::Constant(0.0)),
         Value::Tensor(tensor) => initial(this, tensor)?,
         other => {
-            return Err(Raise::type_error(format!("Parameter data must be a Tensor, not {}", other.type_name())));
+            return Err(Raise::type_error(format!(
+                "Parameter data must be a Tensor, not {}",
+                other.type_name()
+            )));
         }
     };
     if dtype != DType::F32 && kind == ParamKind::Trained {
@@ -313,7 +337,9 @@ pub(crate) fn initial(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<(Vec<usiz
             let param = this.builder.param(id);
             Ok((param.sizes.clone(), param.dtype, param.init.clone()))
         }
-        TensorState::Node { .. } => Err(Raise::unsupported("an initial value that is computed is not supported")),
+        TensorState::Node { .. } => {
+            Err(Raise::unsupported("an initial value that is computed is not supported"))
+        }
     }
 }
 
@@ -333,5 +359,6 @@ pub(crate) fn affine(init: &Init, scale: f64, shift: f64) -> Option<Init> {
 
 /// A size as a number of the graph.
 pub(crate) fn fixed(dim: Dim, what: &str) -> R<usize> {
-    dim.known().ok_or_else(|| Raise::unsupported(format!("{what} that depends on the batch is not supported")))
+    dim.known()
+        .ok_or_else(|| Raise::unsupported(format!("{what} that depends on the batch is not supported")))
 }

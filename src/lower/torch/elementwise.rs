@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ruff_python_ast::{CmpOp, Operator};
 
 use crate::graph::op::{Binary, Dropout, Unary};
-use crate::graph::{DType, Op, TensorRef, When};
+use crate::graph::{DType, Init, Op, TensorRef, When};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
 use crate::lower::torch::{Function, axis, creation, rebind, row, signature};
@@ -72,11 +72,16 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let slope = args.float("negative_slope")?;
         apply(this, &args, Unary::LeakyRelu { slope })
     }),
-    row("tf", "rrelu", "input, lower=0.125, upper=0.3333333333333333, training=False, inplace=False", |this, args| {
-        let when = when(this, &args.get("training"))?;
-        let op = Unary::Rrelu { lower: args.float("lower")?, upper: args.float("upper")?, when };
-        apply(this, &args, op)
-    }),
+    row(
+        "tf",
+        "rrelu",
+        "input, lower=0.125, upper=0.3333333333333333, training=False, inplace=False",
+        |this, args| {
+            let when = when(this, &args.get("training"))?;
+            let op = Unary::Rrelu { lower: args.float("lower")?, upper: args.float("upper")?, when };
+            apply(this, &args, op)
+        },
+    ),
     row("f", "elu", "input, alpha=1.0, inplace=False", |this, args| {
         let alpha = args.float("alpha")?;
         apply(this, &args, Unary::Elu { alpha })
@@ -89,7 +94,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tanh = match &*args.text("approximate")? {
             "none" => false,
             "tanh" => true,
-            other => return Err(Raise::runtime(format!("approximate argument must be either none or tanh, got {other}"))),
+            other => {
+                return Err(Raise::runtime(format!(
+                    "approximate argument must be either none or tanh, got {other}"
+                )));
+            }
         };
         apply(this, &args, Unary::Gelu { tanh })
     }),
@@ -157,12 +166,20 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     binary!("tm", "logical_or", Binary::Or),
     row("tm", "where", "condition, input, other", |this, args| {
         let condition = args.get("condition");
-        let tensors = [tensor_of(this, &condition)?, tensor_of(this, &args.get("input"))?, tensor_of(this, &args.get("other"))?];
+        let tensors = [
+            tensor_of(this, &condition)?,
+            tensor_of(this, &args.get("input"))?,
+            tensor_of(this, &args.get("other"))?,
+        ];
         this.op(Op::Where, &tensors)
     }),
     row("tm", "masked_fill", "input, mask, value", |this, args| {
         let mask = args.get("mask");
-        let tensors = [tensor_of(this, &mask)?, tensor_of(this, &args.get("value"))?, tensor_of(this, &args.get("input"))?];
+        let tensors = [
+            tensor_of(this, &mask)?,
+            tensor_of(this, &args.get("value"))?,
+            tensor_of(this, &args.get("input"))?,
+        ];
         this.op(Op::Where, &tensors)
     }),
     row("tf", "prelu", "input, weight", |this, args| {
@@ -190,11 +207,21 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let (input, dim) = along(this, &args)?;
         this.op(Op::Normalize { p: args.float("p")?, dim, eps: args.float("eps")? }, &[input])
     }),
-    row("tf", "dropout", "input, p=0.5, training=True, inplace=False", |this, args| dropout(this, &args, Dropout::Element)),
-    row("f", "dropout1d", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 3)),
-    row("f", "dropout2d", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 4)),
-    row("f", "dropout3d", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 5)),
-    row("tf", "feature_dropout", "input, p=0.5, training=True, inplace=False", |this, args| channels(this, &args, 0)),
+    row("tf", "dropout", "input, p=0.5, training=True, inplace=False", |this, args| {
+        dropout(this, &args, Dropout::Element)
+    }),
+    row("f", "dropout1d", "input, p=0.5, training=True, inplace=False", |this, args| {
+        channels(this, &args, 3)
+    }),
+    row("f", "dropout2d", "input, p=0.5, training=True, inplace=False", |this, args| {
+        channels(this, &args, 4)
+    }),
+    row("f", "dropout3d", "input, p=0.5, training=True, inplace=False", |this, args| {
+        channels(this, &args, 5)
+    }),
+    row("tf", "feature_dropout", "input, p=0.5, training=True, inplace=False", |this, args| {
+        channels(this, &args, 0)
+    }),
     row("tf", "alpha_dropout", "input, p=0.5, training=False, inplace=False", |this, args| {
         dropout(this, &args, Dropout::Alpha)
     }),
@@ -213,7 +240,12 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let dtype = super::facts(this, &Rc::clone(&args.tensor("other")?))?.dtype;
         cast(this, &args, dtype)
     }),
-    row("m", "to", "input, *targets, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None", to),
+    row(
+        "m",
+        "to",
+        "input, *targets, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None",
+        to,
+    ),
     row("m", "type", "input, dtype=None, non_blocking=False", |this, args| match args.get("dtype") {
         Value::DType(dtype) => cast(this, &args, dtype),
         _ => Err(Raise::unsupported("Tensor.type is not supported")),
@@ -235,7 +267,9 @@ pub(crate) fn tensor_of(this: &mut Interp<'_>, value: &Value) -> R<TensorRef> {
                 let shape = crate::graph::Shape::default();
                 this.append(Op::Full { shape, value: number, dtype: DType::F32 }, &[])
             }
-            None => Err(Raise::type_error(format!("expected Tensor as argument, but got {}", value.type_name()))),
+            None => {
+                Err(Raise::type_error(format!("expected Tensor as argument, but got {}", value.type_name())))
+            }
         },
     }
 }
@@ -265,11 +299,45 @@ pub(crate) fn finish(this: &mut Interp<'_>, args: &Bound, result: TensorRef) -> 
 fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
     if let Value::Int(_) | Value::Float(_) | Value::Dim(_) = args.get("input") {
         let got = args.get("input").type_name();
-        return Err(Raise::type_error(format!("{}(): argument 'input' must be Tensor, not {got}", args.function)));
+        return Err(Raise::type_error(format!(
+            "{}(): argument 'input' must be Tensor, not {got}",
+            args.function
+        )));
+    }
+    if let Some(folded) = fold_unary(this, args, op)? {
+        return Ok(folded);
     }
     let input = operand(this, args, "input")?;
     let result = this.append(Op::Unary(op), &[input])?;
     finish(this, args, result)
+}
+
+/// An elementary function of a tensor written in the source, outside a forward pass.
+fn fold_unary(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Option<Value>> {
+    let (Mode::Building, Value::Tensor(tensor)) = (this.mode, args.get("input")) else { return Ok(None) };
+    let run: fn(f64) -> f64 = match op {
+        Unary::Round => f64::round_ties_even,
+        Unary::Floor => f64::floor,
+        Unary::Ceil => f64::ceil,
+        Unary::Neg => |x| -x,
+        Unary::Abs => f64::abs,
+        Unary::Exp => f64::exp,
+        Unary::Log => f64::ln,
+        Unary::Sqrt => f64::sqrt,
+        Unary::Sin => f64::sin,
+        Unary::Cos => f64::cos,
+        _ => return Ok(None),
+    };
+    let state = tensor.state.borrow().clone();
+    let TensorState::Known { sizes, init: Init::Values(values), .. } = state else { return Ok(None) };
+    let values = values.into_iter().map(|value| single(run(value))).collect();
+    creation::known(this, sizes, DType::F32, Init::Values(values)).map(Some)
+}
+
+/// A number as single precision holds it.
+#[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
+fn single(number: f64) -> f64 {
+    f64::from(number as f32)
 }
 
 fn clamp(this: &mut Interp<'_>, args: Bound) -> R<Value> {
@@ -325,7 +393,10 @@ fn channels(this: &mut Interp<'_>, args: &Bound, batched_rank: usize) -> R<Value
     let tensor = args.tensor("input")?;
     let rank = this.fact(&tensor)?.shape.rank();
     if batched_rank > 0 && rank == batched_rank - 1 && batched_rank != 4 {
-        return Err(Raise::unsupported(format!("{} of a sample without a batch is not supported", args.function)));
+        return Err(Raise::unsupported(format!(
+            "{} of a sample without a batch is not supported",
+            args.function
+        )));
     }
     dropout(this, args, Dropout::Channel)
 }
@@ -334,6 +405,10 @@ fn cast(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
     let tensor = args.tensor("input")?;
     let state = tensor.state.borrow().clone();
     if let TensorState::Known { sizes, init, .. } = state {
+        let init = match (init, dtype) {
+            (Init::Values(values), DType::I64) => Init::Values(values.into_iter().map(f64::trunc).collect()),
+            (init, _) => init,
+        };
         return creation::known(this, sizes, dtype, init);
     }
     if this.fact(&tensor)?.dtype == dtype {
@@ -360,9 +435,6 @@ fn to(this: &mut Interp<'_>, args: Bound) -> R<Value> {
 
 /// `left op right` where one is a tensor.
 pub(crate) fn operator(this: &mut Interp<'_>, op: Operator, left: &Value, right: &Value) -> R<Value> {
-    if let (Mode::Building, Some(folded)) = (this.mode, fold(this, op, left, right)?) {
-        return Ok(folded);
-    }
     let binary = match op {
         Operator::Add => Binary::Add,
         Operator::Sub => Binary::Sub,
@@ -397,7 +469,9 @@ pub(crate) fn comparison(this: &mut Interp<'_>, op: CmpOp, left: &Value, right: 
 
 fn operands(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Value> {
     let number = |value: &Value| match value {
-        Value::Dim(_) => Err(Raise::unsupported("arithmetic of a tensor with the batch size is not supported")),
+        Value::Dim(_) => {
+            Err(Raise::unsupported("arithmetic of a tensor with the batch size is not supported"))
+        }
         Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
         value => signature::number(value).ok_or_else(|| {
             Raise::type_error(format!(
@@ -407,6 +481,9 @@ fn operands(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R
             ))
         }),
     };
+    if let (Mode::Building, Some(folded)) = (this.mode, fold(this, op, left, right)?) {
+        return Ok(folded);
+    }
     match (left, right) {
         (Value::Tensor(a), Value::Tensor(b)) => {
             let (a, b) = (this.tensor_ref(a)?, this.tensor_ref(b)?);
@@ -432,7 +509,7 @@ fn operands(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R
 }
 
 /// Arithmetic of a tensor just made with a number, kept as initial values.
-fn fold(this: &mut Interp<'_>, op: Operator, left: &Value, right: &Value) -> R<Option<Value>> {
+fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Option<Value>> {
     let known = |value: &Value| match value {
         Value::Tensor(tensor) => match &*tensor.state.borrow() {
             TensorState::Known { sizes, dtype, init } => Some((sizes.clone(), *dtype, init.clone())),
@@ -440,30 +517,38 @@ fn fold(this: &mut Interp<'_>, op: Operator, left: &Value, right: &Value) -> R<O
         },
         _ => None,
     };
-    let folded = if let (Some((sizes, dtype, init)), Some(number)) = (known(left), signature::number(right)) {
-        let (scale, shift) = match op {
-            Operator::Mult => (number, 0.0),
-            Operator::Div if number != 0.0 => (1.0 / number, 0.0),
-            Operator::Add => (1.0, number),
-            Operator::Sub => (1.0, -number),
-            _ => return Ok(None),
-        };
-        let whole = dtype == DType::I64 && matches!(right, Value::Int(_)) && op != Operator::Div;
-        Some((sizes, if whole { dtype } else { DType::F32 }, creation::affine(&init, scale, shift)))
-    } else if let (Some(number), Some((sizes, dtype, init))) = (signature::number(left), known(right)) {
-        let (scale, shift) = match op {
-            Operator::Mult => (number, 0.0),
-            Operator::Add => (1.0, number),
-            Operator::Sub => (-1.0, number),
-            _ => return Ok(None),
-        };
-        let whole = dtype == DType::I64 && matches!(left, Value::Int(_));
-        Some((sizes, if whole { dtype } else { DType::F32 }, creation::affine(&init, scale, shift)))
-    } else {
-        None
+    let (tensor, number, reversed) = match (known(left), known(right)) {
+        (Some(tensor), None) => (tensor, signature::number(right), false),
+        (None, Some(tensor)) => (tensor, signature::number(left), true),
+        _ => return Ok(None),
+    };
+    let ((sizes, dtype, init), Some(number)) = (tensor, number) else { return Ok(None) };
+    let whole = dtype == DType::I64
+        && number.fract() == 0.0
+        && matches!((left, right), (Value::Int(_), _) | (_, Value::Int(_)))
+        && matches!(op, Binary::Mul | Binary::Add | Binary::Sub | Binary::FloorDiv);
+    let folded = match (op, reversed, &init) {
+        (Binary::Mul, _, _) => creation::affine(&init, number, 0.0),
+        (Binary::Add, _, _) => creation::affine(&init, 1.0, number),
+        (Binary::Sub, false, _) => creation::affine(&init, 1.0, -number),
+        (Binary::Sub, true, _) => creation::affine(&init, -1.0, number),
+        (Binary::Div, _, Init::Values(values)) => {
+            let divide = |value: &f64| if reversed { number / value } else { value / number };
+            Some(Init::Values(values.iter().map(divide).collect()))
+        }
+        (Binary::Div, false, _) if number != 0.0 => creation::affine(&init, 1.0 / number, 0.0),
+        (Binary::Pow, _, Init::Values(values)) => {
+            let power = |value: &f64| if reversed { number.powf(*value) } else { value.powf(number) };
+            Some(Init::Values(values.iter().map(power).collect()))
+        }
+        _ => None,
+    };
+    let folded = match folded {
+        Some(Init::Values(values)) if !whole => Some(Init::Values(values.into_iter().map(single).collect())),
+        folded => folded,
     };
     match folded {
-        Some((sizes, dtype, Some(init))) => creation::known(this, sizes, dtype, init).map(Some),
-        _ => Ok(None),
+        Some(init) => creation::known(this, sizes, if whole { dtype } else { DType::F32 }, init).map(Some),
+        None => Ok(None),
     }
 }

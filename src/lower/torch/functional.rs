@@ -128,7 +128,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         this.op(Op::MatMul, &inputs)
     }),
     row("tm", "dot", "input, other", |this, args| matmul(this, &args, Some(1))),
-    row("tm", "addmm", "input, mat1, mat2, *, beta=1, alpha=1", |this, args| added(this, &args, "mat1", "mat2")),
+    row("tm", "addmm", "input, mat1, mat2, *, beta=1, alpha=1", |this, args| {
+        added(this, &args, "mat1", "mat2")
+    }),
     row("tm", "baddbmm", "input, batch1, batch2, *, beta=1, alpha=1", |this, args| {
         added(this, &args, "batch1", "batch2")
     }),
@@ -149,7 +151,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 fn implicit(equation: &str) -> String {
     let mut letters: Vec<char> = equation.chars().filter(|char| char.is_ascii_alphabetic()).collect();
     letters.sort_unstable();
-    let once = letters.iter().filter(|&&letter| letters.iter().filter(|&&other| other == letter).count() == 1);
+    let once =
+        letters.iter().filter(|&&letter| letters.iter().filter(|&&other| other == letter).count() == 1);
     format!("{equation}->{}", once.collect::<String>())
 }
 
@@ -167,7 +170,10 @@ fn weight_and_bias(this: &mut Interp<'_>, args: &Bound, inputs: &mut Vec<TensorR
     let weight = optional(this, args, "weight", inputs)?;
     let bias = optional(this, args, "bias", inputs)?;
     if weight != bias {
-        return Err(Raise::unsupported(format!("{} with a weight or a bias alone is not supported", args.function)));
+        return Err(Raise::unsupported(format!(
+            "{} with a weight or a bias alone is not supported",
+            args.function
+        )));
     }
     Ok(weight)
 }
@@ -303,7 +309,9 @@ pub(crate) fn batch_norm(
     running &= optional(this, args, "running_var", &mut inputs)?;
     let affine = weight_and_bias(this, args, &mut inputs)?;
     if !running && batch_statistics == When::Never {
-        return Err(Raise::runtime("Expected running_mean and running_var to be defined when training=False"));
+        return Err(Raise::runtime(
+            "Expected running_mean and running_var to be defined when training=False",
+        ));
     }
     let counter = counter.and_then(|tensor| match &*tensor.state.borrow() {
         crate::lower::value::TensorState::Param(id) => Some(*id),

@@ -44,7 +44,9 @@ pub(crate) fn get(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> 
             Value::Tensor(index) => {
                 let fact = this.fact(index)?;
                 if fact.dtype != DType::I64 || fact.shape.rank() != 1 {
-                    return Err(Raise::unsupported("indexing with a mask or a matrix of indices is not supported"));
+                    return Err(Raise::unsupported(
+                        "indexing with a mask or a matrix of indices is not supported",
+                    ));
                 }
                 let index = this.tensor_ref(index)?;
                 result = this.append(Op::IndexSelect { dim }, &[result, index])?;
@@ -64,11 +66,16 @@ pub(crate) fn get(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> 
                 result = this.append(Op::IndexSelect { dim }, &[result, index])?;
                 dim += 1;
             }
-            Value::Dim(_) => return Err(Raise::unsupported("an index that depends on the batch is not supported")),
+            Value::Dim(_) => {
+                return Err(Raise::unsupported("an index that depends on the batch is not supported"));
+            }
             Value::Bool(_) => return Err(Raise::unsupported("indexing with a bool is not supported")),
             other => {
-                return Err(Raise::type_error(format!("only integers, slices (`:`), ellipsis (`...`), None and long or \
-                     byte Variables are valid indices (got {})", other.type_name())));
+                return Err(Raise::type_error(format!(
+                    "only integers, slices (`:`), ellipsis (`...`), None and long or \
+                     byte Variables are valid indices (got {})",
+                    other.type_name()
+                )));
             }
         }
     }
@@ -104,8 +111,9 @@ fn bounds_of(parts: &[Value; 3], size: Dim) -> R<Option<(Dim, Dim, usize)>> {
     let bound = |value: &Value, default: Dim| -> R<Dim> {
         let dim = match value {
             Value::None => return Ok(default),
-            value => super::signature::dim(value)
-                .ok_or_else(|| Raise::type_error("slice indices must be integers or None or have an __index__ method"))?,
+            value => super::signature::dim(value).ok_or_else(|| {
+                Raise::type_error("slice indices must be integers or None or have an __index__ method")
+            })?,
         };
         let zero = Dim::fixed(0);
         let dim = if dim.at(NOMINAL_BATCH) < 0 { size.plus(dim) } else { dim };
@@ -119,7 +127,11 @@ fn bounds_of(parts: &[Value; 3], size: Dim) -> R<Option<(Dim, Dim, usize)>> {
         Value::None => 1,
         Value::Int(step) if *step > 0 => usize::try_from(*step).unwrap_or(1),
         Value::Int(_) => return Err(Raise::value_error("step must be greater than zero")),
-        _ => return Err(Raise::type_error("slice indices must be integers or None or have an __index__ method")),
+        _ => {
+            return Err(Raise::type_error(
+                "slice indices must be integers or None or have an __index__ method",
+            ));
+        }
     };
     if start == Dim::fixed(0) && end == size && step == 1 {
         return Ok(None);

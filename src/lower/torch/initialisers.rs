@@ -5,10 +5,11 @@
 
 use std::rc::Rc;
 
-use crate::graph::Init;
+use crate::graph::op::Distribution;
+use crate::graph::{Init, Op};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Run};
-use crate::lower::torch::{creation, facts};
+use crate::lower::torch::{creation, facts, signature};
 use crate::lower::value::{Builtin, Tensor, TensorState, Value};
 
 static FUNCTIONS: &[Builtin] = &[
@@ -58,10 +59,14 @@ static FUNCTIONS: &[Builtin] = &[
             set(this, &args, Init::Uniform { low: -bound, high: bound })
         },
     ),
-    entry("kaiming_normal_", "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=None", |this, args| {
-        let std = kaiming(this, &args)?;
-        set(this, &args, Init::Normal { mean: 0.0, std })
-    }),
+    entry(
+        "kaiming_normal_",
+        "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=None",
+        |this, args| {
+            let std = kaiming(this, &args)?;
+            set(this, &args, Init::Normal { mean: 0.0, std })
+        },
+    ),
     entry("orthogonal_", "tensor, gain=1.0, generator=None", |this, args| {
         let tensor = args.tensor("tensor")?;
         if facts(this, &tensor)?.shape.rank() < 2 {
@@ -93,7 +98,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
 
 /// Whether a tensor has this initialising method.
 pub(crate) fn is_method(name: &str) -> bool {
-    matches!(name, "uniform_" | "normal_" | "fill_" | "zero_" | "copy_")
+    matches!(name, "uniform_" | "normal_" | "fill_" | "zero_" | "copy_" | "bernoulli_")
 }
 
 /// Call an initialising method.
@@ -101,6 +106,17 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
     let function = match name {
         "fill_" => "constant_",
         "zero_" => "zeros_",
+        "bernoulli_" => {
+            let args =
+                signature::bind("bernoulli_", "input, p=0.5, generator=None", args.prepend(value.clone()))?;
+            let tensor = args.tensor("input")?;
+            let shape = facts(this, &tensor)?.shape;
+            let distribution = Distribution::Bernoulli(args.float("p")?);
+            if let Value::Tensor(drawn) = this.op(Op::Random { shape, distribution }, &[])? {
+                *tensor.state.borrow_mut() = drawn.state.borrow().clone();
+            }
+            return Ok(Value::Tensor(tensor));
+        }
         "copy_" => {
             if let (Value::Tensor(target), Some(Value::Tensor(source))) = (value, args.positional.first()) {
                 assign_data(this, target, source)?;
@@ -136,7 +152,10 @@ fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
             *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init };
         }
         TensorState::Node { .. } => {
-            return Err(Raise::unsupported(format!("{} on a computed tensor is not supported", args.function)));
+            return Err(Raise::unsupported(format!(
+                "{} on a computed tensor is not supported",
+                args.function
+            )));
         }
     }
     Ok(Value::Tensor(tensor))
@@ -176,8 +195,8 @@ fn kaiming(this: &mut Interp<'_>, args: &Bound) -> R<f64> {
 /// `nn.init.calculate_gain`.
 fn gain(nonlinearity: &str, slope: Option<f64>) -> R<f64> {
     Ok(match nonlinearity {
-        "linear" | "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d"
-        | "sigmoid" => 1.0,
+        "linear" | "conv1d" | "conv2d" | "conv3d" | "conv_transpose1d" | "conv_transpose2d"
+        | "conv_transpose3d" | "sigmoid" => 1.0,
         "tanh" => 5.0 / 3.0,
         "relu" => 2f64.sqrt(),
         "leaky_relu" => (2.0 / (1.0 + slope.unwrap_or(0.01).powi(2))).sqrt(),

@@ -58,7 +58,8 @@ const BATCH_NORM: &str =
     "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None";
 const INSTANCE_NORM: &str =
     "num_features, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False, device=None, dtype=None";
-const MAX_POOL: &str = "kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False";
+const MAX_POOL: &str =
+    "kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False";
 const AVG_POOL: &str =
     "kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None";
 const RNN: &str = "input_size, hidden_size, num_layers=1, nonlinearity='tanh', bias=True, batch_first=False, \
@@ -102,7 +103,11 @@ static LAYERS: &[Layer] = &[
     plain("MaxPool1d", MAX_POOL, "max_pool1d"),
     plain("MaxPool2d", MAX_POOL, "max_pool2d"),
     plain("MaxPool3d", MAX_POOL, "max_pool3d"),
-    plain("AvgPool1d", "kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True", "avg_pool1d"),
+    plain(
+        "AvgPool1d",
+        "kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True",
+        "avg_pool1d",
+    ),
     plain("AvgPool2d", AVG_POOL, "avg_pool2d"),
     plain("AvgPool3d", AVG_POOL, "avg_pool3d"),
     plain("LPPool1d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool1d"),
@@ -117,17 +122,30 @@ static LAYERS: &[Layer] = &[
     plain("PixelShuffle", "upscale_factor", "pixel_shuffle"),
     plain("PixelUnshuffle", "downscale_factor", "pixel_unshuffle"),
     plain("ChannelShuffle", "groups", "channel_shuffle"),
-    plain("Upsample", "size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None",
-        "interpolate"),
+    plain(
+        "Upsample",
+        "size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None",
+        "interpolate",
+    ),
     plain("UpsamplingNearest2d", "size=None, scale_factor=None", "interpolate"),
-    custom("UpsamplingBilinear2d", "Module", "size=None, scale_factor=None", |_, object, _| {
-        set(object, "mode", Value::str("bilinear"));
-        set(object, "align_corners", Value::Bool(true));
-        Ok(())
-    }, |this, object, args| by_function(this, object, "interpolate", args)),
-    custom("Identity", "Module", "*args, **kwargs", nothing, |_, _, args| match args.positional.into_iter().next() {
-        Some(value) => Ok(value),
-        None => Err(Raise::type_error("Identity.forward() missing 1 required positional argument: 'input'")),
+    custom(
+        "UpsamplingBilinear2d",
+        "Module",
+        "size=None, scale_factor=None",
+        |_, object, _| {
+            set(object, "mode", Value::str("bilinear"));
+            set(object, "align_corners", Value::Bool(true));
+            Ok(())
+        },
+        |this, object, args| by_function(this, object, "interpolate", args),
+    ),
+    custom("Identity", "Module", "*args, **kwargs", nothing, |_, _, args| {
+        match args.positional.into_iter().next() {
+            Some(value) => Ok(value),
+            None => {
+                Err(Raise::type_error("Identity.forward() missing 1 required positional argument: 'input'"))
+            }
+        }
     }),
     custom("Flatten", "Module", "start_dim=1, end_dim=-1", nothing, |this, object, args| {
         let args = signature::bind("Flatten.forward", "input", args)?;
@@ -139,15 +157,25 @@ static LAYERS: &[Layer] = &[
         let (dim, sizes) = (attr(object, "dim"), attr(object, "unflattened_size"));
         super::call(this, "unflatten", vec![args.get("input"), dim, sizes])
     }),
-    custom("Linear", "Module", "in_features, out_features, bias=True, device=None, dtype=None", |this, object, args| {
-        let (input, output) = (width(args, "in_features")?, width(args, "out_features")?);
-        let init = fan_in(input);
-        parameter(this, object, "weight", vec![output, input], init.clone())?;
-        bias(this, object, args.bool("bias")?, output, init)
-    }, linear),
-    custom("Bilinear", "Module", "in1_features, in2_features, out_features, bias=True, device=None, dtype=None",
+    custom(
+        "Linear",
+        "Module",
+        "in_features, out_features, bias=True, device=None, dtype=None",
         |this, object, args| {
-            let (a, b, output) = (width(args, "in1_features")?, width(args, "in2_features")?, width(args, "out_features")?);
+            let (input, output) = (width(args, "in_features")?, width(args, "out_features")?);
+            let init = fan_in(input);
+            parameter(this, object, "weight", vec![output, input], init.clone())?;
+            bias(this, object, args.bool("bias")?, output, init)
+        },
+        linear,
+    ),
+    custom(
+        "Bilinear",
+        "Module",
+        "in1_features, in2_features, out_features, bias=True, device=None, dtype=None",
+        |this, object, args| {
+            let (a, b, output) =
+                (width(args, "in1_features")?, width(args, "in2_features")?, width(args, "out_features")?);
             let init = fan_in(a);
             parameter(this, object, "weight", vec![output, a, b], init.clone())?;
             bias(this, object, args.bool("bias")?, output, init)
@@ -156,33 +184,74 @@ static LAYERS: &[Layer] = &[
             let args = signature::bind("Bilinear.forward", "input1, input2", args)?;
             let (weight, bias) = (registered(object, "weight"), registered(object, "bias"));
             super::call(this, "bilinear", vec![args.get("input1"), args.get("input2"), weight, bias])
-        }),
-    custom("Conv1d", "_ConvNd", CONV, |this, object, args| conv_init(this, object, args, 1, false),
-        |this, object, args| conv(this, object, args, 1)),
-    custom("Conv2d", "_ConvNd", CONV, |this, object, args| conv_init(this, object, args, 2, false),
-        |this, object, args| conv(this, object, args, 2)),
-    custom("Conv3d", "_ConvNd", CONV, |this, object, args| conv_init(this, object, args, 3, false),
-        |this, object, args| conv(this, object, args, 3)),
-    custom("ConvTranspose1d", "_ConvTransposeNd", CONV_TRANSPOSE,
+        },
+    ),
+    custom(
+        "Conv1d",
+        "_ConvNd",
+        CONV,
+        |this, object, args| conv_init(this, object, args, 1, false),
+        |this, object, args| conv(this, object, args, 1),
+    ),
+    custom(
+        "Conv2d",
+        "_ConvNd",
+        CONV,
+        |this, object, args| conv_init(this, object, args, 2, false),
+        |this, object, args| conv(this, object, args, 2),
+    ),
+    custom(
+        "Conv3d",
+        "_ConvNd",
+        CONV,
+        |this, object, args| conv_init(this, object, args, 3, false),
+        |this, object, args| conv(this, object, args, 3),
+    ),
+    custom(
+        "ConvTranspose1d",
+        "_ConvTransposeNd",
+        CONV_TRANSPOSE,
         |this, object, args| conv_init(this, object, args, 1, true),
-        |this, object, args| conv_transpose(this, object, args, 1)),
-    custom("ConvTranspose2d", "_ConvTransposeNd", CONV_TRANSPOSE,
+        |this, object, args| conv_transpose(this, object, args, 1),
+    ),
+    custom(
+        "ConvTranspose2d",
+        "_ConvTransposeNd",
+        CONV_TRANSPOSE,
         |this, object, args| conv_init(this, object, args, 2, true),
-        |this, object, args| conv_transpose(this, object, args, 2)),
-    custom("ConvTranspose3d", "_ConvTransposeNd", CONV_TRANSPOSE,
+        |this, object, args| conv_transpose(this, object, args, 2),
+    ),
+    custom(
+        "ConvTranspose3d",
+        "_ConvTransposeNd",
+        CONV_TRANSPOSE,
         |this, object, args| conv_init(this, object, args, 3, true),
-        |this, object, args| conv_transpose(this, object, args, 3)),
-    custom("BatchNorm1d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 1)),
-    custom("BatchNorm2d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 2)),
-    custom("BatchNorm3d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 3)),
-    custom("SyncBatchNorm", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| batch_norm(this, object, args, 0)),
-    custom("InstanceNorm1d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init,
-        |this, object, args| instance_norm(this, object, args, 1)),
-    custom("InstanceNorm2d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init,
-        |this, object, args| instance_norm(this, object, args, 2)),
-    custom("InstanceNorm3d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init,
-        |this, object, args| instance_norm(this, object, args, 3)),
-    custom("LayerNorm", "Module",
+        |this, object, args| conv_transpose(this, object, args, 3),
+    ),
+    custom("BatchNorm1d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
+        batch_norm(this, object, args, 1)
+    }),
+    custom("BatchNorm2d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
+        batch_norm(this, object, args, 2)
+    }),
+    custom("BatchNorm3d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
+        batch_norm(this, object, args, 3)
+    }),
+    custom("SyncBatchNorm", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
+        batch_norm(this, object, args, 0)
+    }),
+    custom("InstanceNorm1d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init, |this, object, args| {
+        instance_norm(this, object, args, 1)
+    }),
+    custom("InstanceNorm2d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init, |this, object, args| {
+        instance_norm(this, object, args, 2)
+    }),
+    custom("InstanceNorm3d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init, |this, object, args| {
+        instance_norm(this, object, args, 3)
+    }),
+    custom(
+        "LayerNorm",
+        "Module",
         "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True, device=None, dtype=None",
         |this, object, args| {
             let sizes = args.spatial_list("normalized_shape")?;
@@ -192,15 +261,25 @@ static LAYERS: &[Layer] = &[
             optional(this, object, "weight", affine, sizes.clone(), Init::Constant(1.0))?;
             optional(this, object, "bias", with_bias, sizes, Init::Constant(0.0))
         },
-        |this, object, args| weighted(this, object, args, "layer_norm", &["normalized_shape", "weight", "bias", "eps"])),
-    custom("RMSNorm", "Module", "normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None",
+        |this, object, args| {
+            weighted(this, object, args, "layer_norm", &["normalized_shape", "weight", "bias", "eps"])
+        },
+    ),
+    custom(
+        "RMSNorm",
+        "Module",
+        "normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None",
         |this, object, args| {
             let sizes = args.spatial_list("normalized_shape")?;
             set_sizes(this, object, "normalized_shape", &sizes)?;
             optional(this, object, "weight", args.bool("elementwise_affine")?, sizes, Init::Constant(1.0))
         },
-        |this, object, args| weighted(this, object, args, "rms_norm", &["normalized_shape", "weight", "eps"])),
-    custom("GroupNorm", "Module", "num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None",
+        |this, object, args| weighted(this, object, args, "rms_norm", &["normalized_shape", "weight", "eps"]),
+    ),
+    custom(
+        "GroupNorm",
+        "Module",
+        "num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None",
         |this, object, args| {
             let (groups, channels) = (args.count("num_groups")?, args.count("num_channels")?);
             if groups == 0 || channels % groups != 0 {
@@ -210,12 +289,23 @@ static LAYERS: &[Layer] = &[
             optional(this, object, "weight", affine, vec![channels], Init::Constant(1.0))?;
             optional(this, object, "bias", affine, vec![channels], Init::Constant(0.0))
         },
-        |this, object, args| weighted(this, object, args, "group_norm", &["num_groups", "weight", "bias", "eps"])),
-    custom("PReLU", "Module", "num_parameters=1, init=0.25, device=None, dtype=None", |this, object, args| {
-        let init = Init::Constant(args.float("init")?);
-        parameter(this, object, "weight", vec![args.count("num_parameters")?], init)
-    }, |this, object, args| weighted(this, object, args, "prelu", &["weight"])),
-    custom("Embedding", "Module",
+        |this, object, args| {
+            weighted(this, object, args, "group_norm", &["num_groups", "weight", "bias", "eps"])
+        },
+    ),
+    custom(
+        "PReLU",
+        "Module",
+        "num_parameters=1, init=0.25, device=None, dtype=None",
+        |this, object, args| {
+            let init = Init::Constant(args.float("init")?);
+            parameter(this, object, "weight", vec![args.count("num_parameters")?], init)
+        },
+        |this, object, args| weighted(this, object, args, "prelu", &["weight"]),
+    ),
+    custom(
+        "Embedding",
+        "Module",
         "num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, \
          sparse=False, _weight=None, _freeze=False, device=None, dtype=None",
         |this, object, args| {
@@ -228,32 +318,68 @@ static LAYERS: &[Layer] = &[
                     match usize::try_from(at).ok().filter(|&at| at < sizes[0]) {
                         Some(row) => Init::EmbeddingWithPadding { row },
                         None => {
-                            return Err(Raise::python("AssertionError", "Padding_idx must be within num_embeddings"));
+                            return Err(Raise::python(
+                                "AssertionError",
+                                "Padding_idx must be within num_embeddings",
+                            ));
                         }
                     }
                 }
             };
             parameter(this, object, "weight", sizes, init)
         },
-        |this, object, args| weighted(this, object, args, "embedding", &["weight", "padding_idx", "max_norm"])),
+        |this, object, args| {
+            weighted(this, object, args, "embedding", &["weight", "padding_idx", "max_norm"])
+        },
+    ),
     custom("RNN", "RNNBase", RNN, recurrent::init, recurrent::forward),
     custom("LSTM", "RNNBase", GATED, recurrent::init, recurrent::forward),
     custom("GRU", "RNNBase", GATED, recurrent::init, recurrent::forward),
-    custom("ZeroPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "constant")),
-    custom("ZeroPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "constant")),
-    custom("ZeroPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "constant")),
-    custom("ConstantPad1d", "Module", "padding, value", nothing, |this, object, args| pad(this, object, args, 1, "constant")),
-    custom("ConstantPad2d", "Module", "padding, value", nothing, |this, object, args| pad(this, object, args, 2, "constant")),
-    custom("ConstantPad3d", "Module", "padding, value", nothing, |this, object, args| pad(this, object, args, 3, "constant")),
-    custom("ReflectionPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "reflect")),
-    custom("ReflectionPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "reflect")),
-    custom("ReflectionPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "reflect")),
-    custom("ReplicationPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "replicate")),
-    custom("ReplicationPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "replicate")),
-    custom("ReplicationPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "replicate")),
-    custom("CircularPad1d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 1, "circular")),
-    custom("CircularPad2d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 2, "circular")),
-    custom("CircularPad3d", "Module", "padding", nothing, |this, object, args| pad(this, object, args, 3, "circular")),
+    custom("ZeroPad1d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 1, "constant")
+    }),
+    custom("ZeroPad2d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 2, "constant")
+    }),
+    custom("ZeroPad3d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 3, "constant")
+    }),
+    custom("ConstantPad1d", "Module", "padding, value", nothing, |this, object, args| {
+        pad(this, object, args, 1, "constant")
+    }),
+    custom("ConstantPad2d", "Module", "padding, value", nothing, |this, object, args| {
+        pad(this, object, args, 2, "constant")
+    }),
+    custom("ConstantPad3d", "Module", "padding, value", nothing, |this, object, args| {
+        pad(this, object, args, 3, "constant")
+    }),
+    custom("ReflectionPad1d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 1, "reflect")
+    }),
+    custom("ReflectionPad2d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 2, "reflect")
+    }),
+    custom("ReflectionPad3d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 3, "reflect")
+    }),
+    custom("ReplicationPad1d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 1, "replicate")
+    }),
+    custom("ReplicationPad2d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 2, "replicate")
+    }),
+    custom("ReplicationPad3d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 3, "replicate")
+    }),
+    custom("CircularPad1d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 1, "circular")
+    }),
+    custom("CircularPad2d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 2, "circular")
+    }),
+    custom("CircularPad3d", "Module", "padding", nothing, |this, object, args| {
+        pad(this, object, args, 3, "circular")
+    }),
     container("Sequential", "*args", modules::init_sequential),
     container("ModuleList", "modules=None", modules::init_list),
     container("ModuleDict", "modules=None", modules::init_dict),
@@ -263,16 +389,69 @@ static LAYERS: &[Layer] = &[
 
 /// Layers of PyTorch that are not supported here.
 pub(crate) const UNSUPPORTED: &[&str] = &[
-    "MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerEncoderLayer", "TransformerDecoder",
-    "TransformerDecoderLayer", "RNNCell", "LSTMCell", "GRUCell", "EmbeddingBag", "Fold", "Unfold", "MaxUnpool1d",
-    "MaxUnpool2d", "MaxUnpool3d", "FractionalMaxPool2d", "FractionalMaxPool3d", "LPPool3d", "Softmax2d", "CosineSimilarity",
-    "PairwiseDistance", "CrossMapLRN2d", "LazyLinear", "LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyBatchNorm1d",
-    "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyInstanceNorm1d",
-    "LazyInstanceNorm2d", "CrossEntropyLoss", "MSELoss", "L1Loss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "KLDivLoss",
-    "SmoothL1Loss", "HuberLoss", "CTCLoss", "CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss", "PoissonNLLLoss",
-    "HingeEmbeddingLoss", "MultiMarginLoss", "SoftMarginLoss", "DataParallel", "AdaptiveLogSoftmaxWithLoss", "GaussianNLLLoss",
-    "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "TripletMarginWithDistanceLoss", "NLLLoss2d", "Container",
-    "UninitializedParameter", "UninitializedBuffer", "Buffer", "RNNBase", "RNNCellBase",
+    "MultiheadAttention",
+    "Transformer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "RNNCell",
+    "LSTMCell",
+    "GRUCell",
+    "EmbeddingBag",
+    "Fold",
+    "Unfold",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
+    "LPPool3d",
+    "Softmax2d",
+    "CosineSimilarity",
+    "PairwiseDistance",
+    "CrossMapLRN2d",
+    "LazyLinear",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "CrossEntropyLoss",
+    "MSELoss",
+    "L1Loss",
+    "NLLLoss",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "KLDivLoss",
+    "SmoothL1Loss",
+    "HuberLoss",
+    "CTCLoss",
+    "CosineEmbeddingLoss",
+    "MarginRankingLoss",
+    "TripletMarginLoss",
+    "PoissonNLLLoss",
+    "HingeEmbeddingLoss",
+    "MultiMarginLoss",
+    "SoftMarginLoss",
+    "DataParallel",
+    "AdaptiveLogSoftmaxWithLoss",
+    "GaussianNLLLoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "TripletMarginWithDistanceLoss",
+    "NLLLoss2d",
+    "Container",
+    "UninitializedParameter",
+    "UninitializedBuffer",
+    "Buffer",
+    "RNNBase",
+    "RNNCellBase",
 ];
 
 /// The layer of this name.
@@ -365,7 +544,8 @@ fn weighted(
     let args = signature::bind(function, "input", args)?;
     let mut call = Args::of(vec![args.get("input")]);
     for &name in names {
-        let value = if matches!(name, "weight" | "bias") { registered(object, name) } else { attr(object, name) };
+        let value =
+            if matches!(name, "weight" | "bias") { registered(object, name) } else { attr(object, name) };
         call.named.push((Rc::from(name), value));
     }
     let tensor = args.tensor("input")?;
@@ -407,8 +587,15 @@ fn linear_input(raise: Box<Raise>, args: &Bound) -> Box<Raise> {
     }
 }
 
-fn conv_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: usize, transposed: bool) -> R<()> {
-    let (input, output, groups) = (args.count("in_channels")?, args.count("out_channels")?, args.count("groups")?);
+fn conv_init(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    args: &Bound,
+    spatial: usize,
+    transposed: bool,
+) -> R<()> {
+    let (input, output, groups) =
+        (args.count("in_channels")?, args.count("out_channels")?, args.count("groups")?);
     if groups == 0 {
         return Err(Raise::value_error("groups must be a positive integer"));
     }
@@ -442,7 +629,9 @@ fn conv_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: 
         set_sizes(this, object, "output_padding", &padding)?;
     }
     if !matches!(&*args.text("padding_mode")?, "zeros" | "reflect" | "replicate" | "circular") {
-        return Err(Raise::value_error("padding_mode must be one of {'zeros', 'reflect', 'replicate', 'circular'}"));
+        return Err(Raise::value_error(
+            "padding_mode must be one of {'zeros', 'reflect', 'replicate', 'circular'}",
+        ));
     }
     let (outer, inner) = if transposed { (input, output / groups) } else { (output, input / groups) };
     let mut sizes = vec![outer, inner];
@@ -473,7 +662,13 @@ fn conv(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) 
     result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
 }
 
-fn conv_hint(this: &mut Interp<'_>, raise: Box<Raise>, object: &Rc<Object>, args: &Bound, spatial: usize) -> Box<Raise> {
+fn conv_hint(
+    this: &mut Interp<'_>,
+    raise: Box<Raise>,
+    object: &Rc<Object>,
+    args: &Bound,
+    spatial: usize,
+) -> Box<Raise> {
     let Ok(tensor) = args.tensor("input") else { return raise };
     let Ok(fact) = this.fact(&tensor) else { return raise };
     if fact.shape.rank() == spatial + 2 {
@@ -509,7 +704,8 @@ fn conv_transpose(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatia
         return Err(Raise::value_error("Only `zeros` padding mode is supported for ConvTranspose"));
     }
     let name = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"][spatial - 1];
-    let mut call = Args::of(vec![args.get("input"), registered(object, "weight"), registered(object, "bias")]);
+    let mut call =
+        Args::of(vec![args.get("input"), registered(object, "weight"), registered(object, "bias")]);
     for key in ["stride", "padding", "output_padding", "groups", "dilation"] {
         call.named.push((Rc::from(key), attr(object, key)));
     }
@@ -555,7 +751,8 @@ fn norm_rank(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: 
     if fits {
         return Ok(shape);
     }
-    Err(Raise::value_error(format!("expected {wanted} input (got {rank}D input)")).with_hint(rank_hint(object, &shape)))
+    Err(Raise::value_error(format!("expected {wanted} input (got {rank}D input)"))
+        .with_hint(rank_hint(object, &shape)))
 }
 
 fn batch_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
@@ -599,7 +796,8 @@ fn instance_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial
         if shape.rank() == spatial + 1 {
             return Err(Raise::unsupported("instance norm of a sample without a batch is not supported"));
         }
-        let message = format!("expected {}D or {}D input (got {}D input)", spatial + 1, spatial + 2, shape.rank());
+        let message =
+            format!("expected {}D or {}D input (got {}D input)", spatial + 1, spatial + 2, shape.rank());
         return Err(Raise::value_error(message).with_hint(rank_hint(object, &shape)));
     }
     if attr_bool(object, "track_running_stats") {
@@ -608,8 +806,18 @@ fn instance_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial
     let affine = attr_bool(object, "affine");
     if affine && shape.0[1].known() != Some(attr_usize(object, "num_features")?) {
         let expected = attr_usize(object, "num_features")?;
-        let message = format!("expected input's size at dim=1 to match num_features ({expected}), but got: {}.", shape.0[1]);
-        return Err(modules::argument_hint(this, Raise::value_error(message), object, "num_features", shape.0[1], shape.rank()));
+        let message = format!(
+            "expected input's size at dim=1 to match num_features ({expected}), but got: {}.",
+            shape.0[1]
+        );
+        return Err(modules::argument_hint(
+            this,
+            Raise::value_error(message),
+            object,
+            "num_features",
+            shape.0[1],
+            shape.rank(),
+        ));
     }
     let mut call = Args::of(vec![args.get("input")]);
     call.named.push((Rc::from("weight"), registered(object, "weight")));
@@ -653,7 +861,14 @@ fn bias(this: &mut Interp<'_>, object: &Rc<Object>, wanted: bool, size: usize, i
     optional(this, object, "bias", wanted, vec![size], init)
 }
 
-fn optional(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, wanted: bool, sizes: Vec<usize>, init: Init) -> R<()> {
+fn optional(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    name: &str,
+    wanted: bool,
+    sizes: Vec<usize>,
+    init: Init,
+) -> R<()> {
     if wanted {
         return parameter(this, object, name, sizes, init);
     }
@@ -662,7 +877,13 @@ fn optional(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, wanted: bool
 }
 
 /// Register a trained parameter.
-pub(crate) fn parameter(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, sizes: Vec<usize>, init: Init) -> R<()> {
+pub(crate) fn parameter(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    name: &str,
+    sizes: Vec<usize>,
+    init: Init,
+) -> R<()> {
     let value = creation::new_parameter(this, sizes, DType::F32, ParamKind::Trained, init)?;
     modules::put_parameter(object, name, value);
     Ok(())

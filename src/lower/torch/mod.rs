@@ -98,7 +98,9 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
         )));
     }
     if target.parameter.get() && matches!(this.mode, crate::lower::interp::Mode::Tracing { .. }) {
-        return Err(Raise::runtime("a leaf Variable that requires grad is being used in an in-place operation."));
+        return Err(Raise::runtime(
+            "a leaf Variable that requires grad is being used in an in-place operation.",
+        ));
     }
     let state = source.state.borrow().clone();
     *target.state.borrow_mut() = state;
@@ -107,11 +109,64 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
 
 /// Names of tensor attributes that exist in PyTorch and are not supported here.
 const UNSUPPORTED_METHODS: &[&str] = &[
-    "backward", "grad", "numpy", "scatter", "scatter_", "gather", "index_add", "index_fill", "masked_fill_", "masked_select",
-    "nonzero", "sort", "argsort", "unfold", "bernoulli", "bernoulli_", "uniform_", "normal_", "fill_", "zero_", "copy_",
-    "cumprod", "diagonal", "diag", "trace", "inverse", "det", "svd", "qr", "expand_as", "stride", "storage", "data_ptr",
-    "register_hook", "retain_grad", "histc", "unique", "kthvalue", "median", "mode", "quantile", "renorm", "lerp",
-    "addcmul", "addcdiv", "addmv", "addr", "baddbmm", "addbmm", "ger", "outer", "cross", "dist", "half", "double", "T", "mT", "H",
+    "backward",
+    "grad",
+    "numpy",
+    "scatter",
+    "scatter_",
+    "gather",
+    "index_add",
+    "index_fill",
+    "masked_fill_",
+    "masked_select",
+    "nonzero",
+    "sort",
+    "argsort",
+    "unfold",
+    "bernoulli",
+    "bernoulli_",
+    "uniform_",
+    "normal_",
+    "fill_",
+    "zero_",
+    "copy_",
+    "cumprod",
+    "diagonal",
+    "diag",
+    "trace",
+    "inverse",
+    "det",
+    "svd",
+    "qr",
+    "expand_as",
+    "stride",
+    "storage",
+    "data_ptr",
+    "register_hook",
+    "retain_grad",
+    "histc",
+    "unique",
+    "kthvalue",
+    "median",
+    "mode",
+    "quantile",
+    "renorm",
+    "lerp",
+    "addcmul",
+    "addcdiv",
+    "addmv",
+    "addr",
+    "baddbmm",
+    "addbmm",
+    "ger",
+    "outer",
+    "cross",
+    "dist",
+    "half",
+    "double",
+    "T",
+    "mT",
+    "H",
 ];
 
 /// An attribute of a tensor.
@@ -179,7 +234,12 @@ pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &st
 }
 
 /// Assign an attribute of a tensor.
-pub(crate) fn set_tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str, value: &Value) -> R<()> {
+pub(crate) fn set_tensor_attr(
+    this: &mut Interp<'_>,
+    tensor: &Rc<Tensor>,
+    name: &str,
+    value: &Value,
+) -> R<()> {
     match (name, value) {
         ("requires_grad", _) => {
             let trained = this.truth(value)?;
@@ -242,7 +302,11 @@ pub(crate) fn dtype_name(dtype: DType) -> &'static str {
 pub(crate) fn axis(shape: &crate::graph::Shape, dim: i64) -> R<usize> {
     shape.axis(dim).ok_or_else(|| {
         let rank = i64::try_from(shape.rank()).unwrap_or(0).max(1);
-        let message = format!("Dimension out of range (expected to be in range of [{}, {}], but got {dim})", -rank, rank - 1);
+        let message = format!(
+            "Dimension out of range (expected to be in range of [{}, {}], but got {dim})",
+            -rank,
+            rank - 1
+        );
         Raise::python("IndexError", message)
     })
 }

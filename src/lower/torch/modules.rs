@@ -14,20 +14,79 @@ use crate::lower::torch::{creation, signature};
 use crate::lower::value::{Class, ModuleState, Native, Object, TensorState, Value};
 
 const MODULE: &[&str] = &[
-    "__init__", "__call__", "__setattr__", "__getattr__", "__delattr__", "parameters", "named_parameters", "buffers", "named_buffers", "children",
-    "named_children", "modules", "named_modules", "add_module", "register_module", "register_parameter",
-    "register_buffer", "apply", "train", "eval", "requires_grad_", "to", "cuda", "cpu", "float", "double", "half",
-    "type", "zero_grad", "state_dict", "load_state_dict", "get_submodule", "get_parameter", "get_buffer", "extra_repr",
-    "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_backward_hook",
-    "share_memory", "_get_name", "compile", "to_empty", "xpu", "bfloat16",
+    "__init__",
+    "__call__",
+    "__setattr__",
+    "__getattr__",
+    "__delattr__",
+    "parameters",
+    "named_parameters",
+    "buffers",
+    "named_buffers",
+    "children",
+    "named_children",
+    "modules",
+    "named_modules",
+    "add_module",
+    "register_module",
+    "register_parameter",
+    "register_buffer",
+    "apply",
+    "train",
+    "eval",
+    "requires_grad_",
+    "to",
+    "cuda",
+    "cpu",
+    "float",
+    "double",
+    "half",
+    "type",
+    "zero_grad",
+    "state_dict",
+    "load_state_dict",
+    "get_submodule",
+    "get_parameter",
+    "get_buffer",
+    "extra_repr",
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_backward_hook",
+    "share_memory",
+    "_get_name",
+    "compile",
+    "to_empty",
+    "xpu",
+    "bfloat16",
 ];
 const SEQUENCE: &[&str] = &[
-    "__len__", "__getitem__", "__setitem__", "__delitem__", "__iter__", "append", "extend", "insert", "pop", "__add__",
+    "__len__",
+    "__getitem__",
+    "__setitem__",
+    "__delitem__",
+    "__iter__",
+    "append",
+    "extend",
+    "insert",
+    "pop",
+    "__add__",
     "__contains__",
 ];
 const MAPPING: &[&str] = &[
-    "__len__", "__getitem__", "__setitem__", "__delitem__", "__iter__", "__contains__", "keys", "values", "items",
-    "update", "pop", "get", "clear",
+    "__len__",
+    "__getitem__",
+    "__setitem__",
+    "__delitem__",
+    "__iter__",
+    "__contains__",
+    "keys",
+    "values",
+    "items",
+    "update",
+    "pop",
+    "get",
+    "clear",
 ];
 
 /// A method that a built-in class has.
@@ -82,19 +141,24 @@ impl Interp<'_> {
                 "forward" if layer.name == "Sequential" => run_sequential(self, &object, args),
                 "forward" => layer.forward(self, &object, args),
                 "reset_parameters" => Ok(Value::None),
-                _ if matches!(layer.name, "ModuleDict" | "ParameterDict") => mapping(self, &object, method, args),
+                _ if matches!(layer.name, "ModuleDict" | "ParameterDict") => {
+                    mapping(self, &object, method, args)
+                }
                 _ => sequence(self, &object, layer.name, method, args),
             };
         }
         if method == "__init__" {
             if let Some((name, _)) = args.named.first() {
                 let class = &object.class.name;
-                return Err(Raise::type_error(format!("{class}.__init__() got an unexpected keyword argument '{name}'")));
+                return Err(Raise::type_error(format!(
+                    "{class}.__init__() got an unexpected keyword argument '{name}'"
+                )));
             }
             if !args.positional.is_empty() {
                 let given = args.positional.len() + 1;
                 let class = &object.class.name;
-                let message = format!("{class}.__init__() takes 1 positional argument but {given} were given");
+                let message =
+                    format!("{class}.__init__() takes 1 positional argument but {given} were given");
                 return Err(Raise::type_error(message));
             }
             *object.module.borrow_mut() = Some(ModuleState::default());
@@ -130,7 +194,10 @@ impl Interp<'_> {
 
 pub(crate) fn no_forward(object: &Rc<Object>) -> Box<Raise> {
     let name = &object.class.name;
-    Raise::python("NotImplementedError", format!("Module [{name}] is missing the required \"forward\" function"))
+    Raise::python(
+        "NotImplementedError",
+        format!("Module [{name}] is missing the required \"forward\" function"),
+    )
 }
 
 /// Name of a registered parameter, buffer or submodule to its value.
@@ -148,7 +215,10 @@ pub(crate) fn registry(this: &mut Interp<'_>, object: &Rc<Object>, name: &str) -
     let entries: Vec<(Value, Value)> = {
         let state = object.module.borrow();
         let Some(state) = state.as_ref() else {
-            return Err(Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name)));
+            return Err(Raise::attribute(format!(
+                "'{}' object has no attribute '{name}'",
+                object.class.name
+            )));
         };
         let pair = |name: &Rc<str>, value: &Value| (Value::Str(Rc::clone(name)), value.clone());
         match name {
@@ -284,7 +354,9 @@ fn buffer_of(this: &mut Interp<'_>, tensor: &Rc<crate::lower::value::Tensor>) ->
         TensorState::Known { sizes, dtype, init } => {
             creation::new_parameter(this, sizes, dtype, ParamKind::Buffer, init)
         }
-        TensorState::Node { .. } => Err(Raise::unsupported("a buffer whose initial value is computed is not supported")),
+        TensorState::Node { .. } => {
+            Err(Raise::unsupported("a buffer whose initial value is computed is not supported"))
+        }
     }
 }
 
@@ -309,7 +381,11 @@ fn joined(prefix: &str, name: &str) -> String {
 }
 
 /// All modules of a tree with their paths, each once, parents first.
-pub(crate) fn named_modules(this: &mut Interp<'_>, root: &Rc<Object>, prefix: &str) -> R<Vec<(String, Rc<Object>)>> {
+pub(crate) fn named_modules(
+    this: &mut Interp<'_>,
+    root: &Rc<Object>,
+    prefix: &str,
+) -> R<Vec<(String, Rc<Object>)>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     walk_modules(this, root, prefix, true, &mut |_, path, object| {
@@ -411,9 +487,8 @@ fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static st
     let value = Value::Object(Rc::clone(object));
     match method {
         "__call__" => this.call_module(object, args),
-        "train" | "eval" | "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile" | "to_empty" | "xpu" => {
-            Ok(value)
-        }
+        "train" | "eval" | "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile"
+        | "to_empty" | "xpu" => Ok(value),
         "zero_grad" | "extra_repr" | "load_state_dict" => Ok(Value::None),
         "_get_name" => Ok(Value::Str(Rc::clone(&object.class.name))),
         "add_module" | "register_module" => {
@@ -446,7 +521,9 @@ fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static st
                 Value::None => Value::None,
                 other => {
                     let got = other.type_name();
-                    let message = format!("cannot assign '{got}' object to buffer '{name}' (torch Tensor or None required)");
+                    let message = format!(
+                        "cannot assign '{got}' object to buffer '{name}' (torch Tensor or None required)"
+                    );
                     return Err(Raise::type_error(message));
                 }
             };
@@ -472,7 +549,8 @@ fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static st
             for child in children(object) {
                 if let Value::Object(child) = child.1 {
                     let call = Args::of(vec![Value::Object(child), function.clone()]);
-                    let (first, rest) = (call.positional[0].clone(), Args::of(vec![call.positional[1].clone()]));
+                    let (first, rest) =
+                        (call.positional[0].clone(), Args::of(vec![call.positional[1].clone()]));
                     if let Value::Object(child) = first {
                         this.deeper(|this| module_method(this, &child, "apply", rest))?;
                     }
@@ -501,15 +579,19 @@ fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static st
             }
             Ok(current)
         }
-        "children" | "named_children" | "modules" | "named_modules" | "parameters" | "named_parameters" | "buffers"
-        | "named_buffers" | "state_dict" => listing(this, object, method, args),
+        "children" | "named_children" | "modules" | "named_modules" | "parameters" | "named_parameters"
+        | "buffers" | "named_buffers" | "state_dict" => listing(this, object, method, args),
         "__init__" => Ok(Value::None),
         _ => Err(Raise::unsupported(format!("Module.{method} is not supported"))),
     }
 }
 
 fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args) -> R<Value> {
-    let args = signature::bind("listing", "prefix='', recurse=True, remove_duplicate=True, memo=None, **kwargs", args)?;
+    let args = signature::bind(
+        "listing",
+        "prefix='', recurse=True, remove_duplicate=True, memo=None, **kwargs",
+        args,
+    )?;
     let recurse = match args.get("prefix") {
         Value::Bool(false) => false,
         _ => this.truth(&args.get("recurse"))?,
@@ -534,8 +616,11 @@ fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
             }
         }
         _ => {
-            let modules =
-                if recurse { named_modules(this, object, &prefix)? } else { vec![(prefix, Rc::clone(object))] };
+            let modules = if recurse {
+                named_modules(this, object, &prefix)?
+            } else {
+                vec![(prefix, Rc::clone(object))]
+            };
             let mut seen = BTreeSet::new();
             for (path, module) in modules {
                 let state = module.module.borrow();
@@ -545,7 +630,9 @@ fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
                     list.extend(state.params.iter().cloned());
                 }
                 if method != "parameters" && method != "named_parameters" {
-                    list.extend(state.buffers.iter().map(|(name, value, _)| (Rc::clone(name), value.clone())));
+                    list.extend(
+                        state.buffers.iter().map(|(name, value, _)| (Rc::clone(name), value.clone())),
+                    );
                 }
                 for (name, value) in list {
                     if !value.is_none() && value.identity().is_none_or(|identity| seen.insert(identity)) {
@@ -561,7 +648,11 @@ fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
     }
     let mut items = Vec::with_capacity(entries.len());
     for (name, value) in entries {
-        items.push(if method.starts_with("named_") { this.tuple(vec![Value::str(name), value])? } else { value });
+        items.push(if method.starts_with("named_") {
+            this.tuple(vec![Value::str(name), value])?
+        } else {
+            value
+        });
     }
     this.iterator(items)
 }
@@ -570,7 +661,9 @@ fn check_module(value: &Value) -> R<()> {
     match value {
         Value::Object(object) if object.class.is_module() => Ok(()),
         Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
-        Value::Class(class) => Err(Raise::type_error(format!("<class '{}'> is not a Module subclass", class.name))),
+        Value::Class(class) => {
+            Err(Raise::type_error(format!("<class '{}'> is not a Module subclass", class.name)))
+        }
         other => Err(Raise::type_error(format!("{} is not a Module subclass", other.type_name()))),
     }
 }
@@ -637,7 +730,9 @@ pub(crate) fn init_parameter_dict(this: &mut Interp<'_>, object: &Rc<Object>, ar
         return Ok(());
     }
     for (name, value) in this.pairs(&values)? {
-        let Value::Str(name) = name else { return Err(Raise::type_error("parameter name should be a string")) };
+        let Value::Str(name) = name else {
+            return Err(Raise::type_error("parameter name should be a string"));
+        };
         let value = to_parameter(this, value)?;
         put_parameter(object, &name, value);
     }
@@ -673,7 +768,8 @@ fn items(object: &Rc<Object>) -> Vec<Value> {
 /// Replace the items of a list container, numbered anew.
 fn replace(object: &Rc<Object>, parameters: bool, values: Vec<Value>) {
     if let Some(state) = object.module.borrow_mut().as_mut() {
-        let list = values.into_iter().enumerate().map(|(at, value)| (Rc::from(at.to_string()), value)).collect();
+        let list =
+            values.into_iter().enumerate().map(|(at, value)| (Rc::from(at.to_string()), value)).collect();
         if parameters { state.params = list } else { state.modules = list }
     }
 }
@@ -695,7 +791,13 @@ fn sequence(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, method: &str
                 let picked = this.get_item(&all, &first)?;
                 let picked = this.iterate(&picked)?;
                 let copy = Rc::new(Object {
-                    class: this.class(if parameters { "ParameterList" } else if kind == "Sequential" { "Sequential" } else { "ModuleList" })?,
+                    class: this.class(if parameters {
+                        "ParameterList"
+                    } else if kind == "Sequential" {
+                        "Sequential"
+                    } else {
+                        "ModuleList"
+                    })?,
                     attrs: RefCell::default(),
                     module: RefCell::new(Some(ModuleState::default())),
                     site: RefCell::default(),
@@ -706,12 +808,18 @@ fn sequence(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, method: &str
                     let Some(item) = registered(object, name) else { continue };
                     // Sequential keeps the names in a slice, ModuleList numbers them anew.
                     let name = if kind == "Sequential" { name.to_string() } else { at.to_string() };
-                    if parameters { put_parameter(&copy, &name, item) } else { put_module(&copy, &name, item) }
+                    if parameters {
+                        put_parameter(&copy, &name, item)
+                    } else {
+                        put_module(&copy, &name, item)
+                    }
                 }
                 return Ok(Value::Object(copy));
             }
             if let Value::Str(name) = &first {
-                return Err(Raise::type_error(format!("'{name}' object cannot be interpreted as an integer")));
+                return Err(Raise::type_error(format!(
+                    "'{name}' object cannot be interpreted as an integer"
+                )));
             }
             let all = this.list(list)?;
             this.get_item(&all, &first).map_err(|raise| match raise.class() {
@@ -722,7 +830,9 @@ fn sequence(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, method: &str
             })
         }
         "__setitem__" => {
-            let Value::Int(at) = first else { return Err(Raise::unsupported("assignment to a slice of modules")) };
+            let Value::Int(at) = first else {
+                return Err(Raise::unsupported("assignment to a slice of modules"));
+            };
             let new = args.positional.get(1).cloned().unwrap_or(Value::None);
             let length = i64::try_from(list.len()).unwrap_or(0);
             let at = if at < 0 { at + length } else { at };
@@ -733,7 +843,9 @@ fn sequence(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, method: &str
                 Some(Value::Str(name)) => name.to_string(),
                 _ => at.to_string(),
             };
-            if parameters { put_parameter(object, &name, new) } else {
+            if parameters {
+                put_parameter(object, &name, new)
+            } else {
                 check_module(&new)?;
                 put_module(object, &name, new);
             }
@@ -742,7 +854,8 @@ fn sequence(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, method: &str
         "__delitem__" | "pop" => {
             let first = if args.positional.is_empty() { Value::Int(-1) } else { first };
             let all = this.list(list)?;
-            let removed = if let Value::Slice(_) = first { Value::None } else { this.get_item(&all, &first)? };
+            let removed =
+                if let Value::Slice(_) = first { Value::None } else { this.get_item(&all, &first)? };
             this.delete_item(&all, &first)?;
             let rest = this.iterate(&all)?;
             replace(object, parameters, rest);
@@ -816,7 +929,9 @@ fn mapping(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
             }
             this.iterator(pairs)
         }
-        "__contains__" => Ok(Value::Bool(matches!(&first, Value::Str(name) if registered(object, name).is_some()))),
+        "__contains__" => {
+            Ok(Value::Bool(matches!(&first, Value::Str(name) if registered(object, name).is_some())))
+        }
         "__getitem__" | "get" | "pop" => match &first {
             Value::Str(name) => match registered(object, name) {
                 Some(value) => {
@@ -831,7 +946,9 @@ fn mapping(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
             other => Err(Raise::python("KeyError", number_of(other))),
         },
         "__setitem__" => {
-            let Value::Str(name) = &first else { return Err(Raise::type_error("module name should be a string")) };
+            let Value::Str(name) = &first else {
+                return Err(Raise::type_error("module name should be a string"));
+            };
             let value = args.positional.get(1).cloned().unwrap_or(Value::None);
             if is_parameters {
                 let value = to_parameter(this, value)?;

@@ -11,9 +11,9 @@ use crate::lower::torch::elementwise::operand;
 use crate::lower::torch::{Function, row};
 use crate::lower::value::Value;
 
-const MAX: &str = "input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False";
-const AVG: &str =
-    "input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None";
+const MAX: &str =
+    "input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False";
+const AVG: &str = "input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None";
 const ADAPTIVE: &str = "input, output_size, return_indices=False";
 const LP: &str = "input, norm_type, kernel_size, stride=None, ceil_mode=False";
 
@@ -67,13 +67,14 @@ fn max_pool(this: &mut Interp<'_>, args: &Bound, spatial: usize) -> R<Value> {
 
 fn avg_pool(this: &mut Interp<'_>, args: &Bound, spatial: usize) -> R<Value> {
     let pool = window(this, args, spatial, false, true)?;
-    let divisor = match args.optional_int("divisor_override")? {
-        Some(0) => return Err(Raise::runtime("divisor must be not zero")),
-        Some(divisor) => Some(usize::try_from(divisor).map_err(|_| {
-            Raise::unsupported("avg_pool with a negative divisor_override is not supported")
-        })?),
-        None => None,
-    };
+    let divisor =
+        match args.optional_int("divisor_override")? {
+            Some(0) => return Err(Raise::runtime("divisor must be not zero")),
+            Some(divisor) => Some(usize::try_from(divisor).map_err(|_| {
+                Raise::unsupported("avg_pool with a negative divisor_override is not supported")
+            })?),
+            None => None,
+        };
     let count_include_pad = args.bool("count_include_pad")?;
     let input = operand(this, args, "input")?;
     this.op(Op::AvgPool { pool, count_include_pad, divisor }, &[input])
@@ -109,7 +110,12 @@ fn adaptive(this: &mut Interp<'_>, args: &Bound, spatial: usize, max: bool) -> R
             Value::None => fixed(dim, "pooling of a dimension")?,
             Value::Int(size) => usize::try_from(*size)
                 .map_err(|_| Raise::runtime("elements of output_size must be greater than or equal to 0"))?,
-            other => return Err(Raise::type_error(format!("output_size must be ints, not {}", other.type_name()))),
+            other => {
+                return Err(Raise::type_error(format!(
+                    "output_size must be ints, not {}",
+                    other.type_name()
+                )));
+            }
         });
     }
     let op = if max { Op::AdaptiveMaxPool { sizes } } else { Op::AdaptiveAvgPool { sizes } };

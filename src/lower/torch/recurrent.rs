@@ -80,7 +80,14 @@ pub(crate) fn forward(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) ->
     let width = shape.0[shape.rank() - 1];
     if width.known() != Some(expected) {
         let message = format!("input.size(-1) must be equal to input_size. Expected {expected}, got {width}");
-        return Err(modules::argument_hint(this, Raise::runtime(message), object, "input_size", width, shape.rank()));
+        return Err(modules::argument_hint(
+            this,
+            Raise::runtime(message),
+            object,
+            "input_size",
+            width,
+            shape.rank(),
+        ));
     }
     let cell = match (&*kind, &*attr_text(object, "nonlinearity").unwrap_or_else(|_| Rc::from("tanh"))) {
         ("LSTM", _) => Cell::Lstm,
@@ -95,7 +102,9 @@ pub(crate) fn forward(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) ->
     if unbatched {
         sequence = this.append(Op::Unsqueeze { dim: batch_dim }, &[sequence])?;
         if !args.get("hx").is_none() {
-            return Err(Raise::unsupported(format!("{kind} with initial states and no batch is not supported")));
+            return Err(Raise::unsupported(format!(
+                "{kind} with initial states and no batch is not supported"
+            )));
         }
     }
     let mut inputs = vec![sequence];
@@ -147,7 +156,9 @@ fn initial(this: &mut Interp<'_>, args: &Bound, cell: Cell, inputs: &mut Vec<Ten
     for state in states {
         match state {
             Value::Tensor(tensor) => inputs.push(this.tensor_ref(&tensor)?),
-            other => return Err(Raise::type_error(format!("initial state: unexpected {}", other.type_name()))),
+            other => {
+                return Err(Raise::type_error(format!("initial state: unexpected {}", other.type_name())));
+            }
         }
     }
     Ok(true)

@@ -73,7 +73,8 @@ fn reduce(this: &mut Interp<'_>, args: &Bound, op: Reduction) -> R<Value> {
 }
 
 fn extreme(this: &mut Interp<'_>, args: &Bound, max: bool) -> R<Value> {
-    let (value, index) = if max { (Reduction::Max, Reduction::ArgMax) } else { (Reduction::Min, Reduction::ArgMin) };
+    let (value, index) =
+        if max { (Reduction::Max, Reduction::ArgMax) } else { (Reduction::Min, Reduction::ArgMin) };
     match args.get("dim") {
         Value::None => reduce(this, args, value),
         Value::Tensor(other) => {
@@ -82,9 +83,16 @@ fn extreme(this: &mut Interp<'_>, args: &Bound, max: bool) -> R<Value> {
         }
         Value::Int(_) => {
             let items = vec![reduce(this, args, value)?, reduce(this, args, index)?];
-            let names = Rc::new((format!("torch.return_types.{}", args.function), vec!["values".into(), "indices".into()]));
+            let names = Rc::new((
+                format!("torch.return_types.{}", args.function),
+                vec!["values".into(), "indices".into()],
+            ));
             this.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: Some(names) })))
         }
-        other => Err(Raise::type_error(format!("{}(): argument 'dim' must be int, not {}", args.function, other.type_name()))),
+        other => Err(Raise::type_error(format!(
+            "{}(): argument 'dim' must be int, not {}",
+            args.function,
+            other.type_name()
+        ))),
     }
 }

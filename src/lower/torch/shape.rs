@@ -41,9 +41,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         let shape = this.fact(&tensor)?.shape;
         let dim = axis(&shape, args.int("dim")?)?;
-        let sizes = signature::dims(&args.rest).ok_or_else(|| Raise::type_error("unflatten: sizes must be ints"))?;
+        let sizes =
+            signature::dims(&args.rest).ok_or_else(|| Raise::type_error("unflatten: sizes must be ints"))?;
         let inner = infer(&sizes, Some(shape.0[dim])).ok_or_else(|| {
-            Raise::runtime(format!("unflatten: Provided sizes don't multiply up to the size of dim {dim} ({})", shape.0[dim]))
+            Raise::runtime(format!(
+                "unflatten: Provided sizes don't multiply up to the size of dim {dim} ({})",
+                shape.0[dim]
+            ))
         })?;
         let mut dims = shape.0[..dim].to_vec();
         dims.extend(inner);
@@ -82,7 +86,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         match this.fact(&tensor)?.shape.rank() {
             0 | 1 => Ok(Value::Tensor(tensor)),
             2 => swap(this, &tensor, 0, 1),
-            rank => Err(Raise::runtime(format!("t() expects a tensor with <= 2 dimensions, but self is {rank}D"))),
+            rank => {
+                Err(Raise::runtime(format!("t() expects a tensor with <= 2 dimensions, but self is {rank}D")))
+            }
         }
     }),
     row("tm", "movedim", "input, source, destination", |this, args| {
@@ -111,7 +117,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let dim = args.int("dim")?;
         let at = if dim < 0 { dim + rank + 1 } else { dim };
         if !(0..=rank).contains(&at) {
-            let message = format!("Dimension out of range (expected to be in range of [{}, {rank}], but got {dim})", -rank - 1);
+            let message = format!(
+                "Dimension out of range (expected to be in range of [{}, {rank}], but got {dim})",
+                -rank - 1
+            );
             return Err(Raise::python("IndexError", message));
         }
         let at = usize::try_from(at).unwrap_or(0);
@@ -172,9 +181,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let size = fixed(shape.0[dim], "split of a dimension")?;
         let sizes = match args.get("split_size_or_sections") {
             Value::Int(each) => {
-                let each = usize::try_from(each).ok().filter(|&each| each > 0).ok_or_else(|| {
-                    Raise::runtime("split expects split_size be non-negative")
-                })?;
+                let each = usize::try_from(each)
+                    .ok()
+                    .filter(|&each| each > 0)
+                    .ok_or_else(|| Raise::runtime("split expects split_size be non-negative"))?;
                 (0..size).step_by(each).map(|start| each.min(size - start)).collect()
             }
             _ => args.spatial_list("split_size_or_sections")?,
@@ -211,7 +221,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             )));
         }
         let input = this.tensor_ref(&tensor)?;
-        this.op(Op::Slice { dim, start: Dim::fixed(start), end: Dim::fixed(start + length), step: 1 }, &[input])
+        this.op(
+            Op::Slice { dim, start: Dim::fixed(start), end: Dim::fixed(start + length), step: 1 },
+            &[input],
+        )
     }),
     row("tm", "index_select", "input, dim, index", |this, args| {
         let tensor = args.tensor("input")?;
@@ -265,7 +278,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let dims = args.ints("dims")?.iter().map(|&dim| axis(&shape, dim)).collect::<R<Vec<usize>>>()?;
         let shifts = args.ints("shifts")?;
         if dims.len() != shifts.len() {
-            return Err(Raise::runtime(format!("shifts and dimensions must align. shifts: {}, dims:{}", shifts.len(), dims.len())));
+            return Err(Raise::runtime(format!(
+                "shifts and dimensions must align. shifts: {}, dims:{}",
+                shifts.len(),
+                dims.len()
+            )));
         }
         let input = this.tensor_ref(&tensor)?;
         this.op(Op::Roll { shifts, dims }, &[input])
@@ -293,7 +310,12 @@ pub(crate) const FUNCTIONS: &[Function] = &[
          antialias=False",
         interpolate,
     ),
-    row("f", "upsample", "input, size=None, scale_factor=None, mode='nearest', align_corners=None", interpolate),
+    row(
+        "f",
+        "upsample",
+        "input, size=None, scale_factor=None, mode='nearest', align_corners=None",
+        interpolate,
+    ),
     row("tm", "tril", "input, diagonal=0", |this, args| {
         let input = operand(this, &args, "input")?;
         this.op(Op::Triangle { upper: false, diagonal: args.int("diagonal")? }, &[input])
@@ -396,9 +418,13 @@ fn numel(this: &mut Interp<'_>, args: Bound) -> R<Value> {
 fn numbers(args: &Bound) -> R<Vec<i64>> {
     let list = match &args.rest[..] {
         [single] => signature::ints(single),
-        many => many.iter().map(|value| signature::ints(value).and_then(|list| list.first().copied())).collect(),
+        many => {
+            many.iter().map(|value| signature::ints(value).and_then(|list| list.first().copied())).collect()
+        }
     };
-    list.ok_or_else(|| Raise::type_error(format!("{}(): argument 'dims' must be tuple of ints", args.function)))
+    list.ok_or_else(|| {
+        Raise::type_error(format!("{}(): argument 'dims' must be tuple of ints", args.function))
+    })
 }
 
 fn size_list(args: &Bound) -> R<Vec<Dim>> {
@@ -409,7 +435,11 @@ fn size_list(args: &Bound) -> R<Vec<Dim>> {
             }
         }
         let got: Vec<String> = args.rest.iter().map(Value::type_name).collect();
-        Raise::type_error(format!("{}(): argument 'size' must be tuple of ints, not {}", args.function, got.join(", ")))
+        Raise::type_error(format!(
+            "{}(): argument 'size' must be tuple of ints, not {}",
+            args.function,
+            got.join(", ")
+        ))
     })
 }
 
@@ -423,7 +453,9 @@ fn reshape(this: &mut Interp<'_>, args: Bound) -> R<Value> {
 
 fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &Bound) -> R<Value> {
     let Some(sizes) = signature::dims(sizes) else {
-        return Err(size_list(args).err().unwrap_or_else(|| Raise::type_error("shape must be tuple of ints")));
+        return Err(size_list(args)
+            .err()
+            .unwrap_or_else(|| Raise::type_error("shape must be tuple of ints")));
     };
     let old = facts(this, tensor)?.shape;
     let shape = match infer(&sizes, old.numel()) {
@@ -431,7 +463,9 @@ fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &
         None => return Err(invalid_view(&old, &sizes, args)),
     };
     let state = tensor.state.borrow().clone();
-    if let (Mode::Building, TensorState::Known { dtype, init, .. }, Some(sizes)) = (this.mode, state, shape.known()) {
+    if let (Mode::Building, TensorState::Known { dtype, init, .. }, Some(sizes)) =
+        (this.mode, state, shape.known())
+    {
         return known(this, sizes, dtype, init);
     }
     let input = this.tensor_ref(tensor)?;
@@ -442,7 +476,8 @@ fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &
 fn invalid_view(old: &Shape, sizes: &[Dim], args: &Bound) -> Box<Raise> {
     let shown: Vec<String> = sizes.iter().map(ToString::to_string).collect();
     let elements = old.numel().map_or_else(|| old.to_string(), |dim| dim.to_string());
-    let raise = Raise::runtime(format!("shape '[{}]' is invalid for input of size {elements}", shown.join(", ")));
+    let raise =
+        Raise::runtime(format!("shape '[{}]' is invalid for input of size {elements}", shown.join(", ")));
     // (N or -1, K): K is what one sample holds.
     let leading_batch = sizes.len() == 2 && (sizes[0] == Dim::BATCH || sizes[0] == Dim::fixed(-1));
     let per_sample = old.numel().filter(|numel| numel.fixed == 0).map(|numel| numel.per_sample);
@@ -451,7 +486,7 @@ fn invalid_view(old: &Shape, sizes: &[Dim], args: &Bound) -> Box<Raise> {
         (true, Some(needed), Some(span)) => {
             raise.with_hint(Hint::Argument { parameter: "shape", span, needed, uses: 1, rank: 0, call: None })
         }
-        _ => raise,
+        _ => raise.with_hint(Hint::Rank { layer: "view".to_owned(), got: old.rank(), call: None }),
     }
 }
 
@@ -459,7 +494,8 @@ fn invalid_view(old: &Shape, sizes: &[Dim], args: &Bound) -> Box<Raise> {
 pub(crate) fn infer(sizes: &[Dim], numel: Option<Dim>) -> Option<Vec<Dim>> {
     let numel = numel?;
     let unknown = Dim::fixed(-1);
-    let product = sizes.iter().filter(|&&dim| dim != unknown).try_fold(Dim::fixed(1), |all, &dim| all.times(dim))?;
+    let product =
+        sizes.iter().filter(|&&dim| dim != unknown).try_fold(Dim::fixed(1), |all, &dim| all.times(dim))?;
     match sizes.iter().filter(|&&dim| dim == unknown).count() {
         0 => (product == numel && sizes.iter().all(|dim| dim.at(NOMINAL_BATCH) >= 0)).then(|| sizes.to_vec()),
         1 => {
@@ -502,7 +538,9 @@ fn swap(this: &mut Interp<'_>, tensor: &Rc<Tensor>, a: i64, b: i64) -> R<Value> 
 /// The tensors of a list or tuple.
 pub(crate) fn tensors(this: &mut Interp<'_>, value: &Value) -> R<Vec<TensorRef>> {
     if let Value::Tensor(_) = value {
-        return Err(Raise::type_error("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor"));
+        return Err(Raise::type_error(
+            "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor",
+        ));
     }
     let mut inputs = Vec::new();
     for item in this.iterate(value)? {
@@ -618,7 +656,9 @@ fn pad(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         "reflect" => PadMode::Reflect,
         "replicate" => PadMode::Replicate,
         "circular" => PadMode::Circular,
-        other => return Err(Raise::python("NotImplementedError", format!("Unrecognised padding mode {other}"))),
+        other => {
+            return Err(Raise::python("NotImplementedError", format!("Unrecognised padding mode {other}")));
+        }
     };
     if !matches!(mode, PadMode::Constant(_)) && !(list.len() / 2 + 1..=list.len() / 2 + 2).contains(&rank) {
         return Err(Raise::python(
@@ -653,7 +693,9 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         "trilinear" => (Interpolation::Linear, &[3]),
         "bicubic" => (Interpolation::Cubic, &[2]),
         "area" => (Interpolation::Area, &[1, 2, 3]),
-        other => return Err(Raise::python("NotImplementedError", format!("unknown interpolation mode {other}"))),
+        other => {
+            return Err(Raise::python("NotImplementedError", format!("unknown interpolation mode {other}")));
+        }
     };
     if !ranks.contains(&spatial) {
         let message = format!("Got {}D input, but {mode_name} mode needs another rank", shape.rank());
@@ -685,7 +727,9 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
                 #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
                 let size = (fixed(dim, "interpolation of a dimension")? as f64 * factor).floor();
                 match super::whole(size)? {
-                    Value::Int(size) if size > 0 && size <= 1 << 24 => sizes.push(usize::try_from(size).unwrap_or(0)),
+                    Value::Int(size) if size > 0 && size <= 1 << 24 => {
+                        sizes.push(usize::try_from(size).unwrap_or(0))
+                    }
                     _ => {
                         return Err(Raise::runtime("Input and output sizes should be greater than 0"));
                     }
@@ -694,7 +738,9 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
             sizes
         }
         (true, true) => return Err(Raise::value_error("either size or scale_factor should be defined")),
-        (false, false) => return Err(Raise::value_error("only one of size or scale_factor should be defined")),
+        (false, false) => {
+            return Err(Raise::value_error("only one of size or scale_factor should be defined"));
+        }
     };
     let input = this.tensor_ref(&tensor)?;
     this.op(Op::Interpolate { sizes, mode, align_corners }, &[input])

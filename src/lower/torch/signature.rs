@@ -85,7 +85,8 @@ pub(crate) struct Bound {
 /// Bind `args` to `signature`.
 pub(crate) fn bind(function: &'static str, signature: &'static str, args: Args) -> R<Bound> {
     let site = args.site;
-    let mut bound = Bound { function, values: Vec::new(), rest: Vec::new(), keywords: Vec::new(), site: site.clone() };
+    let mut bound =
+        Bound { function, values: Vec::new(), rest: Vec::new(), keywords: Vec::new(), site: site.clone() };
     let span_of = |index: usize| site.as_ref().and_then(|site| site.positional.get(index).copied().flatten());
     let given = args.positional.len();
     let mut positional = args.positional.into_iter().enumerate();
@@ -111,7 +112,8 @@ pub(crate) fn bind(function: &'static str, signature: &'static str, args: Args) 
                 count += 1;
                 if let Some((index, value)) = positional.next() {
                     if keyword.is_some() {
-                        let message = format!("{function}() got multiple values for argument '{}'", parameter.name);
+                        let message =
+                            format!("{function}() got multiple values for argument '{}'", parameter.name);
                         return Err(Raise::type_error(message));
                     }
                     bound.values.push((parameter.name, value, span_of(index), true));
@@ -127,7 +129,8 @@ pub(crate) fn bind(function: &'static str, signature: &'static str, args: Args) 
         } else if let Some(default) = parameter.default {
             bound.values.push((parameter.name, default_value(default), None, false));
         } else {
-            let message = format!("{function}() missing 1 required positional argument: '{}'", parameter.name);
+            let message =
+                format!("{function}() missing 1 required positional argument: '{}'", parameter.name);
             return Err(Raise::type_error(message));
         }
     }
@@ -190,7 +193,10 @@ impl Bound {
         match self.get(name) {
             Value::Int(int) => Ok(int),
             Value::Bool(flag) => Ok(i64::from(flag)),
-            Value::Dim(_) => Err(Raise::unsupported(format!("{}(): argument '{name}' depends on the batch", self.function))),
+            Value::Dim(_) => Err(Raise::unsupported(format!(
+                "{}(): argument '{name}' depends on the batch",
+                self.function
+            ))),
             other => Err(self.wrong(name, "int", &other)),
         }
     }
@@ -313,7 +319,9 @@ impl Bound {
     pub(crate) fn spatial_list(&self, name: &str) -> R<Vec<usize>> {
         self.ints(name)?
             .into_iter()
-            .map(|int| usize::try_from(int).map_err(|_| Raise::runtime(format!("negative {name} is not supported"))))
+            .map(|int| {
+                usize::try_from(int).map_err(|_| Raise::runtime(format!("negative {name} is not supported")))
+            })
             .collect()
     }
 }

@@ -11,7 +11,7 @@ use ruff_python_ast::Operator;
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Run};
 use crate::lower::torch::{creation, signature, whole};
-use crate::lower::value::{Builtin, Object, TensorState, Value};
+use crate::lower::value::{Builtin, Function, Object, TensorState, Value};
 
 macro_rules! float {
     ($name:literal, $run:expr) => {
@@ -142,10 +142,15 @@ static FUNCTIONS: &[Entry] = &[
         }
         Ok(total)
     }),
-    entry("functools", "wraps", "*xs, **options", identity_decorator),
+    entry("functools", "wraps", "wrapped, **options", |this, args| {
+        let rename = Value::Builtin(&RENAMED);
+        this.own(Value::Partial(Rc::new((rename, vec![args.get("wrapped")], Vec::new()))))
+    }),
     entry("functools", "lru_cache", "*xs, **options", identity_decorator),
     entry("functools", "cache", "x", |_, args| Ok(args.get("x"))),
-    entry("operator", "mul", "a, b", |this, args| this.binary(Operator::Mult, &args.get("a"), &args.get("b"))),
+    entry("operator", "mul", "a, b", |this, args| {
+        this.binary(Operator::Mult, &args.get("a"), &args.get("b"))
+    }),
     entry("operator", "add", "a, b", |this, args| this.binary(Operator::Add, &args.get("a"), &args.get("b"))),
     entry("itertools", "chain", "*xs", |this, args| {
         let mut items = Vec::new();
@@ -164,7 +169,10 @@ static FUNCTIONS: &[Entry] = &[
         for value in &args.rest {
             let items = this.iterate(value)?;
             this.check_length("list", rows.len().saturating_mul(items.len()), this.limits.list_length)?;
-            rows = rows.iter().flat_map(|row| items.iter().map(|item| [&row[..], &[item.clone()]].concat())).collect();
+            rows = rows
+                .iter()
+                .flat_map(|row| items.iter().map(|item| [&row[..], &[item.clone()]].concat()))
+                .collect();
         }
         let mut tuples = Vec::new();
         for row in rows {
@@ -220,10 +228,26 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
     entry("torch", "is_grad_enabled", "", |_, _| Ok(Value::Bool(true))),
     entry("torch", "manual_seed", "seed", |_, _| Ok(Value::None)),
-    entry("torch", "set_grad_enabled", "flag", |_, _| Ok(Value::Opaque(Rc::from("torch.set_grad_enabled()")))),
+    entry("torch", "set_grad_enabled", "flag", |_, _| {
+        Ok(Value::Opaque(Rc::from("torch.set_grad_enabled()")))
+    }),
     entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
     entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),
 ];
+
+/// What `functools.wraps(wrapped)` does with the wrapper.
+static RENAMED: Builtin = Builtin {
+    name: "wraps",
+    signature: "wrapped, wrapper",
+    run: |this, args| {
+        let (Value::Function(wrapped), Value::Function(wrapper)) = (args.get("wrapped"), args.get("wrapper"))
+        else {
+            return Ok(args.get("wrapper"));
+        };
+        let renamed = Function { name: Rc::clone(&wrapped.name), ..Function::clone(&wrapper) };
+        this.own(Value::Function(Rc::new(renamed)))
+    },
+};
 
 fn identity_decorator(_: &mut Interp<'_>, args: Bound) -> R<Value> {
     match args.rest.first() {
@@ -240,12 +264,18 @@ impl Interp<'_> {
 
 /// A function of a library module.
 pub(crate) fn find(module: &str, name: &str) -> Option<&'static Builtin> {
-    FUNCTIONS.iter().find(|entry| entry.module == module && entry.builtin.name == name).map(|entry| &entry.builtin)
+    FUNCTIONS
+        .iter()
+        .find(|entry| entry.module == module && entry.builtin.name == name)
+        .map(|entry| &entry.builtin)
 }
 
 fn whole_list(args: &Bound) -> R<Vec<i64>> {
-    let list: Option<Vec<i64>> = args.rest.iter().map(|value| signature::ints(value)?.first().copied()).collect();
-    list.ok_or_else(|| Raise::unsupported(format!("{} of other than integers is not supported", args.function)))
+    let list: Option<Vec<i64>> =
+        args.rest.iter().map(|value| signature::ints(value)?.first().copied()).collect();
+    list.ok_or_else(|| {
+        Raise::unsupported(format!("{} of other than integers is not supported", args.function))
+    })
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -343,6 +373,11 @@ fn part(this: &mut Interp<'_>, value: Value, deep: bool, made: &mut BTreeMap<usi
     if deep { this.deeper(|this| copy_of(this, &value, deep, made)) } else { Ok(value) }
 }
 
-fn parts(this: &mut Interp<'_>, values: Vec<Value>, deep: bool, made: &mut BTreeMap<usize, Value>) -> R<Vec<Value>> {
+fn parts(
+    this: &mut Interp<'_>,
+    values: Vec<Value>,
+    deep: bool,
+    made: &mut BTreeMap<usize, Value>,
+) -> R<Vec<Value>> {
     values.into_iter().map(|value| part(this, value, deep, made)).collect()
 }

@@ -1,0 +1,181 @@
+//! The command line: every subcommand with its flags, as clap reads them.
+//!
+//! Input: the words of the command line. Output: [`Args`]. One limit: values are checked by the config, which names
+//! the flag.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+    0  done
+    1  something given was refused: a run file, a value, a model, data, a source
+    2  wrong use of the command line
+    3  the program or the machine failed (a full disk, a read-only folder, a defect)
+  130  stopped by Ctrl-C; `llmatic-offline resume DIR` goes on
+
+Data are printed on standard output, everything else on standard error.
+Models and data sets lie in $LLMATIC_HOME (default: llmatic-offline in the user's data folder).";
+
+/// Searches for neural networks with a code LLM in process, offline and reproducibly.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Search for networks, from a run file and flags over it
+    Search(SearchArgs),
+    /// Go on with a run that was stopped
+    Resume(ResumeArgs),
+    /// Print the digest of a run, rebuilt from its records and checked against them
+    Digest(RunArgs),
+    /// Write DIR/report.html
+    Report(RunArgs),
+    /// Read a PyTorch source without executing it: verdict, layers, cost, descriptor
+    Inspect(InspectArgs),
+    /// Complete a prompt with a model
+    Generate(GenerateArgs),
+    /// Compute a network's outputs for given inputs
+    Predict(PredictArgs),
+    /// Say what is installed, what is missing, and what it costs in memory
+    Doctor,
+    /// Models
+    Models(ModelsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SearchArgs {
+    /// Run file (TOML); default: the built-in quickstart
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A model's name, an alias, a GGUF file, or scripted:FILE.jsonl (recorded completions stand in for the LLM)
+    #[arg(long, value_name = "M")]
+    pub(crate) model: Option<String>,
+    /// fashion-mnist, mnist, cifar10, or surrogate (nothing is trained: a dry run without data)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// Root seed of every random number
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Generations after the seed network's
+    #[arg(long, value_name = "N")]
+    pub(crate) generations: Option<u64>,
+    /// Candidates per generation
+    #[arg(long, value_name = "N")]
+    pub(crate) children: Option<u64>,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "D")]
+    pub(crate) device: Option<String>,
+    /// Threads; 0: as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u64>,
+    /// Folder of the run; default: the first free runs/NNN
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// One JSON event per line on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResumeArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// One JSON event per line on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Python source
+    #[arg(value_name = "FILE.py")]
+    pub(crate) file: PathBuf,
+    /// Expression that makes the network, such as "ResNet18()"; default: the last nn.Module class, no arguments
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) entry: Option<String>,
+    /// Sizes of one input
+    #[arg(long, value_name = "C,H,W", value_delimiter = ',', default_values_t = [3, 32, 32])]
+    pub(crate) input: Vec<usize>,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) classes: usize,
+    /// Take the source as it is
+    #[arg(long)]
+    pub(crate) no_repair: bool,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GenerateArgs {
+    /// A model's name, an alias, or a GGUF file
+    #[arg(long, value_name = "M")]
+    pub(crate) model: String,
+    /// File with the prompt
+    #[arg(long, value_name = "F")]
+    pub(crate) prompt_file: PathBuf,
+    /// Longest completion
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_tokens: usize,
+    /// 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Seed of the sampling
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Stop when the class that the prompt begins is complete
+    #[arg(long)]
+    pub(crate) stop_at_class: bool,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "D", default_value = "auto")]
+    pub(crate) device: String,
+    /// Threads; 0: as many as the machine has
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PredictArgs {
+    /// Python source of the network
+    #[arg(value_name = "MODEL.py")]
+    pub(crate) file: PathBuf,
+    /// Expression that makes the network; default: the last nn.Module class, no arguments
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) entry: Option<String>,
+    /// Weights (safetensors under state_dict names)
+    #[arg(long, value_name = "W.safetensors")]
+    pub(crate) weights: PathBuf,
+    /// Inputs: a safetensors file with one float32 tensor (N, C, H, W), taken as it is
+    #[arg(long, value_name = "X.safetensors")]
+    pub(crate) input: PathBuf,
+    /// Where the tensor "logits" (N, classes) is written
+    #[arg(long, value_name = "Y.safetensors")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(crate) command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// List the known models, whether they are installed, and the aliases
+    List,
+}

@@ -1,0 +1,94 @@
+//! `doctor`: what is installed, what is missing, what it costs in memory, and what to run next.
+//!
+//! One limit: files are looked for, not read; a damaged one is noticed when it is used.
+
+use std::fs;
+use std::path::Path;
+
+use llmatic_offline::config;
+use llmatic_offline::llm;
+
+use super::{machine_device, machine_threads, models};
+use crate::cli::{Failure, printer};
+
+/// Data sets and the folder that each lies in.
+const DATA_SETS: [&str; 3] = ["fashion-mnist", "mnist", "cifar10"];
+
+/// `doctor`
+pub(crate) fn doctor() -> Result<(), Failure> {
+    let home = config::home();
+    let mut lines = vec![
+        format!("llmatic-offline {}", env!("CARGO_PKG_VERSION")),
+        format!("home     {}{}", home.display(), if home.exists() { "" } else { " (not there yet)" }),
+        format!("machine  {} threads, {}, device {}", machine_threads(), memory(), machine_device()),
+        format!("libtorch {}", libtorch()),
+        format!(
+            "CUDA     {}",
+            if cfg!(feature = "cuda") { "built in" } else { "not built in (cargo feature `cuda`)" }
+        ),
+        String::new(),
+        models::list()?,
+        String::new(),
+    ];
+    let mut data = 0;
+    for name in DATA_SETS {
+        let folder = home.join("data").join(name);
+        let there = files(&folder);
+        data += usize::from(there.is_some());
+        lines.push(match there {
+            Some((count, bytes)) => {
+                let size = bytes.div_ceil(1_000_000);
+                format!("data {name}: {} ({count} files, {size} MB)", folder.display())
+            }
+            None => format!("data {name}: not installed; goes to {}", folder.display()),
+        });
+    }
+    lines.push(String::new());
+    let selection = llm::select("codegen", None);
+    lines.push(match (&selection, data) {
+        (Ok(selection), 1..) => format!(
+            "ready: llmatic-offline search --model codegen ({} takes about {} MB)",
+            selection.manifest.name, selection.manifest.memory_mb
+        ),
+        (Err(error), _) => format!("missing: {error}\nscripts/setup.sh brings a model, data and libtorch"),
+        (_, _) => "missing: a data set; scripts/setup.sh brings one".into(),
+    });
+    printer::data(&lines.join("\n"));
+    Ok(())
+}
+
+fn libtorch() -> String {
+    if !cfg!(feature = "torch") {
+        return "not built in (cargo feature `torch`): no training, no predict".into();
+    }
+    match option_env!("LLMATIC_LIBTORCH_LIB") {
+        Some(folder) if Path::new(folder).exists() => folder.to_owned(),
+        Some(folder) => format!("{folder} is gone; scripts/setup.sh brings it back"),
+        None => "built in".into(),
+    }
+}
+
+/// Total and free memory, as Linux tells it.
+fn memory() -> String {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mib = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+    };
+    match (mib("MemTotal:"), mib("MemAvailable:")) {
+        (Some(total), Some(free)) => format!("{total} MB of memory, {free} MB free"),
+        _ => "memory unknown".into(),
+    }
+}
+
+/// Number and bytes of a folder's files; `None` if there are none.
+fn files(folder: &Path) -> Option<(usize, u64)> {
+    let entries = fs::read_dir(folder).ok()?;
+    let sizes: Vec<u64> = entries
+        .flatten()
+        .filter_map(|entry| fs::metadata(entry.path()).ok())
+        .filter(fs::Metadata::is_file)
+        .map(|data| data.len())
+        .collect();
+    (!sizes.is_empty()).then(|| (sizes.len(), sizes.iter().sum()))
+}

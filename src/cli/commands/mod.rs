@@ -1,0 +1,57 @@
+//! One file per subcommand: arguments to library calls, results to words.
+
+pub(crate) mod doctor;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod models;
+pub(crate) mod predict;
+pub(crate) mod run;
+pub(crate) mod search;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use llmatic_offline::config::Device;
+use llmatic_offline::lower::ImportResolver;
+
+use super::Failure;
+
+/// Threads of this machine.
+pub(crate) fn machine_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What `auto` stands for here: CUDA if this program can use it and a device is there.
+pub(crate) fn machine_device() -> Device {
+    let there = cfg!(feature = "cuda") && Path::new("/dev/nvidia0").exists();
+    if there { Device::Cuda(0) } else { Device::Cpu }
+}
+
+/// The text of a file that the user named.
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::refused(format!("{}: {error}", path.display())))
+}
+
+/// Finds modules that a source imports as files in its own folder.
+#[derive(Debug)]
+pub(crate) struct Beside(PathBuf);
+
+impl Beside {
+    /// The folder of `file`.
+    pub(crate) fn of(file: &Path) -> Beside {
+        Beside(file.parent().map(Path::to_owned).unwrap_or_default())
+    }
+}
+
+impl ImportResolver for Beside {
+    fn resolve(&self, name: &str) -> Option<(String, bool)> {
+        // A dotted name has identifiers only, so it cannot lead out of the folder.
+        let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if !name.split('.').all(plain) {
+            return None;
+        }
+        let path = name.split('.').fold(self.0.clone(), |path, part| path.join(part));
+        let package = std::fs::read_to_string(path.join("__init__.py")).ok().map(|text| (text, true));
+        package.or_else(|| std::fs::read_to_string(path.with_extension("py")).ok().map(|text| (text, false)))
+    }
+}

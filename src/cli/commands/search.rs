@@ -1,0 +1,197 @@
+//! `search` and `resume`: a run from its first to its last event.
+//!
+//! Order of events: everything that is cheap to refuse is refused before data and model are loaded. One limit: the
+//! LLM stays in memory while networks are trained.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use llmatic_offline::config::{self, Override, PROMPTS, QUICKSTART, SearchConfig};
+use llmatic_offline::llm::{self, Generator, Llm, LlmOptions};
+use llmatic_offline::search::{
+    self, Evaluator, FrontEnd, Parts, Run, ScriptedGenerator, Surrogate, check_free,
+};
+use toml::Value;
+
+use super::run::write_report;
+use super::{machine_device, machine_threads, read};
+use crate::cli::args::{ResumeArgs, SearchArgs};
+use crate::cli::printer::{self, Printer};
+use crate::cli::{Exit, Failure};
+
+/// `search`
+pub(crate) fn search(args: &SearchArgs) -> Result<(), Failure> {
+    let (mut config, prompts) = configuration(args)?;
+    let directory = args.out.clone().unwrap_or_else(free_folder);
+    check_free(&directory)?;
+    let cancelled = on_interrupt()?;
+    use_threads(config.threads);
+    let mut evaluator = evaluator(&config)?;
+    let mut generator = generator(&mut config)?;
+    let identity = generator.describe();
+    let mut run = Run::create(&directory, config, &prompts, &identity, &evaluator.data())?;
+    drive(&mut run, generator.as_mut(), evaluator.as_mut(), &cancelled, args.json)
+}
+
+/// `resume`
+pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Failure> {
+    let mut run = Run::open(&args.directory)?;
+    let cancelled = on_interrupt()?;
+    let mut config = run.config.clone();
+    use_threads(config.threads);
+    let mut evaluator = evaluator(&config)?;
+    let mut generator = generator(&mut config)?;
+    drive(&mut run, generator.as_mut(), evaluator.as_mut(), &cancelled, args.json)
+}
+
+fn drive(
+    run: &mut Run,
+    generator: &mut dyn Generator,
+    evaluator: &mut dyn Evaluator,
+    cancelled: &AtomicBool,
+    json: bool,
+) -> Result<(), Failure> {
+    let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
+    let mut printer = Printer::new(json);
+    let mut observe = |event| printer.event(&event);
+    let mut parts = Parts { generator, reader: &reader, evaluator, cancelled, observe: &mut observe };
+    let summary = search::search(run, &mut parts)?;
+    write_report(&run.directory)?;
+    if !json {
+        printer::data(&printer::summary(&summary, &search::load(&run.directory)?.results));
+    }
+    Ok(())
+}
+
+/// The complete configuration and the text of its instructions.
+fn configuration(args: &SearchArgs) -> Result<(SearchConfig, String), Failure> {
+    let (text, name) = match &args.config {
+        Some(path) => (read(path)?, path.display().to_string()),
+        None => (QUICKSTART.to_owned(), String::new()),
+    };
+    let mut overrides = Vec::new();
+    let texts = [
+        ("--model", "model.name", &args.model),
+        ("--dataset", "data.name", &args.dataset),
+        ("--device", "device", &args.device),
+    ];
+    for (flag, key, value) in texts {
+        overrides.extend(value.clone().map(|value| Override { flag, key, value: Value::String(value) }));
+    }
+    let numbers = [
+        ("--seed", "seed", args.seed),
+        ("--generations", "search.generations", args.generations),
+        ("--children", "search.children", args.children),
+        ("--threads", "threads", args.threads),
+    ];
+    for (flag, key, value) in numbers {
+        let Some(value) = value else { continue };
+        let value = i64::try_from(value)
+            .map_err(|_| Failure::refused(format!("{flag}: expected less than 2^63, got {value}")))?;
+        overrides.push(Override { flag, key, value: Value::Integer(value) });
+    }
+    let mut config = config::resolve(&text, &name, &overrides, machine_device(), machine_threads())?;
+    config.data.path = config.data.path.as_deref().map(absolute);
+    let prompts = match &config.prompts.file {
+        // Beside the run file that names it.
+        Some(file) => {
+            let folder = args.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+            let path = folder.join(file);
+            let text = read(&path)?;
+            config::PromptBook::parse(&text, &path.display().to_string())?;
+            text
+        }
+        None => PROMPTS.to_owned(),
+    };
+    Ok((config, prompts))
+}
+
+/// The first free `runs/NNN`.
+fn free_folder() -> PathBuf {
+    let mut number = 1u64;
+    loop {
+        let folder = PathBuf::from(format!("runs/{number:03}"));
+        if !folder.exists() {
+            return folder;
+        }
+        number += 1;
+    }
+}
+
+/// What trains and measures.
+fn evaluator(config: &SearchConfig) -> Result<Box<dyn Evaluator>, Failure> {
+    if config.data.name == Surrogate::NAME {
+        return Ok(Box::new(Surrogate));
+    }
+    #[cfg(feature = "torch")]
+    return Ok(Box::new(search::LibtorchEvaluator::new(config)?));
+    #[cfg(not(feature = "torch"))]
+    Err(Failure::refused(format!("data set `{}`: this program was built without libtorch", config.data.name))
+        .hint("build it with the feature `torch`, or try --dataset surrogate"))
+}
+
+/// What writes. The configuration then names it so that another working directory, or another model that an alias
+/// could stand for, cannot change it.
+fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
+    if let Some(file) = config.model.name.strip_prefix(ScriptedGenerator::PREFIX) {
+        let path = absolute(Path::new(file));
+        let generator = ScriptedGenerator::from_file(&path)?;
+        config.model.name = format!("{}{}", ScriptedGenerator::PREFIX, path.display());
+        return Ok(Box::new(generator));
+    }
+    let selection = llm::select(&config.model.name, Some(config.model.memory_mb as u64))?;
+    if let Some(note) = &selection.note {
+        printer::note(note);
+    }
+    let options = LlmOptions {
+        device: config.device,
+        threads: config.threads,
+        context: config.model.context.min(selection.manifest.context.max(1)),
+        rows: config.model.rows,
+    };
+    let llm = Llm::load(&selection, &options)?;
+    if selection.alias.is_some() {
+        config.model.name.clone_from(&selection.manifest.name);
+    } else if config.model.name.contains(std::path::MAIN_SEPARATOR) || config.model.name.ends_with(".gguf") {
+        config.model.name = absolute(&selection.path).display().to_string();
+    }
+    Ok(Box::new(llm))
+}
+
+/// The same place from every working directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn use_threads(threads: usize) {
+    // A second search in one process would find the pool built already.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+}
+
+/// Set by the first Ctrl-C; the second one ends the process, which is safe too.
+fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&cancelled);
+    ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        printer::note("stopping after the current step; once more to stop at once");
+    })
+    .map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
+    Ok(cancelled)
+}
+
+#[cfg(test)]
+mod tests {
+    use llmatic_offline::search::SearchError;
+
+    use super::*;
+
+    #[test]
+    fn interruption_is_its_own_exit_code() {
+        let error = SearchError::Interrupted { path: "runs/001".into(), generations: 3 };
+        assert_eq!(Failure::from(error).exit, Exit::Interrupted);
+    }
+}

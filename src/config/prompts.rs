@@ -1,0 +1,127 @@
+//! The texts of the prompts: a TOML file of instructions, checked.
+//!
+//! Input: the form of `configs/prompts.toml`. Output: a [`PromptBook`]. One limit: placeholders are the data set's
+//! four numbers and nothing else.
+
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// The instructions that are used when a run names no file.
+pub const PROMPTS: &str = include_str!("../../configs/prompts.toml");
+
+/// What an instruction works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptKind {
+    /// One parent.
+    Mutation,
+    /// Two parents.
+    Crossover,
+}
+
+/// One instruction.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instruction {
+    /// Its name in the records.
+    pub id: String,
+    /// What it works on.
+    pub kind: PromptKind,
+    /// Its words, with placeholders.
+    pub text: String,
+}
+
+/// All instructions, and the sentence about the data set that goes with each.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptBook {
+    #[serde(rename = "instruction")]
+    instructions: Vec<Instruction>,
+    context: Context,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Context {
+    text: String,
+}
+
+impl PromptBook {
+    /// Read the TOML text of the file called `name`.
+    ///
+    /// # Errors
+    /// Broken TOML, unknown keys, an id given twice, a text that would end its docstring, no instruction of a kind.
+    pub fn parse(text: &str, name: &str) -> Result<PromptBook, ConfigError> {
+        let fail = |message: String, line: Option<usize>| ConfigError {
+            place: line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}")),
+            message,
+            hint: Some("configs/prompts.toml shows the form".into()),
+        };
+        let book: PromptBook = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            fail(error.message().trim().replace('\n', "; "), line)
+        })?;
+        for (index, instruction) in book.instructions.iter().enumerate() {
+            if book.instructions[..index].iter().any(|other| other.id == instruction.id) {
+                return Err(fail(format!("instruction id {} is given twice", instruction.id), None));
+            }
+            if instruction.text.contains("\"\"\"") || instruction.text.contains('\\') {
+                let message = "expected a text without \"\"\" and \\";
+                return Err(fail(format!("instruction {}: {message}", instruction.id), None));
+            }
+        }
+        if book.context.text.contains("\"\"\"") || book.context.text.contains('\\') {
+            return Err(fail("context.text: expected a text without \"\"\" and \\".into(), None));
+        }
+        for (kind, word) in [(PromptKind::Mutation, "mutation"), (PromptKind::Crossover, "crossover")] {
+            if !book.instructions.iter().any(|instruction| instruction.kind == kind) {
+                return Err(fail(format!("expected at least one instruction of kind \"{word}\""), None));
+            }
+        }
+        Ok(book)
+    }
+
+    /// The instructions; their order numbers the prompt niches.
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    /// The words of instruction `index` for a data set: the instruction and the sentence about the data.
+    pub fn words(&self, index: usize, input_sizes: &[usize], classes: usize) -> String {
+        let text = self.instructions.get(index).map_or("", |instruction| instruction.text.as_str());
+        let size = |at: usize| input_sizes.get(at).copied().unwrap_or(1).to_string();
+        format!("{text}\n{}", self.context.text)
+            .replace("{channels}", &size(0))
+            .replace("{height}", &size(1))
+            .replace("{width}", &size(2))
+            .replace("{classes}", &classes.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_book_has_the_thirteen_intents_and_crossover_and_names_the_data() {
+        let book = PromptBook::parse(PROMPTS, "configs/prompts.toml").unwrap();
+        let count = |kind| book.instructions().iter().filter(|instruction| instruction.kind == kind).count();
+        assert_eq!((count(PromptKind::Mutation), count(PromptKind::Crossover)), (13, 1));
+        let words = book.words(0, &[3, 32, 32], 10);
+        assert!(words.contains("(3, 32, 32)") && words.contains("10 class scores"), "{words}");
+    }
+
+    #[test]
+    fn a_wrong_book_is_refused_by_name_and_line() {
+        let error = |text: &str| PromptBook::parse(text, "p.toml").unwrap_err().to_string();
+        assert_eq!(
+            error("[context]\ntext = ''\n[[instruction]]\nid = 'a'\nkind = 'mutation'\ntext = ''\nhot = 1\n"),
+            "p.toml:7: unknown field `hot`, expected one of `id`, `kind`, `text`"
+        );
+        let one = "[context]\ntext = ''\n[[instruction]]\nid = 'a'\nkind = 'mutation'\ntext = ''\n";
+        assert_eq!(error(one), "p.toml: expected at least one instruction of kind \"crossover\"");
+        let twice = format!("{one}[[instruction]]\nid = 'a'\nkind = 'crossover'\ntext = ''\n");
+        assert_eq!(error(&twice), "p.toml: instruction id a is given twice");
+    }
+}

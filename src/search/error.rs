@@ -1,0 +1,175 @@
+//! Why a search cannot start, go on or end: one message, one hint, one class that becomes the exit code.
+//!
+//! One limit: a candidate's failure is never here; it is a verdict in the record.
+
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
+use crate::config::ConfigError;
+use crate::llm::LlmError;
+
+/// Whose turn it is after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The user's: something given cannot be used.
+    Input,
+    /// Ours, or the machine's.
+    Failure,
+    /// The user stopped the run; it can be resumed.
+    Interrupted,
+}
+
+/// Why an evaluator cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct EvaluatorError {
+    /// What is wrong, with the way out.
+    pub message: String,
+    /// Whether something given is to blame.
+    pub input: bool,
+}
+
+/// Why a search cannot start, go on or end.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The run file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The LLM.
+    #[error(transparent)]
+    Model(#[from] LlmError),
+    /// The trainer or its data.
+    #[error(transparent)]
+    Evaluator(#[from] EvaluatorError),
+    /// The recorded completions of a `scripted:` model.
+    #[error("{}: {reason}", path.display())]
+    Script {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The output folder holds a run.
+    #[error("{} holds a run already", path.display())]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The output folder holds something else.
+    #[error("{} is not empty and is not a run", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is no run.
+    #[error("{} holds no run (there is no run.db)", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process writes the run.
+    #[error("{} is being written by another process", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of the run cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The run's database cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+    /// The run was made by, or with, something else.
+    #[error("{what}: the run was made with {expected}, here it is {got}")]
+    Mismatch {
+        /// What differs.
+        what: &'static str,
+        /// As recorded.
+        expected: String,
+        /// As found.
+        got: String,
+    },
+    /// The run's records contradict each other.
+    #[error("{}: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The network that everything starts from cannot be used.
+    #[error("the seed network cannot be trained: {reason}")]
+    SeedNetwork {
+        /// Why.
+        reason: String,
+    },
+    /// A measurement that is not a number.
+    #[error("candidate {id}: {source}")]
+    Archive {
+        /// Which candidate.
+        id: String,
+        /// What is wrong.
+        source: ArchiveError,
+    },
+    /// The user stopped the run.
+    #[error("interrupted; {generations} generations are kept in {}", path.display())]
+    Interrupted {
+        /// The folder.
+        path: PathBuf,
+        /// Committed generations, the seed network's included.
+        generations: u64,
+    },
+}
+
+impl SearchError {
+    /// Whose turn it is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            SearchError::Interrupted { .. } => ErrorClass::Interrupted,
+            SearchError::Model(
+                LlmError::NotFinite { .. } | LlmError::Compute { .. } | LlmError::Threads { .. },
+            ) => ErrorClass::Failure,
+            SearchError::Evaluator(error) if !error.input => ErrorClass::Failure,
+            SearchError::Io { .. }
+            | SearchError::Database { .. }
+            | SearchError::Corrupt { .. }
+            | SearchError::Archive { .. }
+            | SearchError::SeedNetwork { .. } => ErrorClass::Failure,
+            _ => ErrorClass::Input,
+        }
+    }
+
+    /// The way out, if there is one to name.
+    pub fn hint(&self) -> Option<String> {
+        let resume = |path: &PathBuf| format!("llmatic-offline resume {}", path.display());
+        match self {
+            SearchError::Config(error) => error.hint.clone(),
+            SearchError::RunExists { path } => Some(format!("continue it with: {}", resume(path))),
+            SearchError::Interrupted { path, .. } => Some(format!("go on with: {}", resume(path))),
+            SearchError::NotEmpty { .. } => Some("choose another folder with --out".into()),
+            SearchError::NoRun { .. } => Some("a run is made by: llmatic-offline search --out DIR".into()),
+            SearchError::Locked { .. } => Some("wait for it, or stop it".into()),
+            SearchError::Io { .. } | SearchError::Database { .. } => {
+                Some("free some space or make it writable; a started run then goes on with `resume`".into())
+            }
+            SearchError::Mismatch { .. } => {
+                Some("resume needs the same program version, model and data; or start a new run".into())
+            }
+            SearchError::Corrupt { .. } => Some("the folder was changed by hand; start a new run".into()),
+            SearchError::Script { .. } => {
+                Some("expected one JSON object per line with a text \"completion\"".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The reader of real searches: the Python front-end behind the search's own trait.
+//!
+//! Input: a candidate's module with a class `Net`. Output: its network, repaired if the run repairs. One limit: the
+//! network is built by `Net()`, without arguments.
+
+use crate::config::SearchConfig;
+use crate::graph;
+use crate::lower::{self, NoImports, RepairSet, lower};
+
+use super::read::{Network, Reader, Refused};
+use super::record::Verdict;
+use super::source::CLASS;
+
+/// Reads candidates with [`lower`].
+#[derive(Debug, Clone)]
+pub struct FrontEnd {
+    input_sizes: Vec<usize>,
+    classes: usize,
+    limits: lower::Limits,
+    repair: bool,
+    entry: String,
+}
+
+impl FrontEnd {
+    /// A reader of networks from `input_sizes` to `classes` scores, within the limits of `config`.
+    pub fn new(config: &SearchConfig, input_sizes: &[usize], classes: usize) -> FrontEnd {
+        let limits = &config.limits;
+        let graph = graph::Limits {
+            nodes: limits.operations,
+            parameters: limits.parameters,
+            macs: limits.macs,
+            activation_bytes: limits.activation_mb << 20,
+            ..graph::Limits::default()
+        };
+        FrontEnd {
+            input_sizes: input_sizes.to_vec(),
+            classes,
+            limits: lower::Limits { graph, ..lower::Limits::default() },
+            repair: config.search.repair,
+            entry: format!("{CLASS}()"),
+        }
+    }
+}
+
+impl Reader for FrontEnd {
+    fn read(&self, source: &str) -> Result<Network, Refused> {
+        let request = lower::Request {
+            source,
+            entry: Some(&self.entry),
+            input_sizes: &self.input_sizes,
+            classes: Some(self.classes),
+            limits: self.limits,
+            repairs: if self.repair { RepairSet::all() } else { RepairSet::none() },
+            imports: &NoImports,
+        };
+        match lower(&request) {
+            Ok(network) => {
+                let repairs = network.repairs.iter().map(|repair| format!("{}: {}", repair.name, repair.detail)).collect();
+                Ok(Network { graph: network.graph, source: network.source, repairs })
+            }
+            Err(refusal) => Err(Refused {
+                verdict: verdict(refusal.verdict),
+                message: refusal.render(source, "candidate.py"),
+            }),
+        }
+    }
+}
+
+fn verdict(verdict: lower::Verdict) -> Verdict {
+    match verdict {
+        lower::Verdict::SyntaxError => Verdict::SyntaxError,
+        lower::Verdict::ShapeError => Verdict::ShapeError,
+        lower::Verdict::LimitExceeded => Verdict::LimitExceeded,
+        // A refusal is never `Accepted`.
+        lower::Verdict::UnsupportedSyntax | lower::Verdict::Accepted => Verdict::Unsupported,
+    }
+}

@@ -1,0 +1,295 @@
+//! The loop: propose, write, read, train, tell, commit; generation after generation, resumable at any moment.
+//!
+//! ```text
+//! propose ─▶ generate ─▶ read ─▶ evaluate ─▶ tell (slot order) ─▶ commit ─▶ events
+//! ```
+//!
+//! Input: a [`Run`] and three replaceable parts (generator, reader, evaluator). Output: the run directory. A generation
+//! is committed whole in one transaction; what a killed process had begun is begun again, from the same random
+//! streams, so the digest does not depend on interruptions. Reference: LLMatic (arXiv 2306.01102). One limit: a
+//! generation is trained after it was written, never while.
+
+mod error;
+mod evaluate;
+mod event;
+mod finish;
+mod frontend;
+mod generate;
+mod propose;
+mod read;
+mod record;
+mod run;
+mod scripted;
+mod source;
+mod state;
+mod store;
+#[cfg(feature = "torch")]
+mod trainer;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::archive::CandidateId;
+use crate::llm::Generator;
+
+pub use error::{ErrorClass, EvaluatorError, SearchError};
+pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProgress, Weights};
+pub use event::{Event, Summary};
+pub use frontend::FrontEnd;
+pub use read::{Network, Reader, Refused};
+pub use record::{Candidate, Cost, Facts, Operator, Score, VERDICTS, Verdict};
+pub use run::{Run, RunRecord, check_free, digest, load};
+pub use scripted::ScriptedGenerator;
+pub use source::{CLASS, seed_network};
+pub use state::State;
+pub use store::{GenerationRow, ResultRow, RunRow, SCHEMA, Store};
+#[cfg(feature = "torch")]
+pub use trainer::LibtorchEvaluator;
+
+use generate::Written;
+
+/// The replaceable parts of a search.
+pub struct Parts<'a> {
+    /// Writes sources.
+    pub generator: &'a mut dyn Generator,
+    /// Reads them.
+    pub reader: &'a dyn Reader,
+    /// Trains and measures them.
+    pub evaluator: &'a mut dyn Evaluator,
+    /// Set to stop between steps.
+    pub cancelled: &'a AtomicBool,
+    /// Is told what happens.
+    pub observe: &'a mut (dyn FnMut(Event) + Send),
+}
+
+/// Search from where the run stands to its end, then measure and write the results.
+///
+/// # Errors
+/// Whatever the parts cannot do, or [`SearchError::Interrupted`]; the run stays as its last commit left it.
+pub fn search(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, SearchError> {
+    run.verify(&parts.generator.describe(), &parts.evaluator.data())?;
+    let generations = run.config.search.generations as u64 + 1;
+    (parts.observe)(Event::Started {
+        directory: run.directory.display().to_string(),
+        model: run.row.model.clone(),
+        data: run.row.data.clone(),
+        seed: run.config.seed,
+        committed: run.state.generations,
+        generations,
+        children: run.config.search.children as u64,
+    });
+    while run.state.generations < generations {
+        let number = run.state.generations;
+        let started = Instant::now();
+        let written = if number == 0 { seed(run, parts)? } else { generate::generation(run, parts, number)? };
+        let generate_seconds = started.elapsed().as_secs_f64();
+        check_cancelled(run, parts)?;
+        measure(run, parts, number, written, generate_seconds)?;
+    }
+    finish::finish(run, parts)
+}
+
+/// Generation 0: the network that everything starts from.
+fn seed(run: &Run, parts: &Parts<'_>) -> Result<Vec<Written>, SearchError> {
+    let source = seed_network(&run.row.input_sizes, run.row.classes);
+    let network =
+        parts.reader.read(&source).map_err(|refused| SearchError::SeedNetwork { reason: refused.message })?;
+    let facts = network.facts();
+    Ok(vec![Written {
+        candidate: Candidate {
+            id: CandidateId { generation: 0, slot: 0 },
+            attempt: 0,
+            retried: false,
+            operator: Operator::Seed,
+            parents: Vec::new(),
+            prompt: None,
+            instruction: String::new(),
+            temperature: 0.0,
+            prompt_text: String::new(),
+            kept: Some(network.source.clone()),
+            source,
+            verdict: Verdict::Accepted,
+            message: String::new(),
+            repairs: network.repairs.clone(),
+            facts: Some(facts),
+            score: None,
+            placed: None,
+            cost: Cost::default(),
+        },
+        network: Some(network),
+        inherit: None,
+    }])
+}
+
+/// Train what is new, tell the archives in slot order, keep the weights of what was archived, commit, then say so.
+fn measure(
+    run: &mut Run,
+    parts: &mut Parts<'_>,
+    number: u64,
+    written: Vec<Written>,
+    generate_seconds: f64,
+) -> Result<(), SearchError> {
+    let started = Instant::now();
+    let mut measured = train(run, parts, number, &written)?.into_iter();
+    let train_seconds = started.elapsed().as_secs_f64();
+    check_cancelled(run, parts)?;
+    let mut candidates = Vec::with_capacity(written.len());
+    let mut weights = Vec::new();
+    for Written { mut candidate, .. } in written {
+        if candidate.verdict == Verdict::Accepted {
+            match measured.next() {
+                Some(Ok(result)) if result.score.fitness.is_finite() && result.score.loss.is_finite() => {
+                    candidate.cost.train_seconds = result.seconds;
+                    candidate.score = Some(result.score);
+                    weights.push((candidates.len(), result.weights));
+                }
+                Some(Ok(_)) => {
+                    candidate.verdict = Verdict::TrainingFailed;
+                    candidate.message = "the validation loss is not a finite number".into();
+                }
+                Some(Err(message)) => {
+                    candidate.verdict = Verdict::TrainingFailed;
+                    candidate.message = message;
+                }
+                None => {
+                    let message = format!("the evaluator gave no result for candidate {}", candidate.id);
+                    return Err(EvaluatorError { message, input: false }.into());
+                }
+            }
+            if number == 0 && candidate.verdict != Verdict::Accepted {
+                return Err(SearchError::SeedNetwork { reason: candidate.message });
+            }
+        }
+        run.state
+            .tell(&mut candidate)
+            .map_err(|source| SearchError::Archive { id: candidate.id.to_string(), source })?;
+        candidates.push(candidate);
+    }
+    run.state.close_generation(&candidates);
+    // Before the commit: a committed elite has its weights, a weight file without an elite is harmless.
+    for (index, weights) in weights {
+        if let (Some(weights), Some(facts), true) =
+            (weights, &candidates[index].facts, candidates[index].archived())
+        {
+            let path = run.weights(&facts.architecture);
+            weights.save(&path).map_err(|reason| SearchError::Io {
+                path: path.clone(),
+                source: std::io::Error::other(reason),
+            })?;
+        }
+    }
+    let row = generation_row(run, number, &candidates, generate_seconds, train_seconds);
+    run.store.commit(&row, &candidates, &run.state)?;
+    remove_old_weights(run);
+    for candidate in candidates {
+        (parts.observe)(Event::Candidate {
+            id: candidate.id,
+            operator: candidate.operator,
+            outcome: candidate.placed.map(|(_, outcome)| outcome),
+            fitness: candidate.score.as_ref().map(|score| score.fitness),
+            parameters: candidate.facts.as_ref().map(|facts| facts.parameters),
+            instruction: candidate.instruction,
+            verdict: candidate.verdict,
+        });
+    }
+    (parts.observe)(Event::Generation(row));
+    Ok(())
+}
+
+/// One result per accepted candidate, in order.
+fn train(
+    run: &Run,
+    parts: &mut Parts<'_>,
+    number: u64,
+    written: &[Written],
+) -> Result<Vec<Result<Measured, String>>, SearchError> {
+    let steps = run.config.train.steps;
+    let inherits = parts.evaluator.has_weights();
+    let missing = written.iter().filter_map(|written| written.inherit.as_ref());
+    if let Some(path) = missing.filter(|_| inherits).find(|path| !path.exists()) {
+        // Going on without them would give another result than an undisturbed run.
+        let reason = "the weights of a parent are gone".into();
+        return Err(SearchError::Corrupt { path: path.clone(), reason });
+    }
+    let tasks: Vec<Task<'_>> = written
+        .iter()
+        .filter(|written| written.candidate.verdict == Verdict::Accepted)
+        .filter_map(|written| {
+            Some(Task {
+                graph: &written.network.as_ref()?.graph,
+                indices: [written.candidate.id.generation, written.candidate.id.slot],
+                inherit: written.inherit.clone().filter(|_| inherits),
+                steps,
+            })
+        })
+        .collect();
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of = tasks.len() as u64;
+    let Parts { evaluator, observe, cancelled, .. } = parts;
+    let mut on_progress = |progress: TrainProgress| {
+        observe(Event::Training {
+            generation: number,
+            done: progress.done as u64,
+            of,
+            steps: progress.steps as u64,
+            of_steps: of * steps as u64,
+        });
+    };
+    Ok(evaluator.evaluate(&tasks, &mut on_progress, cancelled)?)
+}
+
+fn generation_row(
+    run: &Run,
+    number: u64,
+    candidates: &[Candidate],
+    generate_seconds: f64,
+    train_seconds: f64,
+) -> GenerationRow {
+    let count = |test: &dyn Fn(&Candidate) -> bool| {
+        candidates.iter().filter(|candidate| !candidate.retried && test(candidate)).count() as u64
+    };
+    let stats = run.state.archive.stats();
+    GenerationRow {
+        number,
+        candidates: count(&|_| true),
+        retried: candidates.iter().filter(|candidate| candidate.retried).count() as u64,
+        valid: count(&Candidate::valid),
+        novel: count(&Candidate::novel),
+        archived: count(&Candidate::archived),
+        elites: stats.elites as u64,
+        coverage: stats.coverage,
+        qd_score: stats.qd_score,
+        best: stats.best,
+        mean: stats.mean,
+        clipped: stats.clipped,
+        tokens: candidates.iter().map(|candidate| candidate.cost.completion_tokens).sum(),
+        generate_seconds,
+        train_seconds,
+        digest: run.state.digest.clone(),
+    }
+}
+
+/// Drop weight files of networks that are elites no more. A file that cannot be removed does no harm.
+fn remove_old_weights(run: &Run) {
+    let mut kept: Vec<_> =
+        run.state.archive.elites().map(|(_, elite)| run.weights(&elite.architecture)).collect();
+    kept.extend(run.state.seed.as_ref().map(|seed| run.weights(&seed.architecture)));
+    let Ok(entries) = fs::read_dir(run.directory.join("weights")) else { return };
+    for entry in entries.flatten() {
+        if !kept.contains(&entry.path()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn check_cancelled(run: &Run, parts: &Parts<'_>) -> Result<(), SearchError> {
+    if parts.cancelled.load(Ordering::Relaxed) {
+        // The state has not been told of the unfinished generation, or the process ends here.
+        let generations = run.store.generations()?.len() as u64;
+        return Err(SearchError::Interrupted { path: run.directory.clone(), generations });
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What is known of one candidate: its provenance, its text, its verdict, its measurements.
+//!
+//! Plain values, one row of the run's table `candidate` each. One limit: what libtorch or the LLM held in memory is
+//! not here; weights are files beside the database.
+
+use crate::archive::digest::Hasher;
+use crate::archive::{AddOutcome, CandidateId, PromptChoice};
+
+/// How a candidate came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operator {
+    /// The network that the search starts from.
+    Seed,
+    /// One parent changed.
+    Mutation,
+    /// Two parents combined.
+    Crossover,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It was trained and measured.
+    Accepted,
+    /// It is its parent again.
+    Copy,
+    /// Its architecture was seen before in this run.
+    Duplicate,
+    /// It is not Python.
+    SyntaxError,
+    /// It may be fine in PyTorch, but not here.
+    Unsupported,
+    /// Its tensors do not fit.
+    ShapeError,
+    /// It is too large, too deep or too long.
+    LimitExceeded,
+    /// It could not be trained.
+    TrainingFailed,
+}
+
+/// All verdicts, in the order of reports.
+pub const VERDICTS: [Verdict; 8] = [
+    Verdict::Accepted,
+    Verdict::Copy,
+    Verdict::Duplicate,
+    Verdict::SyntaxError,
+    Verdict::Unsupported,
+    Verdict::ShapeError,
+    Verdict::LimitExceeded,
+    Verdict::TrainingFailed,
+];
+
+impl Operator {
+    /// `seed`, `mutation` or `crossover`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operator::Seed => "seed",
+            Operator::Mutation => "mutation",
+            Operator::Crossover => "crossover",
+        }
+    }
+
+    /// The operator of this name.
+    pub fn from_name(name: &str) -> Option<Operator> {
+        [Operator::Seed, Operator::Mutation, Operator::Crossover].into_iter().find(|it| it.name() == name)
+    }
+}
+
+impl Verdict {
+    /// The name in the database and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::Copy => "copy",
+            Verdict::Duplicate => "duplicate",
+            Verdict::SyntaxError => "syntax_error",
+            Verdict::Unsupported => "unsupported",
+            Verdict::ShapeError => "shape_error",
+            Verdict::LimitExceeded => "limit_exceeded",
+            Verdict::TrainingFailed => "training_failed",
+        }
+    }
+
+    /// The verdict of this name.
+    pub fn from_name(name: &str) -> Option<Verdict> {
+        VERDICTS.into_iter().find(|verdict| verdict.name() == name)
+    }
+}
+
+/// What the source says of the network, before training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Its architecture id.
+    pub architecture: String,
+    /// Elements of all parameters.
+    pub parameters: u64,
+    /// Multiply-accumulate operations of one sample.
+    pub macs: u64,
+    /// Width-to-depth ratio and log10 of FLOPs, raw.
+    pub descriptor: [f64; 2],
+    /// One line per layer with its output shape.
+    pub layers: String,
+}
+
+/// What training measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Validation accuracy in [0, 1].
+    pub fitness: f64,
+    /// Validation loss.
+    pub loss: f64,
+    /// (step, training loss) along the way.
+    pub curve: Vec<(u64, f32)>,
+    /// Tensors taken over from the parent.
+    pub inherited: u64,
+}
+
+/// What it cost; never part of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Those of them that were cached.
+    pub cached_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+    /// Its share of the time the LLM took.
+    pub generate_seconds: f64,
+    /// Training and validation.
+    pub train_seconds: f64,
+}
+
+/// One row of the table `candidate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Generation and slot.
+    pub id: CandidateId,
+    /// 0, or how many copies were discarded before it.
+    pub attempt: u64,
+    /// Whether it was discarded as a copy and asked again.
+    pub retried: bool,
+    /// How it came to be.
+    pub operator: Operator,
+    /// From which candidates.
+    pub parents: Vec<CandidateId>,
+    /// Which prompt niche asked for it.
+    pub prompt: Option<PromptChoice>,
+    /// The instruction's name; empty for the seed network.
+    pub instruction: String,
+    /// The temperature it was sampled at.
+    pub temperature: f64,
+    /// The whole prompt.
+    pub prompt_text: String,
+    /// The whole source as generated.
+    pub source: String,
+    /// The source as kept: repaired, where repairs were needed.
+    pub kept: Option<String>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why, in words; empty when accepted.
+    pub message: String,
+    /// What was repaired.
+    pub repairs: Vec<String>,
+    /// What the source says, once it is a network.
+    pub facts: Option<Facts>,
+    /// What training measured.
+    pub score: Option<Score>,
+    /// Where the archive put it.
+    pub placed: Option<(usize, AddOutcome)>,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+impl Candidate {
+    /// Whether the archive took it.
+    pub fn archived(&self) -> bool {
+        self.placed.is_some_and(|(_, outcome)| outcome.archived())
+    }
+
+    /// Whether it is a network: its source was read, whether it is new or not.
+    pub fn valid(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// Whether it is a network that this run had not seen.
+    pub fn novel(&self) -> bool {
+        matches!(self.verdict, Verdict::Accepted | Verdict::TrainingFailed)
+    }
+
+    /// Feed everything that is the same in every run of this seed: not costs, and not libtorch's words.
+    pub fn feed(&self, hasher: &mut Hasher) {
+        hasher.number(self.id.generation);
+        hasher.number(self.id.slot);
+        hasher.number(self.attempt);
+        hasher.number(u64::from(self.retried));
+        hasher.text(self.operator.name());
+        hasher.number(self.parents.len() as u64);
+        for parent in &self.parents {
+            hasher.number(parent.generation);
+            hasher.number(parent.slot);
+        }
+        hasher.option(self.prompt, |hasher, prompt| {
+            hasher.number(prompt.instruction as u64);
+            hasher.number(prompt.bin as u64);
+            hasher.float(prompt.temperature);
+        });
+        hasher.float(self.temperature);
+        for text in [&self.instruction, &self.prompt_text, &self.source] {
+            hasher.text(text);
+        }
+        hasher.option(self.kept.as_deref(), Hasher::text);
+        hasher.text(self.verdict.name());
+        hasher.number(self.repairs.len() as u64);
+        self.repairs.iter().for_each(|repair| hasher.text(repair));
+        hasher.option(self.facts.as_ref(), |hasher, facts| {
+            hasher.text(&facts.architecture);
+            hasher.number(facts.parameters);
+            hasher.number(facts.macs);
+            facts.descriptor.iter().for_each(|&value| hasher.float(value));
+        });
+        hasher.option(self.score.as_ref(), |hasher, score| {
+            hasher.float(score.fitness);
+            hasher.float(score.loss);
+            hasher.number(score.inherited);
+            for &(step, loss) in &score.curve {
+                hasher.number(step);
+                hasher.float(f64::from(loss));
+            }
+        });
+        hasher.option(self.placed, |hasher, (niche, outcome)| {
+            hasher.number(niche as u64);
+            hasher.text(outcome.name());
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! What the search knows: both archives, the architectures seen, the rolling digest. `tell` is the only way to learn.
+//!
+//! Input: candidates in slot order, live or replayed from the database; the result is the same. One limit: fitness of
+//! every trained candidate is kept in memory, 24 bytes each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::archive::digest::{self, Hasher};
+use crate::archive::{
+    Archive, ArchiveError, Axis, CandidateId, Cvt, Elite, PromptArchive, PromptSettings, Reward,
+};
+use crate::config::SearchConfig;
+use crate::rng::RootSeed;
+
+use super::record::{Candidate, Operator, Verdict};
+
+/// What the search knows.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The networks.
+    pub archive: Archive,
+    /// The prompts.
+    pub prompts: PromptArchive,
+    /// The network that everything starts from, once it was trained.
+    pub seed: Option<Elite>,
+    /// Every architecture of the run, and who had it first.
+    pub seen: BTreeMap<String, CandidateId>,
+    /// The digest of everything up to the last generation.
+    pub digest: String,
+    /// Generations learnt from, the seed network's included.
+    pub generations: u64,
+    fitness: BTreeMap<CandidateId, f64>,
+}
+
+impl State {
+    /// Nothing but empty archives.
+    pub fn new(config: &SearchConfig, instructions: usize) -> State {
+        let axis = |[low, high]: [f64; 2]| Axis { low, high };
+        let archive = &config.archive;
+        let cvt = Cvt::new(RootSeed(config.seed), archive.niches, archive.samples);
+        let prompts = &config.prompts;
+        let settings = PromptSettings {
+            min: prompts.temperature_min,
+            max: prompts.temperature_max,
+            start: prompts.temperature_start,
+            step: prompts.temperature_step,
+            bins: prompts.temperature_bins,
+            tournament: prompts.tournament,
+        };
+        State {
+            archive: Archive::new(cvt, [axis(archive.width_to_depth), axis(archive.log_flops)]),
+            prompts: PromptArchive::new(settings, instructions),
+            seed: None,
+            seen: BTreeMap::new(),
+            digest: String::new(),
+            generations: 0,
+            fitness: BTreeMap::new(),
+        }
+    }
+
+    /// Learn from one candidate, and write into it where the archive put it. Copies that were asked again teach
+    /// nothing.
+    ///
+    /// # Errors
+    /// An accepted candidate whose fitness or descriptor is not finite.
+    pub fn tell(&mut self, candidate: &mut Candidate) -> Result<(), ArchiveError> {
+        if candidate.retried {
+            return Ok(());
+        }
+        if let (true, Some(facts)) = (candidate.novel(), &candidate.facts) {
+            self.seen.entry(facts.architecture.clone()).or_insert(candidate.id);
+        }
+        let mut fitness = None;
+        if let (Verdict::Accepted, Some(facts), Some(score)) =
+            (candidate.verdict, &candidate.facts, &candidate.score)
+        {
+            let elite = Elite {
+                id: candidate.id,
+                architecture: facts.architecture.clone(),
+                source: Arc::from(candidate.kept.as_deref().unwrap_or(&candidate.source)),
+                fitness: score.fitness,
+                descriptor: facts.descriptor,
+            };
+            if candidate.operator == Operator::Seed {
+                self.seed = Some(elite.clone());
+            }
+            candidate.placed = Some(self.archive.add(elite)?);
+            self.fitness.insert(candidate.id, score.fitness);
+            fitness = Some(score.fitness);
+        }
+        if let Some(prompt) = candidate.prompt {
+            let reward = match candidate.verdict {
+                Verdict::Accepted if candidate.archived() => Reward::Archived,
+                Verdict::Accepted | Verdict::Copy | Verdict::Duplicate => Reward::NotArchived,
+                _ => Reward::NotTrainable,
+            };
+            let parents = candidate.parents.iter().filter_map(|id| self.fitness.get(id));
+            let parent = parents.copied().fold(f64::NEG_INFINITY, f64::max);
+            self.prompts.tell(prompt, reward, fitness.is_some_and(|fitness| fitness > parent));
+        }
+        Ok(())
+    }
+
+    /// End a generation: the digest of everything so far, chained to the one before.
+    pub fn close_generation(&mut self, candidates: &[Candidate]) {
+        let mut hasher = Hasher::default();
+        hasher.text(&self.digest);
+        hasher.number(candidates.len() as u64);
+        candidates.iter().for_each(|candidate| candidate.feed(&mut hasher));
+        digest::feed(&mut hasher, &self.archive, &self.prompts);
+        self.digest = hasher.hex();
+        self.generations += 1;
+    }
+}

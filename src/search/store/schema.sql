@@ -1,0 +1,101 @@
+-- The run database, format 1. People query it; a change of meaning raises the format.
+CREATE TABLE run (                 -- one row: what the run is
+    format INTEGER NOT NULL,       -- of this database
+    program TEXT NOT NULL,         -- version of the program that made it
+    created INTEGER NOT NULL,      -- seconds since 1970-01-01 UTC
+    seed INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    threads INTEGER NOT NULL,      -- results do not depend on it
+    config TEXT NOT NULL,          -- the resolved run file, as in config.toml
+    prompts TEXT NOT NULL,         -- the file of instructions
+    model TEXT NOT NULL,
+    model_sha256 TEXT NOT NULL,
+    data TEXT NOT NULL,
+    data_sha256 TEXT NOT NULL,
+    input_sizes TEXT NOT NULL,     -- JSON list: channels, height, width
+    classes INTEGER NOT NULL
+) STRICT;
+CREATE TABLE generation (          -- one row per committed generation; 0 is the seed network's
+    number INTEGER PRIMARY KEY,
+    candidates INTEGER NOT NULL,   -- rows of `candidate`, without copies that were asked again
+    retried INTEGER NOT NULL,      -- copies that were asked again
+    valid INTEGER NOT NULL,        -- sources that are networks
+    novel INTEGER NOT NULL,        -- networks not seen before in this run
+    archived INTEGER NOT NULL,     -- networks that entered the archive
+    elites INTEGER NOT NULL,       -- filled niches afterwards
+    coverage REAL NOT NULL,        -- filled niches over niches
+    qd_score REAL NOT NULL,        -- sum of fitness over niches
+    best REAL,                     -- highest fitness so far
+    mean REAL,                     -- mean fitness of the elites
+    clipped INTEGER NOT NULL,      -- descriptors clipped to the unit square so far
+    tokens INTEGER NOT NULL,       -- written by the LLM
+    generate_seconds REAL NOT NULL,
+    train_seconds REAL NOT NULL,   -- wall clock of the whole training round
+    digest TEXT NOT NULL           -- of everything up to here
+) STRICT;
+CREATE TABLE candidate (           -- one row per source text, refused or not
+    generation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,      -- 0, or the number of copies discarded before it
+    retried INTEGER NOT NULL,      -- 1: discarded as a copy and asked again
+    operator TEXT NOT NULL,        -- seed, mutation, crossover
+    parents TEXT NOT NULL,         -- JSON list of [generation, slot]
+    instruction TEXT NOT NULL,     -- its id in the prompts
+    prompt_instruction INTEGER,    -- prompt niche: number of the instruction,
+    prompt_bin INTEGER,            -- temperature bin,
+    prompt_temperature REAL,       -- and temperature
+    temperature REAL NOT NULL,     -- that it was sampled at
+    prompt TEXT NOT NULL,          -- the whole prompt
+    source TEXT NOT NULL,          -- as generated, whole
+    kept TEXT,                     -- as kept, with repairs
+    verdict TEXT NOT NULL,         -- accepted, copy, duplicate, syntax_error, unsupported, shape_error,
+                                   -- limit_exceeded, training_failed
+    message TEXT NOT NULL,         -- why not
+    repairs TEXT NOT NULL,         -- JSON list
+    architecture TEXT,             -- id: equal for equal networks
+    parameters INTEGER,
+    macs INTEGER,                  -- per sample
+    width_to_depth REAL,           -- raw descriptor
+    log_flops REAL,                -- raw descriptor, base 10
+    layers TEXT,                   -- one line per layer: path, class, output shape
+    fitness REAL,                  -- validation accuracy in [0, 1]
+    loss REAL,                     -- validation loss
+    curve TEXT,                    -- JSON list of [step, training loss]
+    inherited INTEGER,             -- tensors taken over from the parent
+    niche INTEGER,
+    outcome TEXT,                  -- new, improved, rejected
+    prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    generate_seconds REAL NOT NULL,
+    train_seconds REAL NOT NULL,
+    PRIMARY KEY (generation, slot, attempt)
+) STRICT;
+CREATE TABLE niche (               -- the archive now
+    niche INTEGER PRIMARY KEY,
+    x REAL NOT NULL,               -- the elite's place in the unit square
+    y REAL NOT NULL,
+    generation INTEGER NOT NULL,   -- the elite
+    slot INTEGER NOT NULL,
+    architecture TEXT NOT NULL,
+    fitness REAL NOT NULL
+) STRICT;
+CREATE TABLE prompt_niche (        -- the prompt archive now
+    instruction INTEGER NOT NULL,
+    bin INTEGER NOT NULL,
+    temperature REAL NOT NULL,
+    curiosity REAL NOT NULL,
+    used INTEGER NOT NULL,
+    archived INTEGER NOT NULL,
+    PRIMARY KEY (instruction, bin)
+) STRICT;
+CREATE TABLE result (              -- after the last generation: the only place where the test split was read
+    generation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    file TEXT NOT NULL,            -- elites/NNN.py
+    best INTEGER NOT NULL,         -- 1: chosen by validation
+    final_steps INTEGER NOT NULL,  -- further training; 0: none
+    validation REAL NOT NULL,      -- accuracy after it
+    test REAL,                     -- accuracy
+    PRIMARY KEY (generation, slot)
+) STRICT;

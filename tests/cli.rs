@@ -1,0 +1,310 @@
+//! The program from outside: exit codes, whole messages, JSON events, recorded completions, kill -9 and resume.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// The program with a home of its own, so that nothing installed on the machine matters.
+fn program(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llmatic-offline"));
+    command.env("LLMATIC_HOME", home).env("HF_HOME", home.join("hf")).current_dir(home);
+    command
+}
+
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    program(home).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Exit code and standard error.
+fn refused(home: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = run(home, arguments);
+    assert_eq!(text(&output.stdout), "", "nothing on standard output");
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+/// A home with `script.jsonl`, recorded completions: networks of many widths, copies and nonsense.
+fn home() -> TempDir {
+    let home = TempDir::new().unwrap();
+    let mut lines = String::new();
+    for (index, width) in [8usize, 16, 24, 32, 48, 64, 80, 96, 112, 128].into_iter().enumerate() {
+        for deep in [false, true] {
+            let more = if deep {
+                format!("        self.fc3 = nn.Linear({width}, {})\n", width / 2 + 1)
+            } else {
+                String::new()
+            };
+            let (last, through) =
+                if deep { (width / 2 + 1, "        x = F.relu(self.fc3(x))\n") } else { (width, "") };
+            let channels = 1 + index % 4;
+            let completion = format!(
+                "    def __init__(self):\n        super().__init__()\n        \
+                 self.conv = nn.Conv2d(1, {channels}, 3, stride=2)\n        \
+                 self.fc1 = nn.Linear({channels} * 13 * 13, {width})\n{more}        \
+                 self.fc2 = nn.Linear({last}, 10)\n\n    def forward(self, x):\n        \
+                 x = F.relu(self.conv(x))\n        x = torch.flatten(x, 1)\n        \
+                 x = F.relu(self.fc1(x))\n{through}        return self.fc2(x)\n"
+            );
+            lines.push_str(&serde_json::json!({ "completion": completion }).to_string());
+            lines.push('\n');
+        }
+    }
+    lines.push_str("{\"completion\": \"    def __init__(self:\\n\"}\n");
+    std::fs::write(home.path().join("script.jsonl"), lines).unwrap();
+    home
+}
+
+const DRY: [&str; 5] = ["search", "--model", "scripted:script.jsonl", "--dataset", "surrogate"];
+
+fn dry<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    DRY.iter().copied().chain(more.iter().copied()).collect()
+}
+
+fn digest(home: &Path, directory: &str) -> String {
+    let output = run(home, &["digest", directory]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn a_dry_run_ends_with_a_summary_and_every_file() {
+    let home = home();
+    let output = run(home.path(), &dry(&["--generations", "3", "--children", "6"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("source:  runs/001/best.py") && said.contains("niches filled"), "{said}");
+    for name in ["run.db", "config.toml", "best.py", "report.html"] {
+        assert!(home.path().join("runs/001").join(name).exists(), "{name}");
+    }
+    assert!(said.contains(digest(home.path(), "runs/001").trim()), "{said}");
+    let page = std::fs::read_to_string(home.path().join("runs/001/report.html")).unwrap();
+    assert!(
+        page.contains("<svg") && !page.contains("http://") && !page.contains("https://"),
+        "self-contained"
+    );
+    let progress = text(&output.stderr);
+    assert_eq!(progress.lines().filter(|line| line.starts_with("generation ")).count(), 4, "{progress}");
+}
+
+#[test]
+fn json_events_are_one_object_per_line_and_end_with_the_summary() {
+    let home = home();
+    let output = run(home.path(), &dry(&["--generations", "1", "--children", "3", "--json"]));
+    let events: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.first().unwrap()["event"], "started");
+    let last = events.last().unwrap();
+    assert_eq!(last["event"], "finished");
+    assert_eq!(format!("{}\n", last["digest"].as_str().unwrap()), digest(home.path(), "runs/001"));
+    assert_eq!(events.iter().filter(|event| event["event"] == "generation").count(), 2);
+}
+
+#[test]
+fn the_same_seed_twice_gives_the_same_digest_whatever_the_threads() {
+    let home = home();
+    for (out, seed, threads) in [("a", "1", "1"), ("b", "1", "2"), ("c", "2", "1")] {
+        let more =
+            ["--seed", seed, "--threads", threads, "--out", out, "--generations", "3", "--children", "5"];
+        assert!(run(home.path(), &dry(&more)).status.success());
+    }
+    assert_eq!(digest(home.path(), "a"), digest(home.path(), "b"));
+    assert_ne!(digest(home.path(), "a"), digest(home.path(), "c"));
+}
+
+#[test]
+fn kill_9_at_ten_moments_each_resumed_gives_the_digest_of_the_undisturbed_run() {
+    let home = home();
+    let size = ["--generations", "40", "--children", "8"];
+    let started = Instant::now();
+    assert!(run(home.path(), &dry(&[&size[..], &["--out", "whole"]].concat())).status.success());
+    let whole = started.elapsed();
+    let reference = digest(home.path(), "whole");
+    let mut killed_inside = 0;
+    for attempt in 0..10u32 {
+        let out = format!("killed{attempt}");
+        let mut child = program(home.path())
+            .args(dry(&[&size[..], &["--out", &out]].concat()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Spread over the run, at odd offsets.
+        std::thread::sleep(whole.mul_f64(0.03 + f64::from(attempt) * 0.0917));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let output = run(home.path(), &["resume", &out]);
+        let output = if output.status.success() {
+            killed_inside += 1;
+            output
+        } else {
+            // Killed before the run existed: the folder may be used again.
+            assert!(text(&output.stderr).contains("holds no run"), "{}", text(&output.stderr));
+            run(home.path(), &dry(&[&size[..], &["--out", &out]].concat()))
+        };
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(digest(home.path(), &out), reference, "killed at moment {attempt}");
+    }
+    assert!(killed_inside >= 5, "{killed_inside} of 10 runs had begun");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
+    let home = home();
+    let size = ["--generations", "2000", "--children", "8", "--out", "long"];
+    let child = program(home.path()).args(dry(&size)).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !run(home.path(), &["digest", "long"]).status.success() {
+        assert!(Instant::now() < deadline, "no generation within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.ends_with("hint: go on with: llmatic-offline resume long\n"), "{said}");
+    digest(home.path(), "long");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_one_error_that_names_the_file_and_the_run_stays_resumable() {
+    let home = home();
+    let size = ["--generations", "6", "--children", "8"];
+    assert!(run(home.path(), &dry(&[&size[..], &["--out", "whole"]].concat())).status.success());
+    // A limit on the size of files stands for the disk: writing beyond it fails, as on a full one.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_llmatic-offline")])
+        .args(dry(&[&size[..], &["--out", "full"]].concat()))
+        .env("LLMATIC_HOME", home.path())
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("error: full/run.db: ") && said.contains("hint: free some space"), "{said}");
+    let output = run(home.path(), &["resume", "full"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(digest(home.path(), "full"), digest(home.path(), "whole"));
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_refused_in_one_message() {
+    let home = home();
+    assert!(run(home.path(), &dry(&["--generations", "0", "--out", "r"])).status.success());
+    assert_eq!(
+        refused(home.path(), &dry(&["--out", "r"])),
+        (1, "error: r holds a run already\nhint: continue it with: llmatic-offline resume r\n".into())
+    );
+    std::fs::create_dir(home.path().join("other")).unwrap();
+    std::fs::write(home.path().join("other/thesis.txt"), "precious").unwrap();
+    assert_eq!(
+        refused(home.path(), &dry(&["--out", "other"])),
+        (1, "error: other is not empty and is not a run\nhint: choose another folder with --out\n".into())
+    );
+    assert_eq!(
+        refused(home.path(), &["resume", "other"]),
+        (1, "error: other holds no run (there is no run.db)\nhint: a run is made by: llmatic-offline search --out DIR\n".into())
+    );
+    let (exit, said) = refused(home.path(), &dry(&["--out", "/proc/run"]));
+    assert!(exit == 3 && said.starts_with("error: /proc/run"), "{exit} {said}");
+}
+
+#[test]
+fn wrong_run_files_are_refused_with_file_and_line() {
+    let home = home();
+    let with = |content: &str| {
+        std::fs::write(home.path().join("run.toml"), content).unwrap();
+        refused(home.path(), &dry(&["--config", "run.toml"]))
+    };
+    assert_eq!(
+        with("[train]\nlearning_rte = 1\n"),
+        (1, "error: run.toml:2: unknown key train.learning_rte\nhint: the nearest known key is train.learning_rate\n".into())
+    );
+    let (exit, said) = with("seed = = 1\n");
+    assert!(exit == 1 && said.starts_with("error: run.toml:1: "), "{said}");
+    assert_eq!(
+        refused(home.path(), &dry(&["--children", "0"])),
+        (1, "error: --children: search.children: expected 1 to 10000, got 0\n".into())
+    );
+    let (exit, said) = refused(home.path(), &dry(&["--config", "nowhere.toml"]));
+    assert!(exit == 1 && said.starts_with("error: nowhere.toml: "), "{said}");
+}
+
+#[test]
+fn unknown_and_missing_models_are_refused_by_name() {
+    let home = home();
+    let (exit, said) = refused(home.path(), &["search", "--dataset", "surrogate", "--model", "gpt-9"]);
+    assert!(exit == 1 && said.starts_with("error: unknown model `gpt-9`"), "{said}");
+    let (exit, said) =
+        refused(home.path(), &["search", "--dataset", "surrogate", "--model", "qwen2.5-coder-0.5b"]);
+    assert!(exit == 1 && said.contains("is not installed") && said.lines().count() <= 2, "{said}");
+    let (exit, said) =
+        refused(home.path(), &["search", "--dataset", "surrogate", "--model", "scripted:none.jsonl"]);
+    assert!(exit == 1 && said.contains("none.jsonl"), "{said}");
+    std::fs::write(home.path().join("bad.jsonl"), "{\"text\": 1}\n").unwrap();
+    let (exit, said) =
+        refused(home.path(), &["search", "--dataset", "surrogate", "--model", "scripted:bad.jsonl"]);
+    let expected = "bad.jsonl: line 1: expected a text \"completion\", got none\n\
+                    hint: expected one JSON object per line with a text \"completion\"\n";
+    assert!(exit == 1 && said.ends_with(expected), "{said}");
+    assert!(!home.path().join("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn wrong_use_of_the_command_line_is_exit_code_2_and_help_is_0() {
+    let home = TempDir::new().unwrap();
+    assert_eq!(refused(home.path(), &["search", "--sed", "1"]).0, 2);
+    let help = run(home.path(), &["--help"]);
+    assert!(help.status.success() && text(&help.stdout).contains("Exit codes:"));
+}
+
+#[test]
+fn inspect_says_verdict_layers_and_cost_and_refuses_with_line_and_caret() {
+    let home = home();
+    let write = |name: &str, content: &str| -> PathBuf {
+        let path = home.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    write(
+        "net.py",
+        "import torch\nimport torch.nn as nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
+         super().__init__()\n        self.fc = nn.Linear(784, 10)\n\n    def forward(self, x):\n        \
+         return self.fc(torch.flatten(x, 1))\n",
+    );
+    let output = run(home.path(), &["inspect", "net.py", "--input", "1,28,28", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["verdict"], "accepted");
+    assert_eq!((object["params"].as_u64(), object["macs"].as_u64()), (Some(7850), Some(7840)));
+    assert_eq!(object["output_shape"], serde_json::json!([1, 10]));
+    assert_eq!(object["repairs"], serde_json::json!([]));
+    let output = run(home.path(), &["inspect", "net.py", "--input", "1,28,28"]);
+    let said = text(&output.stdout);
+    assert!(said.starts_with("verdict: accepted") && said.contains("parameters 7,850, MACs 7,840"), "{said}");
+
+    write("broken.py", "class Net(nn.Module:\n    pass\n");
+    let output = run(home.path(), &["inspect", "broken.py"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("error: ") && said.contains('^') && said.contains("broken.py"), "{said}");
+    let output = run(home.path(), &["inspect", "broken.py", "--json"]);
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["verdict"], "syntax_error");
+}
+
+#[test]
+fn doctor_says_what_is_missing_and_where_it_goes() {
+    let home = TempDir::new().unwrap();
+    let output = run(home.path(), &["doctor"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("qwen2.5-coder-0.5b") && said.contains("not installed"), "{said}");
+    assert!(said.contains("data fashion-mnist: not installed") && said.contains("missing: "), "{said}");
+}

@@ -1,0 +1,118 @@
+//! Agreement with real PyTorch: the same parameters give the same logits, as read and as printed.
+//!
+//! Needs a Python with PyTorch: `LLMATIC_PYTHON`, else the one that `scripts/setup.sh --test-python` installs. Without
+//! it the tests are skipped, or fail where `LLMATIC_REQUIRE_MODEL` is set.
+#![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use llmatic_offline::lower::{Limits, Network, NoImports, RepairSet, Request, lower};
+use llmatic_offline::train::{Weights, predict};
+use safetensors::SafeTensors;
+
+/// Largest difference of a logit.
+const TOLERANCE: f32 = 1e-4;
+
+fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("LLMATIC_PYTHON").map_or_else(
+        || llmatic_offline::config::home().join("venv-test/bin/python"),
+        PathBuf::from,
+    );
+    if python.exists() {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
+        "no Python with PyTorch at {}; run scripts/setup.sh --test-python",
+        python.display()
+    );
+    eprintln!("skipped: no Python with PyTorch at {}", python.display());
+    None
+}
+
+fn run(python: &Path, action: &str, jobs: &serde_json::Value, folder: &Path) {
+    let file = folder.join(format!("{action}.json"));
+    std::fs::write(&file, jobs.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/reference.py");
+    let output = Command::new(python).arg(script).arg(action).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn tensor(path: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor(name).unwrap();
+    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    (view.shape().to_vec(), values)
+}
+
+fn network(source: &str) -> Network {
+    lower(&Request {
+        source,
+        entry: None,
+        input_sizes: &[3, 32, 32],
+        classes: Some(10),
+        limits: Limits::default(),
+        repairs: RepairSet::none(),
+        imports: &NoImports,
+    })
+    .unwrap_or_else(|refusal| panic!("{}", refusal.render(source, "net.py")))
+}
+
+fn largest_difference(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/accept");
+    let mut networks = BTreeMap::new();
+    for entry in std::fs::read_dir(&fixtures).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "py") {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            networks.insert(name, (path.clone(), network(&std::fs::read_to_string(&path).unwrap())));
+        }
+    }
+    let job = |name: &str, source: &Path| {
+        serde_json::json!({"name": name, "source": source, "sizes": [3, 32, 32], "folder": folder.path()})
+    };
+    let jobs = networks.iter().map(|(name, (path, _))| job(name, path)).collect();
+    run(&python, "record", &serde_json::Value::Array(jobs), folder.path());
+
+    let mut printed = Vec::new();
+    for (name, (_, network)) in &networks {
+        let file = |what: &str| folder.path().join(format!("{name}.{what}"));
+        assert!(!file("error").exists(), "{name}: {}", std::fs::read_to_string(file("error")).unwrap());
+        let weights = Weights::load(&file("weights.safetensors")).unwrap();
+        let (sizes, input) = tensor(&file("input.safetensors"), "x");
+        let (shape, theirs) = tensor(&file("logits.safetensors"), "logits");
+        let (ours_shape, ours) =
+            predict(&network.graph, &weights, &sizes, &input).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(ours_shape, shape, "{name}");
+        let difference = largest_difference(&ours, &theirs);
+        assert!(difference < TOLERANCE, "{name}: a logit differs by {difference}");
+
+        let source = network.graph.to_pytorch("Net");
+        std::fs::write(file("py"), &source).unwrap();
+        printed.push(job(name, &file("py")));
+        let again = self::network(&source);
+        assert_eq!(again.graph.parameter_count(), network.graph.parameter_count(), "{name}:\n{source}");
+    }
+    run(&python, "check", &serde_json::Value::Array(printed), folder.path());
+    for name in networks.keys() {
+        let file = |what: &str| folder.path().join(format!("{name}.{what}"));
+        let source = std::fs::read_to_string(file("py")).unwrap();
+        assert!(!file("error").exists(), "{name}: {}\n{source}", std::fs::read_to_string(file("error")).unwrap());
+        let (_, theirs) = tensor(&file("logits.safetensors"), "logits");
+        let (_, checked) = tensor(&file("checked.safetensors"), "logits");
+        let difference = largest_difference(&checked, &theirs);
+        assert!(difference < TOLERANCE, "{name}: printed, a logit differs by {difference}\n{source}");
+    }
+}
