@@ -136,3 +136,57 @@ fn median(found_at: &[Option<usize>]) -> Option<usize> {
     at.sort_unstable();
     at.get(at.len() / 2).copied().filter(|&median| median != usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::bench::curve::Curve;
+    use crate::bench::nasbench201::report::{PUBLISHED, csv, markdown, published_markdown, svg};
+    use crate::bench::nasbench201::{BenchResult, DataSet};
+    use crate::bench::search::Method;
+
+    /// Two searches of 20 evaluations; the second finds the optimum, 60, at its last.
+    fn result() -> BenchResult {
+        let mut second = vec![40.0; 20];
+        second[19] = 60.0;
+        BenchResult {
+            dataset: DataSet::Cifar100,
+            method: Method::Local,
+            first_seed: 0,
+            validation: Curve::new(vec![vec![50.0; 20], second.clone()]),
+            test: Curve::new(vec![vec![51.0; 20], second]),
+            found_at: vec![None, Some(20)],
+            optimum: 60.0,
+        }
+    }
+
+    #[test]
+    fn csv_has_a_row_per_evaluation_with_means_and_deviations() {
+        let text = csv(&[result()]);
+        let rows: Vec<&str> = text.lines().collect();
+        assert_eq!(rows.len(), 21);
+        assert_eq!(rows[1], "cifar100,local,2,1,45.0000,7.0711,45.5000,7.7782,0.00");
+        assert_eq!(rows[20], "cifar100,local,2,20,55.0000,7.0711,55.5000,6.3640,0.50");
+    }
+
+    #[test]
+    fn markdown_shows_the_milestones_that_were_reached() {
+        let expected = "\
+| method | 20 | optimum found by 20 | median evaluations to it | test at 20 |
+|---|---|---|---|---|
+| local | 55.00 ± 7.07 | 50 % | - | 55.50 ± 6.36 |
+";
+        assert_eq!(markdown(&[result()]), expected);
+        let published = published_markdown(DataSet::ImageNet16);
+        assert_eq!(published.lines().count(), 2 + PUBLISHED.len());
+        assert!(published.contains("| LLMatic (CodeGen-6.1B) | 45.87 | 2,000 |"));
+    }
+
+    #[test]
+    fn the_picture_names_data_set_method_and_seeds() {
+        let drawn = svg(&[result()]);
+        for words in ["CIFAR-100", ">local<", "mean of 2 seeds", "optimum of the table"] {
+            assert!(drawn.contains(words), "{words}");
+        }
+        assert_eq!(svg(&[]), "");
+    }
+}
