@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod archive;
+pub mod bench;
 pub mod config;
 #[cfg(feature = "torch")]
 pub mod data;

@@ -1,0 +1,160 @@
+//! The NAS-Bench-201 benchmark: table, cells, networks, and searches run over seeds.
+//!
+//! Input: the table (CSV), a data set, a method, a budget and seeds; output: any-time curves of validation and test
+//! accuracy. Protocol: a search sees validation accuracy after 200 epochs only and pays one evaluation per distinct
+//! cell string; the test accuracy given is that of the cell with the best validation accuracy seen. References:
+//! Dong and Yang, "NAS-Bench-201", 2020; Dong, Liu, Musial, Gabrys, "NATS-Bench", 2021 (topology space). Limit:
+//! accuracies are means over the runs in the table, so noise between trainings is not part of the problem.
+
+mod cell;
+pub mod network;
+pub mod report;
+mod space;
+mod table;
+
+use std::path::PathBuf;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
+use crate::bench::curve::Curve;
+use crate::bench::search::{self, Evaluation, Method, SearchError};
+use crate::rng::RootSeed;
+
+pub use cell::{CELLS, Cell, CellError, EDGES, Operation};
+pub use space::CellSpace;
+pub use table::{COLUMNS, DataSet, Record, Table, TableError};
+
+/// One benchmark run, as on the command line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BenchConfig {
+    /// The CSV file.
+    pub table: PathBuf,
+    /// Which accuracies to search.
+    pub dataset: DataSet,
+    /// The search method.
+    pub method: Method,
+    /// Cells that one search may pay for, 1 to 15,625.
+    pub evaluations: usize,
+    /// Searches, with the root seeds `first_seed`, `first_seed + 1`, ...
+    pub seeds: u64,
+    /// The first root seed.
+    pub first_seed: u64,
+}
+
+/// What the searches of one method on one data set found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BenchResult {
+    /// The data set.
+    pub dataset: DataSet,
+    /// The method.
+    pub method: Method,
+    /// The first root seed.
+    pub first_seed: u64,
+    /// Best validation accuracy seen after each evaluation, per seed.
+    pub validation: Curve,
+    /// Test accuracy of the cell that was best by validation then, per seed.
+    pub test: Curve,
+    /// Per seed the evaluation, counted from 1, that found the best-validation cell of the whole table.
+    pub found_at: Vec<Option<usize>>,
+    /// Validation accuracy of that cell.
+    pub optimum: f64,
+}
+
+/// Why a benchmark could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The method or its budget.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// Nothing to average.
+    #[error("--seeds: expected 1 or more, got 0")]
+    NoSeeds,
+}
+
+/// Loads the table and runs the benchmark; `progress` is called after each seed with (seeds done, seeds in all),
+/// from several threads at once.
+///
+/// # Errors
+/// [`BenchError`] if the table is not whole or an argument is out of range.
+pub fn run(config: &BenchConfig, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<BenchResult, BenchError> {
+    run_on(&Table::load(&config.table)?, config, progress)
+}
+
+/// [`run`] on a table that is loaded already; `config.table` is not read.
+///
+/// # Errors
+/// [`BenchError`] if an argument is out of range.
+pub fn run_on(
+    table: &Table,
+    config: &BenchConfig,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<BenchResult, BenchError> {
+    if config.seeds == 0 {
+        return Err(BenchError::NoSeeds);
+    }
+    let done = std::sync::atomic::AtomicU64::new(0);
+    // Each seed is a search of its own, and the results are collected in the order of the seeds.
+    let searches: Result<Vec<Vec<Evaluation>>, SearchError> = (0..config.seeds)
+        .into_par_iter()
+        .map(|offset| {
+            let seed = RootSeed(config.first_seed.wrapping_add(offset));
+            let evaluate = |point| table.record(Cell::from_number(point)).validation[config.dataset as usize];
+            let found = search::run(&CellSpace, config.method, config.evaluations, seed, evaluate)?;
+            progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, config.seeds);
+            Ok(found)
+        })
+        .collect();
+    Ok(summarise(table, config, &searches?))
+}
+
+fn summarise(table: &Table, config: &BenchConfig, searches: &[Vec<Evaluation>]) -> BenchResult {
+    let of = |point| table.record(Cell::from_number(point));
+    let dataset = config.dataset as usize;
+    let optimum = table.record(table.best(config.dataset)).validation[dataset];
+    let (mut validation, mut test, mut found_at) = (Vec::new(), Vec::new(), Vec::new());
+    for evaluations in searches {
+        let mut best = evaluations[0];
+        let incumbents: Vec<Evaluation> = evaluations
+            .iter()
+            .map(|&evaluation| {
+                if evaluation.fitness > best.fitness {
+                    best = evaluation;
+                }
+                best
+            })
+            .collect();
+        found_at.push(evaluations.iter().position(|e| e.fitness >= optimum).map(|place| place + 1));
+        validation.push(incumbents.iter().map(|e| e.fitness).collect());
+        test.push(incumbents.iter().map(|e| of(e.point).test[dataset]).collect());
+    }
+    BenchResult {
+        dataset: config.dataset,
+        method: config.method,
+        first_seed: config.first_seed,
+        validation: Curve::new(validation),
+        test: Curve::new(test),
+        found_at,
+        optimum,
+    }
+}
+
+impl BenchResult {
+    /// Evaluations per search.
+    pub fn evaluations(&self) -> usize {
+        self.validation.len()
+    }
+
+    /// Number of searches.
+    pub fn seeds(&self) -> usize {
+        self.found_at.len()
+    }
+
+    /// Share of searches, in [0, 1], that had found the best-validation cell after `evaluations`.
+    pub fn found_by(&self, evaluations: usize) -> f64 {
+        let found = self.found_at.iter().flatten().filter(|&&at| at <= evaluations).count();
+        found as f64 / self.seeds() as f64
+    }
+}
