@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Doctor,
     /// Models
     Models(ModelsArgs),
+    /// Measure searches
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -180,4 +182,41 @@ pub(crate) struct ModelsArgs {
 pub(crate) enum ModelsCommand {
     /// List the known models, whether they are installed, and the aliases
     List,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Search the NAS-Bench-201 table: accuracy reached against networks evaluated
+    Nasbench201(NasBench201Args),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NasBench201Args {
+    /// The table (CSV), made by scripts/nasbench201_to_csv.py
+    #[arg(long, value_name = "FILE")]
+    pub(crate) table: PathBuf,
+    /// cifar10, cifar100 or imagenet16-120
+    #[arg(long, value_name = "D", default_value = "cifar10")]
+    pub(crate) dataset: String,
+    /// random, evolution, local, typed, surrogate, or several with commas between
+    #[arg(long, value_name = "M", value_delimiter = ',', default_value = "surrogate")]
+    pub(crate) method: Vec<String>,
+    /// Distinct cells that a search may evaluate
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) evaluations: usize,
+    /// Searches per method
+    #[arg(long, value_name = "K", default_value_t = 20)]
+    pub(crate) seeds: u64,
+    /// Root seed of the first search; the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first_seed: u64,
+    /// Folder for the curves (CSV) and the plot (SVG)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }

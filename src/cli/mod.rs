@@ -130,6 +130,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Predict(args) => commands::predict::predict(&args),
         Command::Doctor => commands::doctor::doctor(),
         Command::Models(args) => commands::models::models(&args),
+        Command::Bench(args) => commands::bench::bench(&args),
     }
 }
 
