@@ -1,0 +1,147 @@
+//! The whole chain for real: the 0.5B model writes, libtorch trains Fashion-MNIST, and PyTorch runs the winner.
+//!
+//! One search runs without a network and undisturbed; the same one is killed with `kill -9`, resumed, and must end with
+//! the same digest. Needs the model and the data set (`scripts/setup.sh`) and, for the last part, a Python with PyTorch
+//! (`--test-python`); without them the test is skipped, or fails where `LLMATIC_REQUIRE_MODEL` is set.
+#![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use llmatic_offline::config::home;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_llmatic-offline");
+const FASHION: &str = "data/fashion-mnist/train-images-idx3-ubyte.gz";
+const MODEL: &str = "models/qwen2.5-coder-0.5b/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+
+fn missing(what: &Path) -> bool {
+    if what.exists() {
+        return false;
+    }
+    assert!(
+        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
+        "{} is missing; run scripts/setup.sh --test-python",
+        what.display()
+    );
+    eprintln!("skipped: {} is missing", what.display());
+    true
+}
+
+fn arguments(out: &Path) -> Vec<String> {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.toml");
+    let words =
+        ["search", "--config", config.to_str().unwrap(), "--model", "qwen2.5-coder-0.5b", "--seed", "3"];
+    let more = ["--generations", "2", "--children", "3", "--device", "cpu", "--out", out.to_str().unwrap()];
+    words.iter().chain(&more).map(|word| (*word).to_owned()).collect()
+}
+
+fn digest(run: &Path) -> String {
+    let output = Command::new(PROGRAM).arg("digest").arg(run).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The command in a network namespace of its own, where such are allowed; else as it is, and the test says so.
+fn without_network() -> Command {
+    let allowed = Command::new("unshare").args(["-rn", "true"]).status().is_ok_and(|status| status.success());
+    if allowed {
+        let mut command = Command::new("unshare");
+        command.args(["-rn", PROGRAM]);
+        return command;
+    }
+    eprintln!("network namespaces are not allowed here; the search runs with the network in reach");
+    Command::new(PROGRAM)
+}
+
+/// Start the search and kill it in the middle of its second generation.
+fn start_and_kill(run: &Path) {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments(run))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let committed = || {
+        let output = Command::new(PROGRAM).arg("digest").arg(run).stderr(Stdio::null()).output().unwrap();
+        output.status.success() && output.stdout.len() > 60
+    };
+    while !committed() && child.try_wait().unwrap().is_none() {
+        assert!(started.elapsed() < Duration::from_secs(600), "no generation within ten minutes");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // SIGKILL: nothing is flushed or cleaned up.
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_real_search_needs_no_network_survives_kill_9_and_its_winner_runs_in_pytorch() {
+    if missing(&home().join(MODEL)) || missing(&home().join(FASHION)) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let output = without_network().args(arguments(&whole)).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    start_and_kill(&killed);
+    let output = Command::new(PROGRAM).arg("resume").arg(&killed).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(digest(&whole), digest(&killed));
+
+    for file in ["best.py", "best.safetensors", "report.html", "config.toml", "run.db"] {
+        assert!(whole.join(file).exists(), "{file} was not written");
+    }
+    winner_agrees_with_pytorch(&whole);
+}
+
+/// `predict` and PyTorch give the same logits for `best.py` with `best.safetensors`.
+fn winner_agrees_with_pytorch(run: &Path) {
+    let python = std::env::var_os("LLMATIC_PYTHON")
+        .map_or_else(|| home().join("venv-test/bin/python"), std::path::PathBuf::from);
+    if missing(&python) {
+        return;
+    }
+    // reference.py takes NAME.weights.safetensors and NAME.input.safetensors.
+    std::fs::copy(run.join("best.safetensors"), run.join("best.weights.safetensors")).unwrap();
+    let pixels: Vec<u8> =
+        (0..2 * 28 * 28).flat_map(|i| ((i * 37 % 255) as f32 / 255.0 - 0.5).to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![2, 1, 28, 28], &pixels).unwrap();
+    let input = safetensors::serialize([("x", view)], None).unwrap();
+    std::fs::write(run.join("best.input.safetensors"), input).unwrap();
+    let jobs = serde_json::json!([{"name": "best", "source": run.join("best.py"), "folder": run}]);
+    std::fs::write(run.join("jobs.json"), jobs.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/reference.py");
+    let output = Command::new(&python).arg(script).arg("check").arg(run.join("jobs.json")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let error = run.join("best.error");
+    assert!(!error.exists(), "{}", std::fs::read_to_string(error).unwrap());
+
+    let ours = run.join("ours.safetensors");
+    let output = Command::new(PROGRAM)
+        .arg("predict")
+        .arg(run.join("best.py"))
+        .args(["--weights".as_ref(), run.join("best.safetensors").as_os_str()])
+        .args(["--input".as_ref(), run.join("best.input.safetensors").as_os_str()])
+        .args(["--output".as_ref(), ours.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (ours, theirs) = (logits(&ours), logits(&run.join("best.checked.safetensors")));
+    assert_eq!((ours.len(), theirs.len()), (20, 20));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!((ours - theirs).abs() < 1e-4, "expected {theirs}, got {ours}");
+    }
+}
+
+fn logits(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let data = file.tensor("logits").unwrap().data().to_vec();
+    data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
