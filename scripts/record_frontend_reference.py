@@ -40,7 +40,8 @@ def main():
     """Write the reference file."""
     fixtures = sorted(ROOT.glob("accept/*.py")) + sorted(ROOT.glob("reject/*.py"))
     reference = {f"{path.parent.name}/{path.stem}": record(path) for path in fixtures}
-    (ROOT / "reference.json").write_text(json.dumps({"torch": torch.__version__, "fixtures": reference}, indent=1) + "\n")
+    recorded = {"torch": torch.__version__, "fixtures": reference}
+    (ROOT / "reference.json").write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ use llmatic_offline::rng::RootSeed;
 const MODEL: &str = "qwen2.5-coder-0.5b";
 
 const PROMPT: &str = "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n\
-    \x20       super().__init__()\n        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)\n        self.pool = nn.MaxPool2d(2)\n\
+    \x20       super().__init__()\n        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)\n\
+    \x20       self.pool = nn.MaxPool2d(2)\n\
     \x20       self.fc1 = nn.Linear(8 * 14 * 14, 10)\n\n    def forward(self, x):\n\
     \x20       x = self.pool(torch.relu(self.conv1(x)))\n\
     \x20       x = torch.flatten(x, 1)\n        return self.fc1(x)\n\n\n\

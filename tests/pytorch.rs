@@ -78,7 +78,10 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
             networks.insert(name, (path.clone(), network(&std::fs::read_to_string(&path).unwrap())));
         }
     }
-    let job = |name: &str, source: &Path| serde_json::json!({"name": name, "source": source, "sizes": [3, 32, 32], "folder": folder.path()});
+    let job = |name: &str, source: &Path| {
+        let folder = folder.path();
+        serde_json::json!({"name": name, "source": source, "sizes": [3, 32, 32], "folder": folder})
+    };
     let jobs = networks.iter().map(|(name, (path, _))| job(name, path)).collect();
     run(&python, "record", &serde_json::Value::Array(jobs), folder.path());
 

@@ -9,6 +9,7 @@ pub mod cost;
 pub mod dim;
 pub mod op;
 mod op_names;
+mod op_settings;
 pub mod ops;
 mod print;
 

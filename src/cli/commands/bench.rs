@@ -49,7 +49,7 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
         results.push(result);
     }
     printer::raw(&format!(
-        "Validation accuracy on {} (optimum {:.2} %), mean and deviation over {} seeds, after 20, 50, ... evaluations\n\n",
+        "Validation accuracy on {} (optimum {:.2} %), mean and deviation over {} seeds, by evaluations\n\n",
         dataset.title(),
         results.first().map_or(f64::NAN, |result| result.optimum),
         args.seeds
