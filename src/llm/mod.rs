@@ -19,6 +19,7 @@ mod sampling;
 mod stop;
 mod store;
 mod tokenizer;
+mod vocabulary;
 
 pub use api::{
     Completion, Control, Finish, Generator, GeneratorIdentity, LlmOptions, MemoryPlan, Progress, Request,

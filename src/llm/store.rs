@@ -308,7 +308,7 @@ mod tests {
     fn an_alias_takes_the_first_usable_model_and_says_what_it_skipped() {
         let fixture = Fixture::new()
             .manifest("absent", "qwen2", 1)
-            .manifest("foreign", "codegen", 1)
+            .manifest("foreign", "mamba", 1)
             .manifest("big", "qwen2", 900)
             .manifest("small", "qwen2", 100)
             .alias("'absent', 'foreign', 'big', 'small'")
@@ -322,7 +322,7 @@ mod tests {
             small.note.as_deref(),
             Some(
                 "model alias `any`: using small (skipped absent: not installed; foreign: architecture \
-                 codegen is not supported yet; big: needs 900 MB of 500 MB)"
+                 mamba is not supported yet; big: needs 900 MB of 500 MB)"
             )
         );
         assert_eq!(fixture.places().select("any", None).unwrap().manifest.name, "big");
