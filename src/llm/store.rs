@@ -206,7 +206,7 @@ fn size_of_file(path: &Path) -> Result<u64, LlmError> {
 }
 
 /// SHA-256 of a file, from the note beside it where that is still true.
-fn hash_once(path: &Path) -> Result<String, LlmError> {
+pub(super) fn hash_once(path: &Path) -> Result<String, LlmError> {
     let io = |source| LlmError::Io { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(io)?;
     let changed = metadata.modified().map_err(io)?.duration_since(UNIX_EPOCH).unwrap_or_default();

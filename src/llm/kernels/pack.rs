@@ -117,11 +117,6 @@ impl PackedMatrix {
         self.cols
     }
 
-    /// Number of panels.
-    pub(crate) fn panels(&self) -> usize {
-        self.rows.div_ceil(PANEL)
-    }
-
     /// Memory held.
     pub(crate) fn bytes(&self) -> usize {
         self.codes.len() + 4 * (self.scales.len() + self.mins.len())
