@@ -117,6 +117,14 @@ pub enum LlmError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A model that cannot be brought into the store.
+    #[error("{}: {reason}", path.display())]
+    Import {
+        /// Where it was to come from.
+        path: PathBuf,
+        /// Why it cannot.
+        reason: String,
+    },
     /// No way of quantizing has this name.
     #[error("unknown quantization `{asked}`, expected one of: {known}")]
     Quantization {

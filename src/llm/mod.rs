@@ -14,6 +14,7 @@ mod decoder;
 mod engine;
 mod error;
 mod gguf;
+mod import;
 mod kernels;
 mod manifest;
 mod sampling;
@@ -29,5 +30,6 @@ pub use api::{
 pub use convert::{ConvertProgress, ConvertReport, convert};
 pub use engine::Llm;
 pub use error::LlmError;
+pub use import::{Verified, import, verify};
 pub use manifest::{Alias, HuggingFaceFile, Manifest, PromptStyle, aliases, manifests};
 pub use store::{Selection, installed_path, model_folder, select};

@@ -55,7 +55,11 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, String> {
         None => Err(format!("metadata `tokenizer.ggml.merges`: `{merge}` is not two parts")),
     };
     let merges = list("merges")?.iter().map(split).collect::<Result<Vec<_>, _>>()?;
-    let vocabulary: Vocab = tokens.iter().zip(0u32..).map(|(token, id)| (token.clone(), id)).collect();
+    let kinds = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
+    // An id that only pads the embedding table has no text.
+    let used = |id: usize| kinds.get(id) != Some(&UNUSED);
+    let named = tokens.iter().zip(0u32..).filter(|(_, id)| used(*id as usize));
+    let vocabulary: Vocab = named.map(|(token, id)| (token.clone(), id)).collect();
     check_merges(&merges, |token| vocabulary.contains_key(token))
         .map_err(|reason| format!("metadata `tokenizer.ggml.merges`: {reason}"))?;
     let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build();
@@ -66,7 +70,7 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, String> {
     }
     tokenizer.with_pre_tokenizer(Some(cut(pre)?));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    add_tokens(gguf, &tokens, &mut tokenizer)?;
+    add_tokens(&kinds, &tokens, &mut tokenizer)?;
     if let Some(template) = template(gguf, &tokens)? {
         tokenizer.with_post_processor(Some(template));
     }
@@ -150,9 +154,8 @@ fn pattern(regex: &str) -> Result<PreTokenizerWrapper, String> {
 }
 
 /// Control and user-defined tokens are matched whole; the former are left out of decoded text.
-fn add_tokens(gguf: &Gguf, tokens: &[String], tokenizer: &mut Tokenizer) -> Result<(), String> {
-    let kinds = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
-    let of = |kind: i64| tokens.iter().zip(&kinds).filter(move |(_, known)| **known == kind);
+fn add_tokens(kinds: &[i64], tokens: &[String], tokenizer: &mut Tokenizer) -> Result<(), String> {
+    let of = |kind: i64| tokens.iter().zip(kinds).filter(move |(_, known)| **known == kind);
     let special: Vec<AddedToken> =
         of(CONTROL).map(|(text, _)| AddedToken::from(text.clone(), true)).collect();
     let plain: Vec<AddedToken> =
