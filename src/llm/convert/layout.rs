@@ -291,6 +291,15 @@ fn llama(
     }
     rope(config, &mut builder)?;
     builder.tensor("token_embd", "model.embed_tokens", None)?;
+    for (part, heads) in [("q_proj", heads), ("k_proj", key_heads)] {
+        let name = format!("model.layers.0.self_attn.{part}.weight");
+        let found = source.shape(&name)?.first().copied().unwrap_or(0);
+        if found != heads * head_dim || head_dim % 2 != 0 {
+            return Err(config.fault(format!(
+                "{heads} heads of width {head_dim} do not make the {found} rows of tensor `{name}`"
+            )));
+        }
+    }
     for layer in 0..layers {
         for (name, theirs) in blocks.iter().flat_map(|names| names.iter()) {
             let rows = match (architecture, *name) {
