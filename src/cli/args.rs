@@ -182,6 +182,35 @@ pub(crate) struct ModelsArgs {
 pub(crate) enum ModelsCommand {
     /// List the known models, whether they are installed, and the aliases
     List,
+    /// Say what is known about one model
+    Show {
+        /// Name, alias or path of a .gguf file
+        name: String,
+    },
+    /// Read an installed model's file again and compare its sha256
+    Verify {
+        /// Name, alias or path of a .gguf file
+        name: String,
+    },
+    /// Bring a model file into $LLMATIC_HOME from a folder or a Hugging Face cache
+    Import {
+        /// The .gguf file, a folder that holds it, or a Hugging Face cache
+        source: PathBuf,
+        /// Name of the model; one without a manifest gets one
+        #[arg(long)]
+        name: String,
+    },
+    /// Make one quantized GGUF file from a Hugging Face directory
+    Convert {
+        /// The directory: config.json, weights (safetensors or pytorch_model.bin), tokenizer
+        folder: PathBuf,
+        /// f32, f16, q8_0, q6_k, q5_k_m, q5_0, q4_k_m or q4_0
+        #[arg(long, default_value = "q4_k_m", value_name = "TYPE")]
+        quantize: String,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE.gguf")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]

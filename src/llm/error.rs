@@ -109,6 +109,30 @@ pub enum LlmError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A Hugging Face file that cannot be converted.
+    #[error("{}: {reason}", path.display())]
+    Convert {
+        /// The file, or its folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A model that cannot be brought into the store.
+    #[error("{}: {reason}", path.display())]
+    Import {
+        /// Where it was to come from.
+        path: PathBuf,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// No way of quantizing has this name.
+    #[error("unknown quantization `{asked}`, expected one of: {known}")]
+    Quantization {
+        /// As asked.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
     /// An architecture without a decoder here.
     #[error(
         "{}: architecture `{architecture}` is not supported yet, expected one of: {supported}",

@@ -1,26 +1,72 @@
 //! A GGUF file: memory-mapped bytes in; metadata, hyper-parameters and raw tensors out, all bounds checked.
 //!
-//! The header is read by candle's reader, which refuses lengths beyond the file; tensors are checked
-//! against the file here before anything is allocated. Limit: little-endian, one file (no splits).
+//! Nothing is allocated for what the header only promises: arrays are walked in place and decoded when they
+//! are asked for, and a tensor's extent is checked against the file. Format: ggml's `docs/gguf.md`. Limit:
+//! little-endian, versions 2 and 3, one file (no splits), no arrays of arrays.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::quantized::gguf_file::{Content, Value};
 use memmap2::Mmap;
 
-use super::kernels::PackedMatrix;
+use super::kernels::Matrix;
 use super::kernels::blocks::row_bytes;
 use crate::llm::LlmError;
+
+/// `GGUF`, little-endian.
+pub(crate) const MAGIC: u32 = 0x4655_4747;
+/// Where tensors start, unless `general.alignment` says otherwise.
+pub(crate) const ALIGNMENT: usize = 32;
+/// Most dimensions of a tensor (ggml's own limit).
+const MOST_DIMS: u32 = 4;
+
+/// Types of metadata values, by their number in the file.
+pub(crate) mod kind {
+    pub(crate) const U8: u32 = 0;
+    pub(crate) const I8: u32 = 1;
+    pub(crate) const U16: u32 = 2;
+    pub(crate) const I16: u32 = 3;
+    pub(crate) const U32: u32 = 4;
+    pub(crate) const I32: u32 = 5;
+    pub(crate) const F32: u32 = 6;
+    pub(crate) const BOOL: u32 = 7;
+    pub(crate) const TEXT: u32 = 8;
+    pub(crate) const ARRAY: u32 = 9;
+    pub(crate) const U64: u32 = 10;
+    pub(crate) const I64: u32 = 11;
+    pub(crate) const F64: u32 = 12;
+}
 
 /// An open GGUF file.
 pub(crate) struct Gguf {
     path: PathBuf,
     bytes: Arc<Mmap>,
-    content: Content,
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorInfo>,
+    /// Where the tensors' offsets count from.
+    data: usize,
+}
+
+/// A metadata value; an array's elements stay in the file.
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Integer(i128),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    Array { kind: u32, count: usize, at: usize },
+}
+
+/// What the header says about a tensor.
+#[derive(Debug, Clone)]
+struct TensorInfo {
+    dtype: GgmlDType,
+    /// Outermost first.
+    shape: Vec<usize>,
+    offset: u64,
 }
 
 /// A tensor's place in the file.
@@ -41,6 +87,117 @@ impl RawTensor {
     }
 }
 
+/// The number of a tensor type in the file.
+pub(crate) const TENSOR_TYPES: [(u32, GgmlDType); 15] = [
+    (0, GgmlDType::F32),
+    (1, GgmlDType::F16),
+    (2, GgmlDType::Q4_0),
+    (3, GgmlDType::Q4_1),
+    (6, GgmlDType::Q5_0),
+    (7, GgmlDType::Q5_1),
+    (8, GgmlDType::Q8_0),
+    (9, GgmlDType::Q8_1),
+    (10, GgmlDType::Q2K),
+    (11, GgmlDType::Q3K),
+    (12, GgmlDType::Q4K),
+    (13, GgmlDType::Q5K),
+    (14, GgmlDType::Q6K),
+    (15, GgmlDType::Q8K),
+    (30, GgmlDType::BF16),
+];
+
+/// A place in the header.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or_else(|| {
+            format!("{len} bytes are missing at the end of the file ({} bytes): truncated", self.bytes.len())
+        })?;
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A count of things that each take at least `least` bytes of what is left.
+    fn count(&mut self, least: usize) -> Result<usize, String> {
+        let (count, left) = (self.u64()?, self.bytes.len() - self.at);
+        let fits = usize::try_from(count).ok().filter(|count| *count <= left / least);
+        fits.ok_or_else(|| format!("a count of {count} does not fit the {left} bytes left: truncated"))
+    }
+
+    fn text(&mut self) -> Result<&'a [u8], String> {
+        let len = self.count(1)?;
+        self.take(len)
+    }
+
+    fn name(&mut self) -> Result<String, String> {
+        let bytes = self.text()?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| "a name is not UTF-8".to_owned())
+    }
+
+    fn value(&mut self, kind: u32) -> Result<Value, String> {
+        Ok(match kind {
+            kind::U8 => Value::Integer(self.array().map(u8::from_le_bytes)?.into()),
+            kind::I8 => Value::Integer(self.array().map(i8::from_le_bytes)?.into()),
+            kind::U16 => Value::Integer(self.array().map(u16::from_le_bytes)?.into()),
+            kind::I16 => Value::Integer(self.array().map(i16::from_le_bytes)?.into()),
+            kind::U32 => Value::Integer(self.u32()?.into()),
+            kind::I32 => Value::Integer(self.array().map(i32::from_le_bytes)?.into()),
+            kind::U64 => Value::Integer(self.u64()?.into()),
+            kind::I64 => Value::Integer(self.array().map(i64::from_le_bytes)?.into()),
+            kind::F32 => Value::Float(self.array().map(f32::from_le_bytes)?.into()),
+            kind::F64 => Value::Float(self.array().map(f64::from_le_bytes)?),
+            kind::BOOL => Value::Bool(self.array::<1>()?[0] != 0),
+            kind::TEXT => Value::Text(String::from_utf8_lossy(self.text()?).into_owned()),
+            kind::ARRAY => {
+                let kind = self.u32()?;
+                let least = width(kind).ok_or_else(|| format!("an array of elements of type {kind}"))?;
+                let count = self.count(least)?;
+                let at = self.at;
+                if kind == kind::TEXT {
+                    for _ in 0..count {
+                        self.text()?;
+                    }
+                } else {
+                    self.take(count * least)?;
+                }
+                Value::Array { kind, count, at }
+            }
+            other => return Err(format!("a value of unknown type {other}")),
+        })
+    }
+}
+
+/// Fewest bytes that an array element takes; `None` for types that cannot be elements here.
+fn width(kind: u32) -> Option<usize> {
+    match kind {
+        kind::U8 | kind::I8 | kind::BOOL => Some(1),
+        kind::U16 | kind::I16 => Some(2),
+        kind::U32 | kind::I32 | kind::F32 => Some(4),
+        kind::U64 | kind::I64 | kind::F64 | kind::TEXT => Some(8),
+        _ => None,
+    }
+}
+
 impl Gguf {
     /// Maps the file and reads its header.
     pub(crate) fn open(path: &Path) -> Result<Gguf, LlmError> {
@@ -49,21 +206,51 @@ impl Gguf {
         // SAFETY: the file is mapped read-only; someone who truncates it under us gets a SIGBUS, as with
         // any mapped library. Its content is never trusted beyond the bounds checked here.
         let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let content = Content::read(&mut Cursor::new(&bytes[..])).map_err(|error| LlmError::Gguf {
+        let mut gguf = Gguf {
             path: path.to_owned(),
-            reason: format!("not a readable GGUF file, it may be truncated ({})", first_line(&error)),
-        })?;
-        Ok(Gguf { path: path.to_owned(), bytes: Arc::new(bytes), content })
+            bytes: Arc::new(bytes),
+            metadata: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+            data: 0,
+        };
+        let bytes = Arc::clone(&gguf.bytes);
+        gguf.read_header(&bytes).map_err(|reason| gguf.error(format!("GGUF header: {reason}")))?;
+        Ok(gguf)
+    }
+
+    fn read_header(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let mut cursor = Cursor { bytes, at: 0 };
+        let (magic, version) = (cursor.u32()?, cursor.u32()?);
+        if magic != MAGIC {
+            return Err("the file does not start with `GGUF`: truncated, or not a GGUF file".into());
+        }
+        if !(2..=3).contains(&version) {
+            return Err(format!("version {version}, expected 2 or 3"));
+        }
+        let (tensors, values) = (cursor.count(24)?, cursor.count(13)?);
+        for index in 0..values {
+            let key = cursor.name().map_err(|reason| format!("metadata {index}: {reason}"))?;
+            let value = cursor.u32().and_then(|kind| cursor.value(kind));
+            let value = value.map_err(|reason| format!("metadata `{key}`: {reason}"))?;
+            self.metadata.insert(key, value);
+        }
+        for index in 0..tensors {
+            let name = cursor.name().map_err(|reason| format!("tensor {index}: {reason}"))?;
+            let info = tensor_info(&mut cursor).map_err(|reason| format!("tensor `{name}`: {reason}"))?;
+            self.tensors.insert(name, info);
+        }
+        let alignment = match self.metadata.get("general.alignment") {
+            None => ALIGNMENT,
+            Some(Value::Integer(alignment @ 1..=65_536)) => *alignment as usize,
+            Some(_) => return Err("metadata `general.alignment` is not from 1 to 65536".into()),
+        };
+        self.data = cursor.at.next_multiple_of(alignment);
+        Ok(())
     }
 
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The header, for candle's own readers.
-    pub(crate) fn content(&self) -> &Content {
-        &self.content
     }
 
     /// An error about this file.
@@ -73,45 +260,87 @@ impl Gguf {
 
     /// `general.architecture`.
     pub(crate) fn architecture(&self) -> Result<&str, LlmError> {
-        match self.content.metadata.get("general.architecture") {
-            Some(Value::String(name)) => Ok(name),
-            _ => Err(self.error("metadata `general.architecture` is missing")),
-        }
+        self.string("general.architecture")
+            .ok_or_else(|| self.error("metadata `general.architecture` is missing"))
     }
 
     /// A whole number of the metadata.
     pub(crate) fn integer(&self, key: &str) -> Option<usize> {
-        let value = self.content.metadata.get(key)?;
-        let value = value.to_u64().ok().or_else(|| u64::try_from(value.to_i32().ok()?).ok())?;
-        usize::try_from(value).ok()
+        match self.metadata.get(key)? {
+            Value::Integer(value) => usize::try_from(*value).ok(),
+            _ => None,
+        }
     }
 
     /// A number of the metadata.
     pub(crate) fn float(&self, key: &str) -> Option<f64> {
-        let value = self.content.metadata.get(key)?;
-        value.to_f32().map(f64::from).or_else(|_| value.to_f64()).ok()
+        match self.metadata.get(key)? {
+            Value::Float(value) => Some(*value),
+            Value::Integer(value) => Some(*value as f64),
+            _ => None,
+        }
+    }
+
+    /// A text of the metadata.
+    pub(crate) fn string(&self, key: &str) -> Option<&str> {
+        match self.metadata.get(key)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A yes or no of the metadata.
+    pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
+        match self.metadata.get(key)? {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A list of texts of the metadata.
+    pub(crate) fn strings(&self, key: &str) -> Option<Vec<String>> {
+        let Value::Array { kind: kind::TEXT, count, at } = *self.metadata.get(key)? else { return None };
+        let mut cursor = Cursor { bytes: &self.bytes, at };
+        (0..count).map(|_| Some(String::from_utf8_lossy(cursor.text().ok()?).into_owned())).collect()
+    }
+
+    /// A list of whole numbers of the metadata, or of yes and no.
+    pub(crate) fn integers(&self, key: &str) -> Option<Vec<i64>> {
+        let Value::Array { kind, count, at } = *self.metadata.get(key)? else { return None };
+        let mut cursor = Cursor { bytes: &self.bytes, at };
+        let element = |_| match cursor.value(kind).ok()? {
+            Value::Integer(value) => i64::try_from(value).ok(),
+            Value::Bool(value) => Some(value.into()),
+            _ => None,
+        };
+        (0..count).map(element).collect()
     }
 
     /// Whether a tensor exists.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.content.tensor_infos.contains_key(name)
+        self.tensors.contains_key(name)
+    }
+
+    /// The shape of a tensor, outermost dimension first.
+    pub(crate) fn shape(&self, name: &str) -> Result<&[usize], LlmError> {
+        let info = self.tensors.get(name);
+        Ok(&info.ok_or_else(|| self.error(format!("tensor `{name}` is missing")))?.shape)
     }
 
     /// A tensor of exactly this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor, LlmError> {
-        let info = self.content.tensor_infos.get(name);
+        let info = self.tensors.get(name);
         let info = info.ok_or_else(|| self.error(format!("tensor `{name}` is missing")))?;
-        if info.shape.dims() != shape {
-            return Err(
-                self.error(format!("tensor `{name}`: expected shape {shape:?}, got {:?}", info.shape.dims()))
-            );
+        if info.shape != shape {
+            let found = &info.shape;
+            return Err(self.error(format!("tensor `{name}`: expected shape {shape:?}, got {found:?}")));
         }
         let cols = shape.last().copied().unwrap_or(1);
         let rows: usize = shape[..shape.len().saturating_sub(1)].iter().product();
-        let per_row = row_bytes(info.ggml_dtype, cols)
+        let per_row = row_bytes(info.dtype, cols)
             .map_err(|error| self.error(format!("tensor `{name}`: {}", first_line(&error))))?;
         let place = || {
-            let start = usize::try_from(self.content.tensor_data_offset.checked_add(info.offset)?).ok()?;
+            let start = usize::try_from(info.offset).ok()?.checked_add(self.data)?;
             let len = per_row.checked_mul(rows)?;
             (start.checked_add(len)? <= self.bytes.len()).then_some((start, len))
         };
@@ -121,26 +350,20 @@ impl Gguf {
                 self.bytes.len()
             ))
         })?;
-        Ok(RawTensor {
-            dtype: info.ggml_dtype,
-            shape: shape.to_vec(),
-            bytes: Arc::clone(&self.bytes),
-            start,
-            len,
-        })
+        Ok(RawTensor { dtype: info.dtype, shape: shape.to_vec(), bytes: Arc::clone(&self.bytes), start, len })
     }
 
     /// Memory of all matrices, in the file's own blocks or packed for the CPU kernels; the embedding table
     /// is never packed.
     pub(crate) fn weights_bytes(&self, packed: bool) -> usize {
-        let tensors = self.content.tensor_infos.iter().filter_map(|(name, info)| match info.shape.dims() {
-            [rows, cols] => Some((name.as_str(), info.ggml_dtype, *rows, *cols)),
+        let tensors = self.tensors.iter().filter_map(|(name, info)| match info.shape[..] {
+            [rows, cols] => Some((name.as_str(), info.dtype, rows, cols)),
             _ => None,
         });
         let embedding_is_head = !self.has("output.weight");
         let bytes = tensors.map(|(name, dtype, rows, cols)| {
             let stored = row_bytes(dtype, cols).unwrap_or(0).saturating_mul(rows);
-            let multiplied = if packed { PackedMatrix::bytes_for(dtype, rows, cols) } else { stored };
+            let multiplied = if packed { Matrix::bytes_for(dtype, rows, cols) } else { stored };
             match name {
                 "token_embd.weight" if embedding_is_head => stored.saturating_add(multiplied),
                 "token_embd.weight" => stored,
@@ -163,4 +386,22 @@ impl Gguf {
 /// candle's message without a backtrace.
 pub(crate) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn tensor_info(cursor: &mut Cursor<'_>) -> Result<TensorInfo, String> {
+    let dims = cursor.u32()?;
+    if dims > MOST_DIMS {
+        return Err(format!("{dims} dimensions, expected at most {MOST_DIMS}"));
+    }
+    let mut shape = Vec::new();
+    for _ in 0..dims {
+        let size = cursor.u64()?;
+        shape.push(usize::try_from(size).map_err(|_| format!("a dimension of {size}"))?);
+    }
+    // The file has the innermost dimension first.
+    shape.reverse();
+    let number = cursor.u32()?;
+    let known = TENSOR_TYPES.iter().find(|(known, _)| *known == number);
+    let (_, dtype) = known.ok_or_else(|| format!("unknown tensor type {number}"))?;
+    Ok(TensorInfo { dtype: *dtype, shape, offset: cursor.u64()? })
 }

@@ -11,13 +11,20 @@ use crate::config::home;
 use crate::llm::LlmError;
 
 /// (file name, content) of the manifests that come with the program.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 13] = [
     ("codegen-2b-mono.toml", include_str!("../../models/codegen-2b-mono.toml")),
     ("codegen-350m-mono.toml", include_str!("../../models/codegen-350m-mono.toml")),
     ("codegen-6b-mono.toml", include_str!("../../models/codegen-6b-mono.toml")),
     ("codegen.toml", include_str!("../../models/codegen.toml")),
+    ("deepseek-coder-1.3b.toml", include_str!("../../models/deepseek-coder-1.3b.toml")),
+    ("deepseek-coder-6.7b.toml", include_str!("../../models/deepseek-coder-6.7b.toml")),
     ("qwen2.5-coder-0.5b.toml", include_str!("../../models/qwen2.5-coder-0.5b.toml")),
     ("qwen2.5-coder-1.5b.toml", include_str!("../../models/qwen2.5-coder-1.5b.toml")),
+    ("qwen2.5-coder-32b.toml", include_str!("../../models/qwen2.5-coder-32b.toml")),
+    ("qwen2.5-coder-7b.toml", include_str!("../../models/qwen2.5-coder-7b.toml")),
+    ("qwen3-coder-30b-a3b.toml", include_str!("../../models/qwen3-coder-30b-a3b.toml")),
+    ("smollm2-135m.toml", include_str!("../../models/smollm2-135m.toml")),
+    ("starcoder2-3b.toml", include_str!("../../models/starcoder2-3b.toml")),
 ];
 
 /// What is known about one model.
@@ -146,9 +153,12 @@ impl Catalogue {
     }
 }
 
+/// Whether this is a name that a file or folder can have by itself.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != ".."
+}
+
 fn check(manifest: &Manifest) -> Result<(), String> {
-    let is_file_name =
-        |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
     if !is_file_name(&manifest.name) {
         return Err(format!("`name` is `{}`, expected a plain folder name", manifest.name));
     }

@@ -6,25 +6,30 @@
 //!
 //! The only module that names candle, tokenizers and hf-hub; none of them appears in a public signature. A
 //! request's completion depends on the request alone: not on the rows decoded beside it, the cache, or the
-//! number of threads. Limit: architecture qwen2; the CUDA path has not been run on a device yet.
+//! number of threads. Limit: the architectures in `decoder`; the CUDA path has not been run on a device yet.
 
 mod api;
+mod convert;
 mod decoder;
 mod engine;
 mod error;
 mod gguf;
+mod import;
 mod kernels;
 mod manifest;
 mod sampling;
 mod stop;
 mod store;
 mod tokenizer;
+mod vocabulary;
 
 pub use api::{
     Completion, Control, Finish, Generator, GeneratorIdentity, LlmOptions, MemoryPlan, Progress, Request,
     Stop,
 };
+pub use convert::{ConvertProgress, ConvertReport, convert};
 pub use engine::Llm;
 pub use error::LlmError;
+pub use import::{Verified, import, verify};
 pub use manifest::{Alias, HuggingFaceFile, Manifest, PromptStyle, aliases, manifests};
 pub use store::{Selection, installed_path, model_folder, select};

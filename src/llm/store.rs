@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::decoder::supported;
 use super::gguf::Gguf;
+use super::import::pinned;
 use super::manifest::{Alias, Catalogue};
 use crate::config::home;
 use crate::llm::{LlmError, Manifest, PromptStyle};
@@ -162,6 +163,12 @@ fn group(skipped: &[(String, String)]) -> String {
 
 /// A model given by its file. A file with the hash of a manifest is that manifest's.
 fn by_path(catalogue: &Catalogue, path: &Path) -> Result<Selection, LlmError> {
+    let (manifest, sha256) = describe(catalogue, path)?;
+    Ok(Selection { manifest, path: path.to_owned(), sha256, alias: None, note: None })
+}
+
+/// The manifest of a file, or what can be said of one that has none, and its hash.
+pub(super) fn describe(catalogue: &Catalogue, path: &Path) -> Result<(Manifest, String), LlmError> {
     let gguf = Gguf::open(path)?;
     let architecture = gguf.architecture()?.to_owned();
     let sha256 = hash_once(path)?;
@@ -181,7 +188,7 @@ fn by_path(catalogue: &Catalogue, path: &Path) -> Result<Selection, LlmError> {
         source: "given by its path".into(),
         hugging_face: None,
     });
-    Ok(Selection { manifest, path: path.to_owned(), sha256, alias: None, note: None })
+    Ok((manifest, sha256))
 }
 
 /// The file's hash, once it is known to be the manifest's file.
@@ -192,21 +199,21 @@ fn checked_hash(manifest: &Manifest, path: &Path) -> Result<String, LlmError> {
         return Err(LlmError::WrongSize { name, path: path.to_owned(), expected: manifest.bytes, found });
     }
     let found = hash_once(path)?;
-    if !manifest.sha256.is_empty() && manifest.sha256 != found {
-        let expected = manifest.sha256.clone();
+    let known = Some(manifest.sha256.clone()).filter(|hash| !hash.is_empty()).or_else(|| pinned(path));
+    if let Some(expected) = known.filter(|expected| *expected != found) {
         return Err(LlmError::WrongHash { name, path: path.to_owned(), expected, found });
     }
     Ok(found)
 }
 
-fn size_of_file(path: &Path) -> Result<u64, LlmError> {
+pub(super) fn size_of_file(path: &Path) -> Result<u64, LlmError> {
     let metadata =
         std::fs::metadata(path).map_err(|source| LlmError::Io { path: path.to_owned(), source })?;
     Ok(metadata.len())
 }
 
 /// SHA-256 of a file, from the note beside it where that is still true.
-fn hash_once(path: &Path) -> Result<String, LlmError> {
+pub(super) fn hash_once(path: &Path) -> Result<String, LlmError> {
     let io = |source| LlmError::Io { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(io)?;
     let changed = metadata.modified().map_err(io)?.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -221,6 +228,20 @@ fn hash_once(path: &Path) -> Result<String, LlmError> {
     {
         return Ok(hash.to_owned());
     }
+    let hash = hash_file(path)?;
+    // The note only saves time: a read-only folder is fine.
+    let temporary = note_path.with_extension(format!("verified.{}", std::process::id()));
+    if std::fs::write(&temporary, format!("{stamp}\n{hash}\n")).is_ok()
+        && std::fs::rename(&temporary, &note_path).is_err()
+    {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    Ok(hash)
+}
+
+/// SHA-256 of a file, computed.
+pub(super) fn hash_file(path: &Path) -> Result<String, LlmError> {
+    let io = |source| LlmError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 20];
@@ -230,15 +251,7 @@ fn hash_once(path: &Path) -> Result<String, LlmError> {
             count => hasher.update(&buffer[..count]),
         }
     }
-    let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    // The note only saves time: a read-only folder is fine.
-    let temporary = note_path.with_extension(format!("verified.{}", std::process::id()));
-    if std::fs::write(&temporary, format!("{stamp}\n{hash}\n")).is_ok()
-        && std::fs::rename(&temporary, &note_path).is_err()
-    {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    Ok(hash)
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
@@ -308,7 +321,7 @@ mod tests {
     fn an_alias_takes_the_first_usable_model_and_says_what_it_skipped() {
         let fixture = Fixture::new()
             .manifest("absent", "qwen2", 1)
-            .manifest("foreign", "codegen", 1)
+            .manifest("foreign", "mamba", 1)
             .manifest("big", "qwen2", 900)
             .manifest("small", "qwen2", 100)
             .alias("'absent', 'foreign', 'big', 'small'")
@@ -322,7 +335,7 @@ mod tests {
             small.note.as_deref(),
             Some(
                 "model alias `any`: using small (skipped absent: not installed; foreign: architecture \
-                 codegen is not supported yet; big: needs 900 MB of 500 MB)"
+                 mamba is not supported yet; big: needs 900 MB of 500 MB)"
             )
         );
         assert_eq!(fixture.places().select("any", None).unwrap().manifest.name, "big");

@@ -1,19 +1,15 @@
 //! Text to token ids and back: from a `tokenizer.json` beside the model if there is one, else from the
 //! GGUF's metadata.
 //!
-//! In: text. Out: ids, and pieces of text as ids arrive. Limit: byte-level BPE vocabularies (GPT-2's
-//! family); a piece is held back while its last character is incomplete.
+//! In: text. Out: ids, and pieces of text as ids arrive. `tokenizer.huggingface.json` in the metadata is
+//! taken as it is; otherwise `vocabulary` builds the tokenizer from ggml's keys. A piece is held back while
+//! its last character is incomplete. Limit: byte-level BPE vocabularies where only ggml's keys are there.
 
 use std::path::PathBuf;
 
-use candle_core::quantized::gguf_file::Value;
-use candle_core::quantized::tokenizer::TokenizerFromGguf;
-
-use super::gguf::{Gguf, first_line};
+use super::gguf::Gguf;
+use super::vocabulary::{self, CONTROL};
 use crate::llm::LlmError;
-
-/// ggml's token type for control tokens, such as `<|endoftext|>`.
-const CONTROL: u64 = 3;
 
 /// A model's tokenizer.
 pub(crate) struct Text {
@@ -35,17 +31,13 @@ impl Text {
     pub(crate) fn load(gguf: &Gguf) -> Result<Text, LlmError> {
         let beside = gguf.path().with_file_name("tokenizer.json");
         let (path, tokenizer) = if beside.is_file() {
-            let loaded = tokenizers::Tokenizer::from_file(&beside);
-            let tokenizer = loaded
-                .map_err(|error| LlmError::Tokenizer { path: beside.clone(), reason: error.to_string() })?;
+            let json = std::fs::read_to_string(&beside).map_err(|error| error.to_string());
+            let tokenizer = json.and_then(|json| vocabulary::parse_json(&json));
             (beside, tokenizer)
         } else {
-            let path = gguf.path().to_owned();
-            let built = tokenizers::Tokenizer::from_gguf(gguf.content());
-            let tokenizer = built
-                .map_err(|error| LlmError::Tokenizer { path: path.clone(), reason: first_line(&error) })?;
-            (path, tokenizer)
+            (gguf.path().to_owned(), vocabulary::tokenizer(gguf))
         };
+        let tokenizer = tokenizer.map_err(|reason| LlmError::Tokenizer { path: path.clone(), reason })?;
         Ok(Text { tokenizer, path, ends: end_tokens(gguf) })
     }
 
@@ -91,17 +83,11 @@ impl Text {
 /// The end-of-text token and every control token: none of them can be part of a source text.
 fn end_tokens(gguf: &Gguf) -> Vec<u32> {
     let mut ends = Vec::new();
-    let metadata = &gguf.content().metadata;
     for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
         ends.extend(gguf.integer(key).and_then(|id| u32::try_from(id).ok()));
     }
-    if let Some(Value::Array(types)) = metadata.get("tokenizer.ggml.token_type") {
-        let is_control = |value: &Value| match value {
-            Value::I32(kind) => *kind == CONTROL as i32,
-            other => other.to_u64().is_ok_and(|kind| kind == CONTROL),
-        };
-        ends.extend((0u32..).zip(types).filter(|(_, value)| is_control(value)).map(|(id, _)| id));
-    }
+    let kinds = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
+    ends.extend((0u32..).zip(kinds).filter(|(_, kind)| *kind == CONTROL).map(|(id, _)| id));
     ends.sort_unstable();
     ends.dedup();
     ends

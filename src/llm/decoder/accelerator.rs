@@ -7,10 +7,11 @@
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Device, Error, Module, Tensor};
-use candle_nn::ops::{rms_norm, softmax_last_dim};
+use candle_nn::ops::{layer_norm, rms_norm, softmax_last_dim};
+use candle_nn::rotary_emb::{rope, rope_i};
 
-use super::weights::Weights;
-use super::{Config, Decoder, Span};
+use super::weights::{Layer, Linear, Norm, Weights};
+use super::{Activation, Config, Decoder, RopePairs, Span};
 use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
 
@@ -35,7 +36,7 @@ pub(crate) struct AcceleratorDecoder {
     embedding: QTensor,
     weights: Weights<QMatMul, Tensor>,
     slots: Vec<Slot>,
-    /// (context, dim / 2)
+    /// (context, rotated dims / 2)
     cosines: Tensor,
     sines: Tensor,
     weights_bytes: usize,
@@ -69,7 +70,7 @@ impl AcceleratorDecoder {
         let (cosines, sines): (Vec<f32>, Vec<f32>) =
             (0..context).flat_map(|position| config.rotations(position)).unzip();
         let table = |values: Vec<f32>| {
-            Tensor::from_vec(values, (context, config.head_dim / 2), device)
+            Tensor::from_vec(values, (context, config.rope_dims / 2), device)
                 .map_err(|error| gguf.error(format!("rotary table: {error}")))
         };
         Ok(AcceleratorDecoder {
@@ -99,7 +100,13 @@ impl AcceleratorDecoder {
     }
 
     /// The output of the attention of one span: queries (1, tokens, heads * dim) in, the same shape out.
-    fn attend(&self, index: usize, span: &Span<'_>, qkv: [Tensor; 3]) -> Result<Tensor, Error> {
+    fn attend(
+        &self,
+        index: usize,
+        span: &Span<'_>,
+        layer: &Layer<QMatMul, Tensor>,
+        qkv: [Tensor; 3],
+    ) -> Result<Tensor, Error> {
         let Config { heads, key_heads, head_dim, .. } = self.config;
         let (tokens, slot) = (span.tokens.len(), &self.slots[span.slot]);
         let start = slot.len;
@@ -107,8 +114,13 @@ impl AcceleratorDecoder {
         let split = |x: &Tensor, n: usize| x.reshape((1, tokens, n, head_dim))?.transpose(1, 2)?.contiguous();
         let [queries, keys, values] = qkv;
         let (cosines, sines) = (self.cosines.narrow(0, start, tokens)?, self.sines.narrow(0, start, tokens)?);
-        let queries = candle_nn::rotary_emb::rope(&split(&queries, heads)?, &cosines, &sines)?;
-        let keys = candle_nn::rotary_emb::rope(&split(&keys, key_heads)?, &cosines, &sines)?.squeeze(0)?;
+        let norms = layer.head_norms.as_ref().map(|[query, key]| (query, key)).unzip();
+        let turned = |x: &Tensor, norm: Option<&Tensor>| {
+            let x = norm.map_or_else(|| Ok(x.clone()), |norm| rms_norm(x, norm, self.config.epsilon))?;
+            self.rotate(&x, &cosines, &sines)
+        };
+        let queries = turned(&split(&queries, heads)?, norms.0)?;
+        let keys = turned(&split(&keys, key_heads)?, norms.1)?.squeeze(0)?;
         let values = split(&values, key_heads)?.squeeze(0)?;
         let cache = &slot.layers[index];
         cache.keys.slice_set(&keys.contiguous()?, 1, start)?;
@@ -136,30 +148,71 @@ impl AcceleratorDecoder {
         mixed.reshape((1, heads, tokens, head_dim))?.transpose(1, 2)?.reshape((1, tokens, heads * head_dim))
     }
 
+    /// Rotary embedding of the first `rope_dims` dimensions: (1, heads, tokens, dim) in and out.
+    fn rotate(&self, x: &Tensor, cosines: &Tensor, sines: &Tensor) -> Result<Tensor, Error> {
+        let Config { head_dim, rope_dims, .. } = self.config;
+        let turn = match self.config.traits.rope {
+            RopePairs::Halves => rope,
+            RopePairs::Neighbours => rope_i,
+        };
+        if rope_dims == head_dim {
+            return turn(x, cosines, sines);
+        }
+        let turned = turn(&x.narrow(3, 0, rope_dims)?.contiguous()?, cosines, sines)?;
+        Tensor::cat(&[turned, x.narrow(3, rope_dims, head_dim - rope_dims)?], 3)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm<Tensor>) -> Result<Tensor, Error> {
+        match &norm.bias {
+            Some(bias) => layer_norm(x, &norm.weight, bias, self.config.epsilon),
+            None => rms_norm(x, &norm.weight, self.config.epsilon),
+        }
+    }
+
+    fn norm_if(&self, x: Tensor, norm: Option<&Norm<Tensor>>) -> Result<Tensor, Error> {
+        norm.map_or_else(|| Ok(x.clone()), |norm| self.norm(&x, norm))
+    }
+
     /// One transformer block: (1, tokens, hidden) in and out.
     fn block(&self, index: usize, spans: &[Span<'_>], x: &Tensor) -> Result<Tensor, Error> {
-        let (layer, epsilon) = (&self.weights.layers[index], self.config.epsilon);
-        let normed = rms_norm(x, &layer.attention_norm, epsilon)?;
-        let mut qkv =
-            [layer.query.forward(&normed)?, layer.key.forward(&normed)?, layer.value.forward(&normed)?];
-        if let Some(biases) = &layer.biases {
-            for (x, bias) in qkv.iter_mut().zip(biases) {
-                *x = x.broadcast_add(bias)?;
-            }
-        }
+        let layer = &self.weights.layers[index];
+        let attention_input = self.norm(x, &layer.attention_norm)?;
+        let [queries, keys, values] =
+            [&layer.query, &layer.key, &layer.value].map(|linear| product(linear, &attention_input));
+        let (queries, keys, values) = (queries?, keys?, values?);
         let mut first = 0;
         let mut mixed = Vec::with_capacity(spans.len());
         for span in spans {
-            let [q, k, v] = &qkv;
             let part = |x: &Tensor| x.narrow(1, first, span.tokens.len());
-            mixed.push(self.attend(index, span, [part(q)?, part(k)?, part(v)?])?);
+            mixed.push(self.attend(index, span, layer, [part(&queries)?, part(&keys)?, part(&values)?])?);
             first += span.tokens.len();
         }
-        let x = (x + layer.output.forward(&Tensor::cat(&mixed, 1)?.contiguous()?)?)?;
-        let normed = rms_norm(&x, &layer.feed_forward_norm, epsilon)?;
-        let gated = (layer.gate.forward(&normed)?.silu()? * layer.up.forward(&normed)?)?;
-        x + layer.down.forward(&gated)?
+        let attended = product(&layer.output, &Tensor::cat(&mixed, 1)?.contiguous()?)?;
+        let x = (x + self.norm_if(attended, layer.attention_post_norm.as_ref())?)?;
+        let input = match &layer.feed_forward_norm {
+            Some(norm) => self.norm(&x, norm)?,
+            None => attention_input,
+        };
+        let up = product(&layer.up, &input)?;
+        let inner = match &layer.gate {
+            Some(gate) => (self.activate(&product(gate, &input)?)? * up)?,
+            None => self.activate(&up)?,
+        };
+        x + self.norm_if(product(&layer.down, &inner)?, layer.feed_forward_post_norm.as_ref())?
     }
+
+    fn activate(&self, x: &Tensor) -> Result<Tensor, Error> {
+        match self.config.traits.activation {
+            Activation::Silu => x.silu(),
+            Activation::Gelu => x.gelu(),
+        }
+    }
+}
+
+/// `x * weight^T + bias`
+fn product(linear: &Linear<QMatMul, Tensor>, x: &Tensor) -> Result<Tensor, Error> {
+    let out = linear.weight.forward(x)?;
+    linear.bias.as_ref().map_or_else(|| Ok(out.clone()), |bias| out.broadcast_add(bias))
 }
 
 impl Decoder for AcceleratorDecoder {
@@ -193,9 +246,8 @@ impl Decoder for AcceleratorDecoder {
         if last.is_empty() {
             return Ok(());
         }
-        let normed =
-            rms_norm(&Tensor::cat(&last, 1)?.contiguous()?, &self.weights.output_norm, self.config.epsilon)?;
-        *logits = self.weights.head.forward(&normed)?.flatten_all()?.to_vec1()?;
+        let normed = self.norm(&Tensor::cat(&last, 1)?.contiguous()?, &self.weights.output_norm)?;
+        *logits = product(&self.weights.head, &normed)?.flatten_all()?.to_vec1()?;
         Ok(())
     }
 

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use candle_core::Error;
 
-use super::weights::Weights;
-use super::{Config, Decoder, Span};
+use super::weights::{Linear, Norm, Weights};
+use super::{Activation, Config, Decoder, RopePairs, Span};
 use crate::llm::LlmError;
 use crate::llm::gguf::{Gguf, RawTensor};
-use crate::llm::kernels::math::{Attention, KEY_BLOCK, add, attend, rms_norm, silu_times};
-use crate::llm::kernels::{Activations, Isa, PackedMatrix, Product, SharedMut, Workers, blocks, matmul};
+use crate::llm::kernels::math::{
+    Attention, KEY_BLOCK, add, attend, gelu, layer_norm, multiply, rms_norm, silu,
+};
+use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
 
-type Layer = super::weights::Layer<PackedMatrix, Vec<f32>>;
+type Layer = super::weights::Layer<Matrix, Vec<f32>>;
 
 /// One row's cached keys and values of one layer.
 #[derive(Default, Clone)]
@@ -60,9 +62,11 @@ pub(crate) struct CpuDecoder {
     isa: Isa,
     workers: Arc<Workers>,
     embedding: RawTensor,
-    weights: Weights<PackedMatrix, Vec<f32>>,
+    weights: Weights<Matrix, Vec<f32>>,
+    /// Whether a matrix is f32, so that activations are needed unrounded.
+    dense: bool,
     slots: Vec<Slot>,
-    /// `[position][dim / 2]` of (cosine, sine).
+    /// `[position][rotated dims / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
     scratch: Scratch,
 }
@@ -78,14 +82,16 @@ impl CpuDecoder {
         let workers = Arc::new(Workers::new(threads)?);
         let mut matrix = |name: &str, rows: usize, cols: usize| {
             let tensor = gguf.tensor(name, &[rows, cols])?;
-            let packed =
-                workers.enter(|| PackedMatrix::pack(&workers, tensor.dtype, tensor.bytes(), rows, cols));
+            let packed = workers.enter(|| Matrix::load(&workers, tensor.dtype, tensor.bytes(), rows, cols));
             packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut |name, len| gguf.vector(name, len))?;
+        let dense = weights.layers.iter().flat_map(Layer::matrices).any(Matrix::is_dense)
+            || weights.head.weight.is_dense();
         Ok(CpuDecoder {
             embedding: gguf.tensor("token_embd.weight", &[config.vocabulary, config.hidden])?,
             weights,
+            dense,
             slots: vec![Slot { len: 0, layers: vec![LayerCache::default(); config.layers] }; slots],
             rotations: Vec::new(),
             scratch: Scratch::default(),
@@ -124,7 +130,7 @@ impl CpuDecoder {
             }));
             slot.len = end;
         }
-        let half = self.config.head_dim / 2;
+        let half = self.config.rope_dims / 2;
         let needed = placed.iter().map(|placed| placed.position + 1).max().unwrap_or(0);
         for position in self.rotations.len() / half..needed {
             self.rotations.extend(self.config.rotations(position));
@@ -147,27 +153,66 @@ impl CpuDecoder {
         Ok(x)
     }
 
-    fn quantize_normed(&self, x: &[f32], weight: &[f32]) -> Activations {
+    fn norm(&self, x: &[f32], norm: &Norm<Vec<f32>>, out: &mut [f32]) {
+        match &norm.bias {
+            Some(bias) => layer_norm(self.isa, x, &norm.weight, bias, self.config.epsilon, out),
+            None => rms_norm(self.isa, x, &norm.weight, self.config.epsilon, out),
+        }
+    }
+
+    fn quantize_normed(&self, x: &[f32], norm: &Norm<Vec<f32>>) -> Activations {
         let hidden = self.config.hidden;
-        Activations::quantize(&self.workers, x.len() / hidden, hidden, |token, row| {
-            rms_norm(self.isa, &x[token * hidden..(token + 1) * hidden], weight, self.config.epsilon, row);
+        Activations::quantize(&self.workers, x.len() / hidden, hidden, self.dense, |token, row| {
+            self.norm(&x[token * hidden..(token + 1) * hidden], norm, row);
         })
     }
 
     fn quantize_plain(&self, x: &[f32], width: usize) -> Activations {
-        Activations::quantize(&self.workers, x.len() / width, width, |token, row| {
+        Activations::quantize(&self.workers, x.len() / width, width, self.dense, |token, row| {
             row.copy_from_slice(&x[token * width..(token + 1) * width]);
         })
     }
 
-    /// One attention sub-layer added to `x`.
-    fn attention(&mut self, index: usize, placed: &[Placed], x: &mut [f32], scratch: &mut Scratch) {
+    /// `x += norm(out + bias)`, token by token.
+    fn add_result(
+        &self,
+        x: &mut [f32],
+        out: &mut [f32],
+        linear: &Linear<Matrix, Vec<f32>>,
+        post: Option<&Norm<Vec<f32>>>,
+    ) {
+        self.add_bias(out, linear);
+        if let Some(norm) = post {
+            let mut normed = vec![0.0; self.config.hidden];
+            for out in out.chunks_exact_mut(self.config.hidden) {
+                self.norm(out, norm, &mut normed);
+                out.copy_from_slice(&normed);
+            }
+        }
+        add(self.isa, x, out);
+    }
+
+    /// Adds a product's bias to each token's result.
+    fn add_bias(&self, out: &mut [f32], linear: &Linear<Matrix, Vec<f32>>) {
+        if let Some(bias) = &linear.bias {
+            out.chunks_exact_mut(bias.len()).for_each(|out| add(self.isa, out, bias));
+        }
+    }
+
+    /// One attention sub-layer of `normed`, added to `x`.
+    fn attention(
+        &mut self,
+        index: usize,
+        placed: &[Placed],
+        normed: &Activations,
+        x: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let Scratch { queries, keys, values, mixed, out, .. } = scratch;
         let tokens = placed.len();
         let Config { heads, key_heads, head_dim, .. } = self.config;
         let (query_width, key_width) = (heads * head_dim, key_heads * head_dim);
         let layer = &self.weights.layers[index];
-        let normed = self.quantize_normed(x, &layer.attention_norm);
         // Each is written whole below.
         queries.resize(tokens * query_width, 0.0);
         mixed.resize(tokens * query_width, 0.0);
@@ -177,11 +222,11 @@ impl CpuDecoder {
         matmul(
             &self.workers,
             self.isa,
-            &normed,
+            normed,
             &mut [
-                Product { weights: &layer.query, out: queries },
-                Product { weights: &layer.key, out: keys },
-                Product { weights: &layer.value, out: values },
+                Product { weights: &layer.query.weight, out: queries },
+                Product { weights: &layer.key.weight, out: keys },
+                Product { weights: &layer.value.weight, out: values },
             ],
         );
         self.store(index, placed, keys, values);
@@ -195,10 +240,11 @@ impl CpuDecoder {
             // SAFETY: each (token, key head) has its own part of both.
             let (queries, out) =
                 unsafe { (shared_queries.slice(start, group), shared_mixed.slice(start, group)) };
-            if let Some([bias, ..]) = &layer.biases {
+            if let Some(bias) = &layer.query.bias {
                 add(self.isa, queries, &bias[key_head * group..(key_head + 1) * group]);
             }
             for query in queries.chunks_exact_mut(head_dim) {
+                self.norm_head(query, layer.head_norms.as_ref().map(|[norm, _]| norm));
                 self.rotate(query, placed.position);
                 query.iter_mut().for_each(|value| *value *= scale);
             }
@@ -215,23 +261,22 @@ impl CpuDecoder {
             attend(self.isa, call, out);
         });
         let mixed = self.quantize_plain(mixed, query_width);
-        matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output, out }]);
-        add(self.isa, x, out);
+        matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output.weight, out }]);
+        self.add_result(x, out, &layer.output, layer.attention_post_norm.as_ref());
     }
 
     /// Biases, rotates and stores the step's keys and values.
     fn store(&mut self, index: usize, placed: &[Placed], keys: &mut [f32], values: &mut [f32]) {
         let Config { key_heads, head_dim, .. } = self.config;
         let width = key_heads * head_dim;
-        let biases = &self.weights.layers[index].biases;
+        let layer = &self.weights.layers[index];
         for (token, placed) in placed.iter().enumerate() {
             let keys = &mut keys[token * width..(token + 1) * width];
             let values = &mut values[token * width..(token + 1) * width];
-            if let Some([_, key_bias, value_bias]) = biases {
-                add(self.isa, keys, key_bias);
-                add(self.isa, values, value_bias);
-            }
+            self.add_bias(keys, &layer.key);
+            self.add_bias(values, &layer.value);
             for key in keys.chunks_exact_mut(head_dim) {
+                self.norm_head(key, layer.head_norms.as_ref().map(|[_, norm]| norm));
                 self.rotate(key, placed.position);
             }
             let cache = &mut self.slots[placed.slot].layers[index];
@@ -243,39 +288,73 @@ impl CpuDecoder {
         }
     }
 
-    /// Rotary embedding; dimension `i` is paired with `i + dim / 2`.
-    fn rotate(&self, vector: &mut [f32], position: usize) {
-        let half = vector.len() / 2;
-        let (low, high) = vector.split_at_mut(half);
-        for ((a, b), (cos, sin)) in low.iter_mut().zip(high).zip(&self.rotations[position * half..]) {
-            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+    /// Norms the query or key of one head in place.
+    fn norm_head(&self, vector: &mut [f32], weight: Option<&Vec<f32>>) {
+        if let Some(weight) = weight {
+            let plain = vector.to_vec();
+            rms_norm(self.isa, &plain, weight, self.config.epsilon, vector);
         }
     }
 
-    /// One feed-forward sub-layer added to `x`.
-    fn feed_forward(&self, layer: &Layer, x: &mut [f32], scratch: &mut Scratch) {
+    /// Rotary embedding of the first `rope_dims` dimensions of one head.
+    fn rotate(&self, vector: &mut [f32], position: usize) {
+        let half = self.config.rope_dims / 2;
+        let rotations = &self.rotations[position * half..(position + 1) * half];
+        let turn = |a: &mut f32, b: &mut f32, (cos, sin): &(f32, f32)| {
+            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+        };
+        let vector = &mut vector[..2 * half];
+        match self.config.traits.rope {
+            RopePairs::Halves => {
+                let (low, high) = vector.split_at_mut(half);
+                for ((a, b), rotation) in low.iter_mut().zip(high).zip(rotations) {
+                    turn(a, b, rotation);
+                }
+            }
+            RopePairs::Neighbours => {
+                for ([a, b], rotation) in vector.as_chunks_mut::<2>().0.iter_mut().zip(rotations) {
+                    turn(a, b, rotation);
+                }
+            }
+        }
+    }
+
+    /// One feed-forward sub-layer of `normed`, added to `x`.
+    fn feed_forward(&self, layer: &Layer, normed: &Activations, x: &mut [f32], scratch: &mut Scratch) {
         let Scratch { gate, up, out, .. } = scratch;
         let width = self.config.feed_forward;
-        let tokens = x.len() / self.config.hidden;
-        let normed = self.quantize_normed(x, &layer.feed_forward_norm);
-        gate.resize(tokens * width, 0.0);
+        let tokens = normed.tokens();
         up.resize(tokens * width, 0.0);
         out.resize(x.len(), 0.0);
-        matmul(
-            &self.workers,
-            self.isa,
-            &normed,
-            &mut [Product { weights: &layer.gate, out: gate }, Product { weights: &layer.up, out: up }],
-        );
-        let shared = SharedMut::new(gate);
+        let mut products = vec![Product { weights: &layer.up.weight, out: up }];
+        if let Some(linear) = &layer.gate {
+            gate.resize(tokens * width, 0.0);
+            products.push(Product { weights: &linear.weight, out: gate });
+        }
+        matmul(&self.workers, self.isa, normed, &mut products);
+        let shared = SharedMut::new(up);
+        let gate = layer.gate.as_ref().map(|linear| (linear, SharedMut::new(gate)));
         self.workers.for_each(tokens, |token| {
             // SAFETY: each token has its own part.
-            let gate = unsafe { shared.slice(token * width, width) };
-            silu_times(self.isa, gate, &up[token * width..(token + 1) * width]);
+            let up = unsafe { shared.slice(token * width, width) };
+            self.add_bias(up, &layer.up);
+            let Some((linear, gate)) = &gate else { return self.activate(up) };
+            // SAFETY: as above.
+            let gate = unsafe { gate.slice(token * width, width) };
+            self.add_bias(gate, linear);
+            self.activate(gate);
+            multiply(self.isa, up, gate);
         });
-        let gate = self.quantize_plain(gate, width);
-        matmul(&self.workers, self.isa, &gate, &mut [Product { weights: &layer.down, out }]);
-        add(self.isa, x, out);
+        let up = self.quantize_plain(up, width);
+        matmul(&self.workers, self.isa, &up, &mut [Product { weights: &layer.down.weight, out }]);
+        self.add_result(x, out, &layer.down, layer.feed_forward_post_norm.as_ref());
+    }
+
+    fn activate(&self, x: &mut [f32]) {
+        match self.config.traits.activation {
+            Activation::Silu => silu(self.isa, x),
+            Activation::Gelu => gelu(self.isa, x),
+        }
     }
 
     fn step(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
@@ -284,8 +363,12 @@ impl CpuDecoder {
         // Taken out so that the layers can borrow the decoder.
         let mut scratch = std::mem::take(&mut self.scratch);
         for index in 0..self.weights.layers.len() {
-            self.attention(index, &placed, &mut x, &mut scratch);
-            self.feed_forward(&self.weights.layers[index], &mut x, &mut scratch);
+            let normed = self.quantize_normed(&x, &self.weights.layers[index].attention_norm);
+            self.attention(index, &placed, &normed, &mut x, &mut scratch);
+            let layer = &self.weights.layers[index];
+            // Without a norm of its own it reads what attention read.
+            let own = layer.feed_forward_norm.as_ref().map(|norm| self.quantize_normed(&x, norm));
+            self.feed_forward(layer, own.as_ref().unwrap_or(&normed), &mut x, &mut scratch);
         }
         self.scratch = scratch;
         let Config { hidden, vocabulary, .. } = self.config;
@@ -303,8 +386,9 @@ impl CpuDecoder {
                 &self.workers,
                 self.isa,
                 &normed,
-                &mut [Product { weights: &self.weights.head, out: logits }],
+                &mut [Product { weights: &self.weights.head.weight, out: logits }],
             );
+            self.add_bias(logits, &self.weights.head);
         }
         Ok(())
     }
@@ -344,12 +428,8 @@ impl Decoder for CpuDecoder {
     }
 
     fn weights_bytes(&self) -> usize {
-        let layer = |layer: &Layer| -> usize {
-            let Layer { query, key, value, output, gate, up, down, .. } = layer;
-            [query, key, value, output, gate, up, down].into_iter().map(PackedMatrix::bytes).sum()
-        };
-        self.weights.layers.iter().map(layer).sum::<usize>()
-            + self.weights.head.bytes()
-            + self.embedding.bytes().len()
+        let layers = self.weights.layers.iter().flat_map(Layer::matrices);
+        let multiplied = layers.chain([&self.weights.head.weight]).map(Matrix::bytes).sum::<usize>();
+        multiplied + self.embedding.bytes().len()
     }
 }

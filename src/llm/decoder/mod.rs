@@ -1,8 +1,8 @@
 //! Decoder-only transformers: spans of tokens in, logits out, keys and values kept per slot.
 //!
 //! What differs between architectures is data ([`Config`]), read from GGUF metadata. Two implementations:
-//! `cpu` (own kernels) and `accelerator` (candle tensors, for CUDA). Limit: qwen2; others are added to
-//! `ARCHITECTURES` with their parity test.
+//! `cpu` (own kernels) and `accelerator` (candle tensors, for CUDA). Limit: an architecture is added to
+//! `ARCHITECTURES` together with its parity test.
 
 mod accelerator;
 mod cpu;
@@ -16,15 +16,91 @@ pub(crate) use cpu::CpuDecoder;
 use super::gguf::Gguf;
 use crate::llm::LlmError;
 
-/// Architectures with a decoder here, and what sets each apart.
-const ARCHITECTURES: [(&str, Traits); 1] = [("qwen2", Traits { qkv_bias: true })];
-
 /// What GGUF metadata does not say about an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Traits {
-    /// Biases on queries, keys and values.
-    pub(crate) qkv_bias: bool,
+    pub(crate) norm: NormKind,
+    pub(crate) rope: RopePairs,
+    pub(crate) activation: Activation,
+    /// The feed-forward layer is `down(activation(gate(x)) * up(x))`, else `down(activation(up(x)))`.
+    pub(crate) gated: bool,
+    /// Attention and the feed-forward layer read the same normed input.
+    pub(crate) parallel: bool,
+    /// Queries and keys are normed within each head.
+    pub(crate) head_norms: bool,
+    /// What attention and the feed-forward layer give is normed before it is added.
+    pub(crate) post_norms: bool,
+    /// Products that must have a bias.
+    pub(crate) biases: &'static [&'static str],
 }
+
+/// How a vector is normed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// Divided by its root mean square.
+    Rms,
+    /// Mean 0 and variance 1, with a bias.
+    Layer,
+}
+
+/// Which dimensions a rotary embedding turns together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RopePairs {
+    /// `i` and `i + dim / 2`.
+    Halves,
+    /// `2 i` and `2 i + 1`.
+    Neighbours,
+}
+
+/// The feed-forward layer's non-linearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `x * sigmoid(x)`
+    Silu,
+    /// GELU's tanh form, `gelu_new` of transformers.
+    Gelu,
+}
+
+/// Llama's layer: what most of the others change in one or two places.
+const LLAMA: Traits = Traits {
+    norm: NormKind::Rms,
+    rope: RopePairs::Neighbours,
+    activation: Activation::Silu,
+    gated: true,
+    parallel: false,
+    head_norms: false,
+    post_norms: false,
+    biases: &[],
+};
+
+/// Architectures with a decoder here, and what sets each apart.
+const ARCHITECTURES: [(&str, Traits); 5] = [
+    (
+        "codegen",
+        Traits {
+            norm: NormKind::Layer,
+            activation: Activation::Gelu,
+            gated: false,
+            parallel: true,
+            biases: &["ffn_up", "ffn_down", "output"],
+            ..LLAMA
+        },
+    ),
+    ("llama", LLAMA),
+    ("qwen2", Traits { rope: RopePairs::Halves, biases: &["attn_q", "attn_k", "attn_v"], ..LLAMA }),
+    ("qwen3", Traits { rope: RopePairs::Halves, head_norms: true, ..LLAMA }),
+    (
+        "starcoder2",
+        Traits {
+            norm: NormKind::Layer,
+            rope: RopePairs::Halves,
+            activation: Activation::Gelu,
+            gated: false,
+            biases: &["attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down"],
+            ..LLAMA
+        },
+    ),
+];
 
 /// Hyper-parameters of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,10 +113,14 @@ pub(crate) struct Config {
     /// Key and value heads; each serves `heads / key_heads` query heads.
     pub(crate) key_heads: usize,
     pub(crate) head_dim: usize,
+    /// The first dimensions of each head, which are rotated.
+    pub(crate) rope_dims: usize,
     pub(crate) vocabulary: usize,
     pub(crate) context: usize,
     pub(crate) epsilon: f32,
     pub(crate) rope_base: f64,
+    /// Positions are divided by it.
+    pub(crate) rope_scale: f64,
 }
 
 /// Consecutive tokens that are appended to one slot.
@@ -87,10 +167,13 @@ impl Config {
             })
         };
         let float = |key: &str| gguf.float(&format!("{name}.{key}"));
-        let embedding = gguf.content().tensor_infos.get("token_embd.weight");
-        let embedding = embedding.ok_or_else(|| gguf.error("tensor `token_embd.weight` is missing"))?;
-        let vocabulary = embedding.shape.dims().first().copied().unwrap_or(0);
+        let vocabulary = gguf.shape("token_embd.weight")?.first().copied().unwrap_or(0);
         let (hidden, heads) = (integer("embedding_length")?, integer("attention.head_count")?);
+        let head_dim = integer("attention.key_length").unwrap_or(hidden / heads);
+        let epsilon = match traits.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
         let config = Config {
             traits: *traits,
             layers: integer("block_count")?,
@@ -98,22 +181,37 @@ impl Config {
             feed_forward: integer("feed_forward_length")?,
             heads,
             key_heads: integer("attention.head_count_kv").unwrap_or(heads),
-            head_dim: integer("attention.key_length").unwrap_or(hidden / heads),
+            head_dim,
+            rope_dims: integer("rope.dimension_count").unwrap_or(head_dim),
             vocabulary,
             context: integer("context_length")?,
-            epsilon: float("attention.layer_norm_rms_epsilon").ok_or_else(|| {
-                gguf.error(format!("metadata `{name}.attention.layer_norm_rms_epsilon` is missing"))
+            epsilon: float(epsilon).ok_or_else(|| {
+                gguf.error(format!("metadata `{name}.{epsilon}` is missing or not a number"))
             })? as f32,
             rope_base: float("rope.freq_base").unwrap_or(10_000.0),
+            rope_scale: config_rope_scale(gguf, name)?,
         };
-        let Config { heads, key_heads, head_dim, .. } = config;
+        config.check().map_err(|reason| gguf.error(reason))?;
+        Ok(config)
+    }
+
+    /// Whether the numbers go together.
+    fn check(&self) -> Result<(), String> {
+        let Config { heads, key_heads, head_dim, rope_dims, vocabulary, epsilon, .. } = *self;
         if heads % key_heads != 0 || head_dim == 0 || head_dim % 16 != 0 || vocabulary == 0 {
-            return Err(gguf.error(format!(
+            return Err(format!(
                 "{heads} heads, {key_heads} key heads, head width {head_dim} (a multiple of 16) and \
                  {vocabulary} tokens do not make a model"
-            )));
+            ));
         }
-        Ok(config)
+        if rope_dims > head_dim || rope_dims % 2 != 0 {
+            return Err(format!("{rope_dims} rotated dimensions, expected an even part of {head_dim}"));
+        }
+        if !(epsilon >= 0.0 && epsilon.is_finite() && self.rope_base > 0.0 && self.rope_base.is_finite()) {
+            let base = self.rope_base;
+            return Err(format!("norm epsilon {epsilon} or rotary base {base} is not a sensible number"));
+        }
+        Ok(())
     }
 
     /// Bytes of keys and values per position, in f32.
@@ -121,14 +219,29 @@ impl Config {
         self.layers * 2 * self.key_heads * self.head_dim * size_of::<f32>()
     }
 
-    /// Rotary angles' (cosine, sine) at `position`, `head_dim / 2` each.
+    /// Rotary angles' (cosine, sine) at `position`, `rope_dims / 2` each.
     pub(crate) fn rotations(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
-        let (half, base) = (self.head_dim / 2, self.rope_base);
+        let (half, base, scale) = (self.rope_dims / 2, self.rope_base, self.rope_scale);
         (0..half).map(move |i| {
             // The frequency is rounded to f32 and the angle kept in f64.
-            let frequency = f64::from(base.powf(-(i as f64) / half as f64) as f32);
+            let frequency = f64::from((base.powf(-(i as f64) / half as f64) / scale) as f32);
             let angle = position as f64 * frequency;
             (angle.cos() as f32, angle.sin() as f32)
         })
+    }
+}
+
+/// By how much positions are stretched; only linear stretching is known.
+fn config_rope_scale(gguf: &Gguf, name: &str) -> Result<f64, LlmError> {
+    let kind = gguf.string(&format!("{name}.rope.scaling.type"));
+    match kind {
+        None | Some("none") => Ok(1.0),
+        Some("linear") => {
+            let key = format!("{name}.rope.scaling.factor");
+            let factor = gguf.float(&key).filter(|factor| *factor >= 1.0 && factor.is_finite());
+            factor.ok_or_else(|| gguf.error(format!("metadata `{key}` is missing or not at least 1")))
+        }
+        Some(other) => Err(gguf
+            .error(format!("metadata `{name}.rope.scaling.type` is `{other}`, expected `none` or `linear`"))),
     }
 }

@@ -1,75 +1,146 @@
 //! Which tensors a decoder has, by name and shape: an open GGUF in, matrices and vectors of any kind out.
 //!
-//! Both decoders read their weights here, each through its own two functions. Limit: gated feed-forward
-//! layers.
+//! Both decoders read their weights here, each through its own two functions. What an architecture must have
+//! is in its [`Traits`](super::Traits); a bias that it need not have is used where the file holds one. Limit:
+//! dense feed-forward layers.
 
 use super::Config;
 use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
 
+/// A norm's weight, and its bias where it has one.
+pub(crate) struct Norm<V> {
+    pub(crate) weight: V,
+    pub(crate) bias: Option<V>,
+}
+
+/// `x * weight^T + bias`
+pub(crate) struct Linear<M, V> {
+    /// (outputs, inputs)
+    pub(crate) weight: M,
+    pub(crate) bias: Option<V>,
+}
+
 /// One transformer block. `M` is a matrix (rows, columns), `V` a vector.
 pub(crate) struct Layer<M, V> {
-    pub(crate) attention_norm: V,
-    pub(crate) query: M,
-    pub(crate) key: M,
-    pub(crate) value: M,
-    /// Of queries, keys, values.
-    pub(crate) biases: Option<[V; 3]>,
-    pub(crate) output: M,
-    pub(crate) feed_forward_norm: V,
-    pub(crate) gate: M,
-    pub(crate) up: M,
-    pub(crate) down: M,
+    pub(crate) attention_norm: Norm<V>,
+    pub(crate) query: Linear<M, V>,
+    pub(crate) key: Linear<M, V>,
+    pub(crate) value: Linear<M, V>,
+    /// Of each head's queries and keys, before they are rotated.
+    pub(crate) head_norms: Option<[V; 2]>,
+    pub(crate) output: Linear<M, V>,
+    pub(crate) attention_post_norm: Option<Norm<V>>,
+    /// `None`: the feed-forward layer reads what attention reads, beside it.
+    pub(crate) feed_forward_norm: Option<Norm<V>>,
+    /// `None`: not gated.
+    pub(crate) gate: Option<Linear<M, V>>,
+    pub(crate) up: Linear<M, V>,
+    pub(crate) down: Linear<M, V>,
+    pub(crate) feed_forward_post_norm: Option<Norm<V>>,
 }
 
 /// A model without its embedding table, which is looked up rather than multiplied.
 pub(crate) struct Weights<M, V> {
     pub(crate) layers: Vec<Layer<M, V>>,
-    pub(crate) output_norm: V,
+    pub(crate) output_norm: Norm<V>,
     /// (vocabulary, hidden); the embedding table where the file has no `output.weight`.
-    pub(crate) head: M,
+    pub(crate) head: Linear<M, V>,
 }
+
+type ReadMatrix<'a, M> = &'a mut dyn FnMut(&str, usize, usize) -> Result<M, LlmError>;
+type ReadVector<'a, V> = &'a mut dyn FnMut(&str, usize) -> Result<V, LlmError>;
 
 impl<M, V> Weights<M, V> {
     /// Reads every tensor with `matrix(name, rows, columns)` and `vector(name, length)`.
     pub(crate) fn load(
         gguf: &Gguf,
         config: &Config,
-        matrix: &mut dyn FnMut(&str, usize, usize) -> Result<M, LlmError>,
-        vector: &mut dyn FnMut(&str, usize) -> Result<V, LlmError>,
+        matrix: ReadMatrix<'_, M>,
+        vector: ReadVector<'_, V>,
     ) -> Result<Weights<M, V>, LlmError> {
-        let Config { hidden, feed_forward, vocabulary, .. } = *config;
-        let (queries, keys) = (config.heads * config.head_dim, config.key_heads * config.head_dim);
+        let mut reader = Reader { gguf, config, matrix, vector };
         let mut layers = Vec::new();
         for index in 0..config.layers {
-            let name = |part: &str| format!("blk.{index}.{part}");
-            let biases = if config.traits.qkv_bias {
-                Some([
-                    vector(&name("attn_q.bias"), queries)?,
-                    vector(&name("attn_k.bias"), keys)?,
-                    vector(&name("attn_v.bias"), keys)?,
-                ])
-            } else {
-                None
-            };
-            layers.push(Layer {
-                attention_norm: vector(&name("attn_norm.weight"), hidden)?,
-                query: matrix(&name("attn_q.weight"), queries, hidden)?,
-                key: matrix(&name("attn_k.weight"), keys, hidden)?,
-                value: matrix(&name("attn_v.weight"), keys, hidden)?,
-                biases,
-                output: matrix(&name("attn_output.weight"), hidden, queries)?,
-                feed_forward_norm: vector(&name("ffn_norm.weight"), hidden)?,
-                gate: matrix(&name("ffn_gate.weight"), feed_forward, hidden)?,
-                up: matrix(&name("ffn_up.weight"), feed_forward, hidden)?,
-                down: matrix(&name("ffn_down.weight"), hidden, feed_forward)?,
-            });
+            layers.push(reader.layer(index)?);
         }
-        let head = if gguf.has("output.weight") { "output.weight" } else { "token_embd.weight" };
-        Ok(Weights {
-            layers,
-            output_norm: vector("output_norm.weight", hidden)?,
-            head: matrix(head, vocabulary, hidden)?,
+        let Config { hidden, vocabulary, .. } = *config;
+        let output_norm = reader.norm("", "output_norm")?;
+        let head = if gguf.has("output.weight") { "output" } else { "token_embd" };
+        Ok(Weights { layers, output_norm, head: reader.linear("", head, vocabulary, hidden)? })
+    }
+}
+
+impl<M, V> Layer<M, V> {
+    /// Its matrices.
+    pub(crate) fn matrices(&self) -> impl Iterator<Item = &M> {
+        let always = [&self.query, &self.key, &self.value, &self.output, &self.up, &self.down];
+        always.into_iter().chain(&self.gate).map(|linear| &linear.weight)
+    }
+}
+
+struct Reader<'a, M, V> {
+    gguf: &'a Gguf,
+    config: &'a Config,
+    matrix: ReadMatrix<'a, M>,
+    vector: ReadVector<'a, V>,
+}
+
+impl<M, V> Reader<'_, M, V> {
+    fn layer(&mut self, index: usize) -> Result<Layer<M, V>, LlmError> {
+        let Config { hidden, feed_forward, heads, key_heads, head_dim, traits, .. } = *self.config;
+        let (queries, keys) = (heads * head_dim, key_heads * head_dim);
+        let block = format!("blk.{index}.");
+        Ok(Layer {
+            attention_norm: self.norm(&block, "attn_norm")?,
+            query: self.linear(&block, "attn_q", queries, hidden)?,
+            key: self.linear(&block, "attn_k", keys, hidden)?,
+            value: self.linear(&block, "attn_v", keys, hidden)?,
+            head_norms: match traits.head_norms {
+                true => Some([
+                    (self.vector)(&format!("{block}attn_q_norm.weight"), head_dim)?,
+                    (self.vector)(&format!("{block}attn_k_norm.weight"), head_dim)?,
+                ]),
+                false => None,
+            },
+            output: self.linear(&block, "attn_output", hidden, queries)?,
+            attention_post_norm: self.norm_if(traits.post_norms, &block, "post_attention_norm")?,
+            feed_forward_norm: self.norm_if(!traits.parallel, &block, "ffn_norm")?,
+            gate: match traits.gated {
+                true => Some(self.linear(&block, "ffn_gate", feed_forward, hidden)?),
+                false => None,
+            },
+            up: self.linear(&block, "ffn_up", feed_forward, hidden)?,
+            down: self.linear(&block, "ffn_down", hidden, feed_forward)?,
+            feed_forward_post_norm: self.norm_if(traits.post_norms, &block, "post_ffw_norm")?,
         })
+    }
+
+    fn norm(&mut self, block: &str, part: &str) -> Result<Norm<V>, LlmError> {
+        let hidden = self.config.hidden;
+        let weight = (self.vector)(&format!("{block}{part}.weight"), hidden)?;
+        let bias = match self.config.traits.norm {
+            super::NormKind::Layer => Some((self.vector)(&format!("{block}{part}.bias"), hidden)?),
+            super::NormKind::Rms => None,
+        };
+        Ok(Norm { weight, bias })
+    }
+
+    fn norm_if(&mut self, wanted: bool, block: &str, part: &str) -> Result<Option<Norm<V>>, LlmError> {
+        if wanted { self.norm(block, part).map(Some) } else { Ok(None) }
+    }
+
+    fn linear(
+        &mut self,
+        block: &str,
+        part: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Linear<M, V>, LlmError> {
+        let weight = (self.matrix)(&format!("{block}{part}.weight"), rows, cols)?;
+        let name = format!("{block}{part}.bias");
+        let wanted = self.config.traits.biases.contains(&part) || self.gguf.has(&name);
+        let bias = if wanted { Some((self.vector)(&name, rows)?) } else { None };
+        Ok(Linear { weight, bias })
     }
 }

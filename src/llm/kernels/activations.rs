@@ -21,6 +21,8 @@ pub(crate) struct Activations {
     sums32: Vec<i32>,
     /// `[tile][cols / 32][token]`: scale times sum.
     scaled_sums: Vec<f32>,
+    /// `[token][cols]`, unrounded; empty unless asked for.
+    values: Vec<f32>,
 }
 
 /// Up to eight tokens that one kernel call multiplies.
@@ -37,11 +39,13 @@ pub(crate) struct Tile<'a> {
 }
 
 impl Activations {
-    /// Quantizes `tokens` rows of `cols` values; `fill(token, row)` writes each row once.
+    /// Quantizes `tokens` rows of `cols` values; `fill(token, row)` writes each row once. `keep` also keeps
+    /// them as they are, for f32 weights.
     pub(crate) fn quantize(
         workers: &Workers,
         tokens: usize,
         cols: usize,
+        keep: bool,
         fill: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Activations {
         let padded = cols.next_multiple_of(BLOCK);
@@ -53,12 +57,14 @@ impl Activations {
             sums16: vec![0; tokens * padded / 16],
             sums32: vec![0; tokens * padded / BLOCK],
             scaled_sums: vec![0.0; tokens * padded / BLOCK],
+            values: vec![0.0; if keep { tokens * padded } else { 0 }],
         };
         let codes = SharedMut::new(&mut activations.codes);
         let scales = SharedMut::new(&mut activations.scales);
         let sums16 = SharedMut::new(&mut activations.sums16);
         let sums32 = SharedMut::new(&mut activations.sums32);
         let scaled_sums = SharedMut::new(&mut activations.scaled_sums);
+        let kept = SharedMut::new(&mut activations.values);
         let tiles: Vec<(usize, usize)> = tile_bounds(tokens).collect();
         workers.for_each(tiles.len(), |index| {
             let (first, width) = tiles[index];
@@ -77,6 +83,10 @@ impl Activations {
             let mut row = vec![0.0f32; padded];
             for lane in 0..width {
                 fill(first + lane, &mut row[..cols]);
+                if keep {
+                    // SAFETY: each token has its own row.
+                    unsafe { kept.slice((first + lane) * padded, padded) }.copy_from_slice(&row);
+                }
                 for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
                     let (quantized, scale) = quantize_block(values);
                     for (group, four) in quantized.as_chunks::<4>().0.iter().enumerate() {
@@ -104,6 +114,11 @@ impl Activations {
     /// Number of columns, padded to whole blocks.
     pub(crate) fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// A token's values as they were; only where they were kept.
+    pub(crate) fn values(&self, token: usize) -> &[f32] {
+        &self.values[token * self.cols..(token + 1) * self.cols]
     }
 
     /// The tiles, in token order.

@@ -193,7 +193,7 @@ fn decode_by_candle(dtype: GgmlDType, bytes: &[u8], row: &mut [f32]) -> Result<(
 }
 
 /// The half-precision number at the start of `bytes`.
-fn half(bytes: &[u8]) -> f32 {
+pub(crate) fn half(bytes: &[u8]) -> f32 {
     let bits = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
     let sign = (bits & 0x8000) << 16;
     let (exponent, fraction) = (bits >> 10 & 31, bits & 0x3ff);

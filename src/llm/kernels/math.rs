@@ -1,4 +1,4 @@
-//! The f32 parts of a decoder: norms, SiLU, softmax, attention over cached keys and values.
+//! The f32 parts of a decoder: norms, activations, softmax, attention over cached keys and values.
 //!
 //! Sums run over 16 fixed lanes that are folded in a fixed order; no step is fused and `exp` is our own
 //! polynomial, so the wider instructions that the compiler may use here change no bit. Limit: `exp` is good
@@ -59,10 +59,76 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// `gate = silu(gate) * up`
-    fn silu_times(gate: &mut [f32], up: &[f32]) {
-        for (gate, up) in gate.iter_mut().zip(up) {
-            *gate = *gate / (1.0 + exp(-*gate)) * up;
+    /// `out = (x - mean) / sqrt(variance + epsilon) * weight + bias`
+    fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+        let mut lanes = [0.0f32; LANES];
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane += value;
+            }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += value;
+        }
+        let mean = fold(lanes) / x.len() as f32;
+        let mut lanes = [0.0f32; LANES];
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane += (value - mean) * (value - mean);
+            }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += (value - mean) * (value - mean);
+        }
+        let scale = 1.0 / (fold(lanes) / x.len() as f32 + epsilon).sqrt();
+        for (((out, value), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+            *out = (value - mean) * scale * weight + bias;
+        }
+    }
+}
+
+for_each_isa! {
+    /// `sum_i a[i] * b[i]`
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for (a, b) in a.iter().zip(b) {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += a * b;
+            }
+        }
+        for ((lane, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+            *lane += a * b;
+        }
+        fold(lanes)
+    }
+}
+
+for_each_isa! {
+    /// `x = gelu(x)`, in its tanh form: `x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3))`.
+    fn gelu(x: &mut [f32]) {
+        const TWICE: f32 = 1.595_769_1;
+        for x in x {
+            *x = *x / (1.0 + exp(-TWICE * (*x + 0.044_715 * *x * *x * *x)));
+        }
+    }
+}
+
+for_each_isa! {
+    /// `x = silu(x)`
+    fn silu(x: &mut [f32]) {
+        for x in x {
+            *x = *x / (1.0 + exp(-*x));
+        }
+    }
+}
+
+for_each_isa! {
+    /// `x *= y`
+    fn multiply(x: &mut [f32], y: &[f32]) {
+        for (x, y) in x.iter_mut().zip(y) {
+            *x *= y;
         }
     }
 }
@@ -223,7 +289,7 @@ fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attention, Isa, attend, exp, rms_norm, silu_times};
+    use super::{Attention, Isa, attend, dot, exp, gelu, layer_norm, multiply, rms_norm, silu};
     use crate::rng::RootSeed;
 
     fn normal(count: usize) -> Vec<f32> {
@@ -253,9 +319,14 @@ mod tests {
         let results: Vec<_> = all_isas()
             .into_iter()
             .map(|isa| {
-                let (mut norm, mut silu) = (normal(100), normal(100));
+                let (mut norm, mut gate) = (normal(100), normal(100));
                 rms_norm(isa, &normal(100), &normal(100), 1e-6, &mut norm);
-                silu_times(isa, &mut silu, &norm);
+                silu(isa, &mut gate);
+                multiply(isa, &mut gate, &norm);
+                let (mut layer, mut curve) = (normal(100), normal(100));
+                layer_norm(isa, &normal(100), &normal(100), &norm, 1e-6, &mut layer);
+                gelu(isa, &mut curve);
+                let product = dot(isa, &layer, &curve);
                 let call = Attention {
                     queries: &queries,
                     keys: &keys,
@@ -267,10 +338,25 @@ mod tests {
                 };
                 let mut out = vec![0.0; heads * dim];
                 attend(isa, call, &mut out);
-                (norm, silu, out)
+                (norm, gate, layer, curve, product, out)
             })
             .collect();
         assert!(results.iter().all(|result| *result == results[0]));
+    }
+
+    #[test]
+    fn the_layer_norm_has_the_mean_and_spread_of_its_definition_and_gelu_its_known_values() {
+        let (x, mut out) = (normal(100), vec![0.0; 100]);
+        layer_norm(Isa::detect(), &x, &[2.0; 100], &[0.5; 100], 0.0, &mut out);
+        let mean = out.iter().sum::<f32>() / 100.0;
+        let variance = out.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / 100.0;
+        assert!((mean - 0.5).abs() < 1e-5 && (variance - 4.0).abs() < 1e-4, "{mean} {variance}");
+        let mut values = [-30.0, -1.0, 0.0, 0.5, 2.0, 30.0];
+        gelu(Isa::detect(), &mut values);
+        let expected = [0.0, -0.158_808, 0.0, 0.345_714, 1.954_597_7, 30.0];
+        for (value, expected) in values.iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-6, "{values:?}");
+        }
     }
 
     #[test]

@@ -101,9 +101,10 @@ impl PackedMatrix {
     /// Memory that a matrix of this type and shape takes once packed.
     pub(crate) fn bytes_for(dtype: GgmlDType, rows: usize, cols: usize) -> usize {
         let format = Format::of(dtype);
-        let (rows, cols) = (rows.next_multiple_of(PANEL), cols.next_multiple_of(BLOCK));
-        let scales = cols / format.block * if format.mins { 2 } else { 1 };
-        rows * (cols + scales * size_of::<f32>())
+        let padded = |size: usize, to| size.checked_next_multiple_of(to).unwrap_or(usize::MAX);
+        let (rows, cols) = (padded(rows, PANEL), padded(cols, BLOCK));
+        let scales = (cols / format.block).saturating_mul(if format.mins { 8 } else { 4 });
+        rows.saturating_mul(cols.saturating_add(scales))
     }
 
     /// Output width.
@@ -114,11 +115,6 @@ impl PackedMatrix {
     /// Inner width, padded to whole blocks of 32.
     pub(crate) fn cols(&self) -> usize {
         self.cols
-    }
-
-    /// Number of panels.
-    pub(crate) fn panels(&self) -> usize {
-        self.rows.div_ceil(PANEL)
     }
 
     /// Memory held.

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Record what transformers computes with tiny random models, for tests/models.rs.
+
+Writes one Hugging Face directory per architecture (config.json, model.safetensors, tokenizer files) and
+reference.json beside it: a prompt, the logits after each of its tokens, and greedy tokens. Weights are random
+(seeded), so nothing is downloaded. The CodeGen directory also gets its weights as pytorch_model.bin.
+
+Needs torch, safetensors and transformers (>= 5):
+    python3 scripts/record_codegen_reference.py tests/fixtures [codegen llama ...]
+"""
+import json
+import pathlib
+import sys
+
+import torch
+
+
+def without_distributed():
+    """Some builds of torch come without torch.distributed; transformers only asks whether it is there."""
+    if torch.distributed.is_available():
+        return
+    torch.distributed.is_initialized = lambda: False
+
+
+def byte_alphabet():
+    """GPT-2's printable stand-in for each byte, in its vocabulary's order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    spare = 0x100
+    letters = {}
+    for byte in range(256):
+        if byte in printable:
+            letters[byte] = chr(byte)
+        else:
+            letters[byte] = chr(spare)
+            spare += 1
+    return [letters[b] for b in printable] + [letters[b] for b in range(256) if b not in printable]
+
+
+# Merges of a made-up tokenizer: enough that words, indents and calls are joined.
+MERGES = [
+    ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("Ġ", "s"), ("s", "e"), ("se", "l"), ("sel", "f"), ("d", "e"), ("de", "f"),
+    ("Ġ", "="), ("n", "n"), ("c", "l"), ("a", "s"), ("cl", "as"), ("clas", "s"), ("Ġ", "N"), ("ĠN", "e"),
+    ("ĠNe", "t"), ("r", "e"), ("t", "u"), ("re", "tu"), ("retu", "r"), ("retur", "n"), ("Ċ", "Ċ"),
+]
+
+PROMPT = "class Net(nn.Module):\n    def forward(self, x):\n        return x\n\n\n# one more\n"
+TEXTS = [
+    PROMPT,
+    "",
+    " leading and trailing  ",
+    "tabs\t\tand\tspaces    " + " " * 13 + "\n\n\r\n\tx",
+    "x = 12345 + 3.14e-10  # naïve café ‘quotes’ 漢字 🙂 e\u0301",
+    "it's we'll I'd THEY'RE <|endoftext|> not the end",
+    "class Net(nn.Module):\n\tdef __init__(self):\n\t\tsuper().__init__()\n" + " " * 40 + "pass",
+]
+
+
+def vocabulary(end):
+    tokens = [end] if end in ("<s>",) else []
+    tokens += byte_alphabet() + [a + b for a, b in MERGES]
+    if end not in tokens:
+        tokens.append(end)
+    return {token: index for index, token in enumerate(tokens)}
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def codegen(folder):
+    """CodeGen's own tokenizer: GPT-2's with runs of spaces and tabs as added tokens."""
+    from transformers import CodeGenConfig, CodeGenForCausalLM, CodeGenTokenizer
+
+    vocab = vocabulary("<|endoftext|>")
+    write_json(folder / "vocab.json", vocab)
+    merges = "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in MERGES)
+    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+    added = [" " * n for n in range(31, 1, -1)] + ["\t" * n for n in range(9, 1, -1)]
+    write_json(folder / "added_tokens.json", {text: len(vocab) + i for i, text in enumerate(added)})
+    tokenizer = CodeGenTokenizer(vocab=vocab, merges=MERGES)
+    from tokenizers import AddedToken
+
+    tokenizer.add_tokens([AddedToken(text, normalized=True) for text in added])
+    config = CodeGenConfig(
+        vocab_size=320 + 16, n_positions=192, n_ctx=192, n_embd=64, n_layer=2, n_head=4, rotary_dim=8,
+        n_inner=128, bos_token_id=vocab["<|endoftext|>"], eos_token_id=vocab["<|endoftext|>"],
+        tie_word_embeddings=False,
+    )
+    return CodeGenForCausalLM(config), tokenizer
+
+
+def gpt2_like(folder, pre_tokenizer, normalizer=None, end="<|endoftext|>", special=()):
+    """A byte-level BPE tokenizer.json with the given cuts."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary(end), merges=MERGES))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(end, special=True, normalized=False)])
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {"eos_token": end, "bos_token": None})
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=end)
+
+
+QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def cuts(kind):
+    from tokenizers import Regex, pre_tokenizers
+
+    if kind == "qwen2":
+        split = pre_tokenizers.Split(Regex(QWEN2), "isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(False, use_regex=True)])
+
+
+SHAPE = dict(
+    vocab_size=304, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=192,
+)
+
+
+def llama(folder):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(**SHAPE, rms_norm_eps=1e-5, tie_word_embeddings=True, attention_bias=False,
+                         rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 100000.0})
+    return LlamaForCausalLM(config), gpt2_like(folder, cuts("smollm"), special=("<|im_end|>",))
+
+
+def starcoder2(folder):
+    from transformers import Starcoder2Config, Starcoder2ForCausalLM
+
+    config = Starcoder2Config(**SHAPE, norm_epsilon=1e-5, use_bias=True, hidden_act="gelu_pytorch_tanh",
+                              sliding_window=None, tie_word_embeddings=True)
+    return Starcoder2ForCausalLM(config), gpt2_like(folder, cuts("starcoder"), special=("<fim_prefix>",))
+
+
+def qwen2(folder):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from tokenizers import normalizers
+
+    config = Qwen2Config(**SHAPE, rms_norm_eps=1e-6, tie_word_embeddings=False)
+    return Qwen2ForCausalLM(config), gpt2_like(folder, cuts("qwen2"), normalizers.NFC())
+
+
+def qwen3(folder):
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from tokenizers import normalizers
+
+    config = Qwen3Config(**SHAPE, head_dim=32, rms_norm_eps=1e-6, tie_word_embeddings=True)
+    return Qwen3ForCausalLM(config), gpt2_like(folder, cuts("qwen2"), normalizers.NFC())
+
+
+MODELS = {"codegen": codegen, "llama": llama, "qwen2": qwen2, "qwen3": qwen3, "starcoder2": starcoder2}
+
+
+def randomise(model):
+    """Weights large enough that logits are spread, norms and biases away from 1 and 0; exact in 16 bits."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                centre = 1.0 if name.endswith("weight") else 0.0
+                parameter.copy_(centre + 0.1 * torch.randn_like(parameter))
+            else:
+                parameter.copy_(0.15 * torch.randn_like(parameter))
+            parameter.copy_(parameter.half())
+
+
+def reference(model, tokenizer):
+    ids = tokenizer(PROMPT)["input_ids"]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0]
+        row = list(ids)
+        for _ in range(100):
+            row.append(int(model(torch.tensor([row])).logits[0, -1].argmax()))
+    return {
+        "prompt": PROMPT,
+        "tokens": ids,
+        "logits": [[round(float(x), 6) for x in logits[i]] for i in (0, len(ids) - 1)],
+        "greedy": row[len(ids):],
+        "text": tokenizer.decode(row[len(ids):], skip_special_tokens=True),
+        "tokenized": [{"text": text, "tokens": tokenizer(text)["input_ids"]} for text in TEXTS],
+    }
+
+
+def main():
+    without_distributed()
+    target = pathlib.Path(sys.argv[1])
+    for name in sys.argv[2:] or MODELS:
+        folder = target / f"{name}-tiny"
+        folder.mkdir(parents=True, exist_ok=True)
+        model, tokenizer = MODELS[name](folder)
+        model = model.float().eval()
+        randomise(model)
+        # Written as plain files, so that they are the same with every version of transformers.
+        state = {key: value.contiguous().half() for key, value in model.state_dict().items()}
+        if model.config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+        from safetensors.torch import save_file
+
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        if name == "codegen":
+            torch.save(state, folder / "pytorch_model.bin")
+        config = model.config.to_dict()
+        config.pop("transformers_version", None)
+        write_json(folder / "config.json", config)
+        write_json(folder / "reference.json", reference(model, tokenizer))
+        print(folder, {path.name: path.stat().st_size for path in folder.iterdir()})
+
+
+if __name__ == "__main__":
+    main()

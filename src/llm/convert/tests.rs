@@ -1,0 +1,1 @@
+//! Conversion of the tiny models in `tests/fixtures`: what is written can be read back.

@@ -1,0 +1,175 @@
+//! The tokenizer of a Hugging Face directory as GGUF metadata: `tokenizer.json`, or `vocab.json`,
+//! `merges.txt` and `added_tokens.json`, in; `tokenizer.*` keys out.
+//!
+//! A `tokenizer.json` is kept whole as `tokenizer.huggingface.json`, so that what reads it back tokenizes as
+//! its maker does; ggml's own keys are written beside it for other programs. Ids beyond the tokenizer, which
+//! pad the embedding table, are marked unused. Limit: byte-level BPE where there is no `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::write::Value;
+use super::{fault, read_json, read_text};
+use crate::llm::LlmError;
+use crate::llm::vocabulary::{CONTROL, NORMAL, UNUSED, USER_DEFINED, merge_of, parse_json};
+
+/// Tokens with their types, and merges.
+struct Tokens {
+    /// Token and type by id.
+    by_id: BTreeMap<usize, (String, i64)>,
+    merges: Vec<String>,
+    /// ggml's name for how text is cut; `None` where it has none that is known here.
+    cut: Option<&'static str>,
+    json: Option<String>,
+}
+
+/// The metadata of the tokenizer in `folder`, for a table of `rows` embeddings.
+pub(super) fn metadata(folder: &Path, config: &Json, rows: usize) -> Result<Vec<(String, Value)>, LlmError> {
+    let (path, tokens) = if folder.join("tokenizer.json").is_file() {
+        (folder.join("tokenizer.json"), from_json(&folder.join("tokenizer.json"))?)
+    } else {
+        (folder.join("vocab.json"), from_lists(folder)?)
+    };
+    if let Some((id, (token, _))) = tokens.by_id.range(rows..).next() {
+        return Err(fault(&path, format!("token `{token}` has id {id}, the model has {rows} embeddings")));
+    }
+    let unused = |id: usize| (format!("[PAD{id}]"), UNUSED);
+    let all = (0..rows).map(|id| tokens.by_id.get(&id).cloned().unwrap_or_else(|| unused(id)));
+    let (texts, kinds): (Vec<String>, Vec<i64>) = all.unzip();
+    let mut metadata = vec![
+        ("tokenizer.ggml.model".to_owned(), Value::Text("gpt2".into())),
+        ("tokenizer.ggml.tokens".to_owned(), Value::Texts(texts)),
+        (
+            "tokenizer.ggml.token_type".to_owned(),
+            Value::Integers(kinds.iter().map(|kind| *kind as i32).collect()),
+        ),
+        ("tokenizer.ggml.merges".to_owned(), Value::Texts(tokens.merges)),
+    ];
+    if let Some(cut) = tokens.cut {
+        metadata.push(("tokenizer.ggml.pre".to_owned(), Value::Text(cut.into())));
+    }
+    if let Some(json) = tokens.json {
+        metadata.push(("tokenizer.huggingface.json".to_owned(), Value::Text(json)));
+    }
+    let generation = folder.join("generation_config.json");
+    let generation = if generation.is_file() { read_json(&generation)? } else { Json::Null };
+    metadata.extend(ends(config, &generation, rows));
+    Ok(metadata)
+}
+
+/// Start and end tokens, from the model's configs; ids outside the vocabulary are left out.
+fn ends(config: &Json, generation: &Json, rows: usize) -> Vec<(String, Value)> {
+    let ids = |key: &str| {
+        let list = |value: &Json| match value {
+            Json::Array(values) => values.clone(),
+            value => vec![value.clone()],
+        };
+        let all = [config, generation].into_iter().flat_map(|json| list(&json[key]));
+        let mut ids: Vec<u32> = Vec::new();
+        for id in all.filter_map(|id| id.as_u64()).filter(|id| *id < rows as u64) {
+            if !ids.contains(&(id as u32)) {
+                ids.push(id as u32);
+            }
+        }
+        ids
+    };
+    let mut metadata = Vec::new();
+    let mut name = |key: &str, id: Option<&u32>| {
+        metadata.extend(id.map(|id| (format!("tokenizer.ggml.{key}_token_id"), Value::U32(*id))));
+    };
+    let ends = ids("eos_token_id");
+    name("bos", ids("bos_token_id").first());
+    name("eos", ends.first());
+    name("eot", ends.get(1));
+    metadata
+}
+
+fn from_json(path: &Path) -> Result<Tokens, LlmError> {
+    let text = read_text(path)?;
+    parse_json(&text).map_err(|reason| fault(path, reason))?;
+    let json: Json = serde_json::from_str(&text).map_err(|error| fault(path, error.to_string()))?;
+    let model = &json["model"];
+    let mut by_id = BTreeMap::new();
+    let vocabulary = model["vocab"].as_object();
+    let vocabulary =
+        vocabulary.ok_or_else(|| fault(path, "`model.vocab` is missing or not an object of ids"))?;
+    for (token, id) in vocabulary {
+        by_id.insert(number(id).map_err(|reason| fault(path, reason))?, (token.clone(), NORMAL));
+    }
+    for added in json["added_tokens"].as_array().into_iter().flatten() {
+        let id = number(&added["id"]).map_err(|reason| fault(path, reason))?;
+        let text =
+            added["content"].as_str().ok_or_else(|| fault(path, "an added token without `content`"))?;
+        let special = added["special"].as_bool().unwrap_or(false);
+        by_id.insert(id, (text.to_owned(), if special { CONTROL } else { USER_DEFINED }));
+    }
+    let merges = model["merges"].as_array().into_iter().flatten().map(|merge| {
+        let (left, right) = merge_of(merge).map_err(|reason| fault(path, reason))?;
+        Ok(format!("{left} {right}"))
+    });
+    let merges = merges.collect::<Result<Vec<_>, LlmError>>()?;
+    Ok(Tokens { by_id, merges, cut: cut_of(&json["pre_tokenizer"]), json: Some(text) })
+}
+
+/// A tokenizer of the days before `tokenizer.json`: GPT-2's kind.
+fn from_lists(folder: &Path) -> Result<Tokens, LlmError> {
+    let (vocabulary, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
+    if !vocabulary.is_file() || !merges.is_file() {
+        return Err(fault(folder, "neither tokenizer.json nor vocab.json with merges.txt is there"));
+    }
+    let mut by_id = BTreeMap::new();
+    let mut add = |path: &Path, kind: i64| -> Result<(), LlmError> {
+        let json = read_json(path)?;
+        let map = json.as_object().ok_or_else(|| fault(path, "expected an object of tokens and ids"))?;
+        for (token, id) in map {
+            // `<|endoftext|>` and its like are control tokens wherever they are listed.
+            let control = token.starts_with("<|") && token.ends_with("|>");
+            let kind = if control { CONTROL } else { kind };
+            by_id.insert(number(id).map_err(|reason| fault(path, reason))?, (token.clone(), kind));
+        }
+        Ok(())
+    };
+    add(&vocabulary, NORMAL)?;
+    let added = folder.join("added_tokens.json");
+    if added.is_file() {
+        add(&added, USER_DEFINED)?;
+    }
+    let text = read_text(&merges)?;
+    let mut lines = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.is_empty() || (number == 0 && line.starts_with("#version")) {
+            continue;
+        }
+        if line.split(' ').filter(|part| !part.is_empty()).count() != 2 || line.matches(' ').count() != 1 {
+            let reason = format!("line {} is `{line}`, expected two tokens", number + 1);
+            return Err(fault(&merges, reason));
+        }
+        lines.push(line.to_owned());
+    }
+    Ok(Tokens { by_id, merges: lines, cut: Some("gpt-2"), json: None })
+}
+
+fn number(id: &Json) -> Result<usize, String> {
+    let number = id.as_u64().filter(|number| *number < 1 << 24);
+    number.map(|number| number as usize).ok_or_else(|| format!("{id} is not a token id"))
+}
+
+/// ggml's name for a pre-tokenizer.
+fn cut_of(json: &Json) -> Option<&'static str> {
+    let parts = match json["type"].as_str()? {
+        "Sequence" => json["pretokenizers"].as_array()?.iter().collect(),
+        _ => vec![json],
+    };
+    let regex = |part: &Json| part["pattern"]["Regex"].as_str().map(str::to_owned);
+    let kinds: Vec<&str> = parts.iter().filter_map(|part| part["type"].as_str()).collect();
+    match &kinds[..] {
+        ["ByteLevel"] => Some("gpt-2"),
+        ["Digits", "ByteLevel"] => Some("starcoder"),
+        ["Split", "ByteLevel"] if regex(parts[0])?.contains(r"\p{N}{1,3}") => Some("llama-bpe"),
+        ["Split", "ByteLevel"] => Some("qwen2"),
+        ["Split", "Split", "Split", "Split", "Digits", "ByteLevel"] => Some("deepseek-coder"),
+        _ => None,
+    }
+}

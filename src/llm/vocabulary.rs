@@ -1,0 +1,190 @@
+//! A tokenizer from GGUF metadata: ggml's keys in, the Hugging Face tokenizer that gives the same ids out.
+//!
+//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE), `.pre` (how text is cut before merging), `.tokens`,
+//! `.merges`, `.token_type` (control tokens are special; user-defined ones, such as CodeGen's runs of
+//! spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
+//! `tokenizer.json`. Limit: the cuts in [`cut`]; a model of another kind needs its `tokenizer.json`.
+
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::unicode::NFC;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
+
+use super::gguf::Gguf;
+
+/// ggml's type of ordinary tokens.
+pub(crate) const NORMAL: i64 = 1;
+/// ggml's type of tokens such as `<|endoftext|>`.
+pub(crate) const CONTROL: i64 = 3;
+/// ggml's type of tokens that are matched before anything else.
+pub(crate) const USER_DEFINED: i64 = 4;
+/// ggml's type of ids that no text gives.
+pub(crate) const UNUSED: i64 = 5;
+
+/// Names of `tokenizer.ggml.pre` that are known.
+const CUTS: &str = "gpt-2, default, qwen2, llama-bpe, llama3, smaug-bpe, lfm2, starcoder, smollm, refact, \
+                    deepseek-coder";
+
+const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Builds the tokenizer of an open model.
+pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, String> {
+    if let Some(json) = gguf.string("tokenizer.huggingface.json") {
+        return parse_json(json).map_err(|reason| format!("metadata `tokenizer.huggingface.json`: {reason}"));
+    }
+    let kind = gguf.string("tokenizer.ggml.model").ok_or("metadata `tokenizer.ggml.model` is missing")?;
+    if kind != "gpt2" {
+        return Err(format!(
+            "metadata `tokenizer.ggml.model` is `{kind}`, expected `gpt2`; or put the model's \
+             tokenizer.json beside the file"
+        ));
+    }
+    let list = |key: &str| {
+        let key = format!("tokenizer.ggml.{key}");
+        gguf.strings(&key).ok_or_else(|| format!("metadata `{key}` is missing or not a list of texts"))
+    };
+    let tokens = list("tokens")?;
+    let split = |merge: &String| match merge.split_once(' ') {
+        Some((left, right)) => Ok((left.to_owned(), right.to_owned())),
+        None => Err(format!("metadata `tokenizer.ggml.merges`: `{merge}` is not two parts")),
+    };
+    let merges = list("merges")?.iter().map(split).collect::<Result<Vec<_>, _>>()?;
+    let kinds = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
+    // An id that only pads the embedding table has no text.
+    let used = |id: usize| kinds.get(id) != Some(&UNUSED);
+    let named = tokens.iter().zip(0u32..).filter(|(_, id)| used(*id as usize));
+    let vocabulary: Vocab = named.map(|(token, id)| (token.clone(), id)).collect();
+    check_merges(&merges, |token| vocabulary.contains_key(token))
+        .map_err(|reason| format!("metadata `tokenizer.ggml.merges`: {reason}"))?;
+    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build();
+    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
+    let pre = gguf.string("tokenizer.ggml.pre").unwrap_or("default");
+    if pre == "qwen2" {
+        tokenizer.with_normalizer(Some(NFC)).map_err(|error| error.to_string())?;
+    }
+    tokenizer.with_pre_tokenizer(Some(cut(pre)?));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    add_tokens(&kinds, &tokens, &mut tokenizer)?;
+    if let Some(template) = template(gguf, &tokens)? {
+        tokenizer.with_post_processor(Some(template));
+    }
+    Ok(tokenizer)
+}
+
+/// Reads the content of a `tokenizer.json`.
+pub(crate) fn parse_json(json: &str) -> Result<Tokenizer, String> {
+    let value: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let model = &value["model"];
+    if let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array()) {
+        let merges = merges.iter().map(merge_of).collect::<Result<Vec<_>, _>>()?;
+        let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+        if !prefix.is_empty() {
+            return Err(
+                "`model.continuing_subword_prefix` is not empty: not a kind that code models use".into()
+            );
+        }
+        check_merges(&merges, |token| vocabulary.contains_key(token))
+            .map_err(|reason| format!("`model.merges`: {reason}"))?;
+    }
+    json.parse::<Tokenizer>().map_err(|error| error.to_string())
+}
+
+/// A merge of a `tokenizer.json`: `"a b"` or `["a", "b"]`.
+pub(crate) fn merge_of(merge: &serde_json::Value) -> Result<(String, String), String> {
+    let parts = match merge {
+        serde_json::Value::String(text) => text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())),
+        serde_json::Value::Array(parts) => match &parts[..] {
+            [a, b] => a.as_str().zip(b.as_str()).map(|(a, b)| (a.to_owned(), b.to_owned())),
+            _ => None,
+        },
+        _ => None,
+    };
+    parts.ok_or_else(|| format!("`model.merges`: {merge} is not two parts"))
+}
+
+/// The tokenizers crate takes for granted that both parts and their union are tokens.
+fn check_merges(merges: &[(String, String)], known: impl Fn(&str) -> bool) -> Result<(), String> {
+    for (left, right) in merges {
+        let merged = format!("{left}{right}");
+        if let Some(missing) = [left, right, &merged].into_iter().find(|token| !known(token)) {
+            return Err(format!(
+                "`{left} {right}` needs the token `{missing}`, which is not in the vocabulary"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How text is cut into the pieces that merges stay within.
+fn cut(pre: &str) -> Result<PreTokenizerWrapper, String> {
+    let bytes = |regex| PreTokenizerWrapper::from(ByteLevel::new(false, true, regex));
+    let sequence = |parts| PreTokenizerWrapper::from(Sequence::new(parts));
+    let digits = || PreTokenizerWrapper::from(Digits::new(true));
+    Ok(match pre {
+        "gpt-2" | "default" => bytes(true),
+        "qwen2" => sequence(vec![pattern(QWEN2)?, bytes(false)]),
+        "llama-bpe" | "llama3" | "smaug-bpe" | "lfm2" => sequence(vec![pattern(LLAMA3)?, bytes(false)]),
+        "starcoder" | "smollm" | "refact" => sequence(vec![digits(), bytes(true)]),
+        "deepseek-coder" => sequence(vec![
+            pattern(r"[\r\n]")?,
+            pattern(r"\s?\p{L}+")?,
+            pattern(r"\s?\p{P}+")?,
+            pattern("[一-龥ࠀ-一가-퟿]+")?,
+            digits(),
+            bytes(false),
+        ]),
+        other => {
+            return Err(format!(
+                "metadata `tokenizer.ggml.pre` is `{other}`, expected one of: {CUTS}; or put the model's \
+                 tokenizer.json beside the file"
+            ));
+        }
+    })
+}
+
+fn pattern(regex: &str) -> Result<PreTokenizerWrapper, String> {
+    let split = Split::new(SplitPattern::Regex(regex.into()), SplitDelimiterBehavior::Isolated, false);
+    split.map(Into::into).map_err(|error| error.to_string())
+}
+
+/// Control and user-defined tokens are matched whole; the former are left out of decoded text.
+fn add_tokens(kinds: &[i64], tokens: &[String], tokenizer: &mut Tokenizer) -> Result<(), String> {
+    let of = |kind: i64| tokens.iter().zip(kinds).filter(move |(_, known)| **known == kind);
+    let special: Vec<AddedToken> =
+        of(CONTROL).map(|(text, _)| AddedToken::from(text.clone(), true)).collect();
+    let plain: Vec<AddedToken> =
+        of(USER_DEFINED).map(|(text, _)| AddedToken::from(text.clone(), false).normalized(false)).collect();
+    tokenizer.add_special_tokens(special).map_err(|error| error.to_string())?;
+    tokenizer.add_tokens(plain).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+/// Puts the start and end tokens around a text, where the model wants them.
+fn template(gguf: &Gguf, tokens: &[String]) -> Result<Option<TemplateProcessing>, String> {
+    let wanted = |end: &str| -> Result<Option<(String, u32)>, String> {
+        if gguf.boolean(&format!("tokenizer.ggml.add_{end}_token")) != Some(true) {
+            return Ok(None);
+        }
+        let key = format!("tokenizer.ggml.{end}_token_id");
+        let found =
+            gguf.integer(&key).and_then(|id| Some((tokens.get(id)?.clone(), u32::try_from(id).ok()?)));
+        found.map(Some).ok_or_else(|| format!("metadata `{key}` is missing or not a token"))
+    };
+    let (start, end) = (wanted("bos")?, wanted("eos")?);
+    if start.is_none() && end.is_none() {
+        return Ok(None);
+    }
+    let text = |token: &Option<(String, u32)>| token.as_ref().map(|(text, _)| text.clone());
+    let pieces: Vec<String> = text(&start).into_iter().chain(["$A".to_owned()]).chain(text(&end)).collect();
+    let mut builder = TemplateProcessing::builder();
+    let template = builder.try_single(pieces).map_err(|error| format!("start and end tokens: {error}"))?;
+    let specials: Vec<(String, u32)> = start.into_iter().chain(end).collect();
+    let template = template.special_tokens(specials).build();
+    template.map(Some).map_err(|error| format!("start and end tokens: {error}"))
+}
