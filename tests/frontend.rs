@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use llmatic_offline::lower::{
-    ImportResolver, Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower,
-};
+use llmatic_offline::graph::{Op, When};
+use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
 
 fn request(source: &str) -> Request<'_> {
     Request {
@@ -206,73 +205,64 @@ fn hostile_sources_are_refused() {
     }
 }
 
-/// Modules of a package on disk.
-struct Folder(PathBuf);
+fn with_forward(init: &str, forward: &str) -> String {
+    let indent = |text: &str| text.lines().map(|line| format!("        {line}\n")).collect::<String>();
+    format!(
+        "import torch\nimport torch.nn as nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
+         super().__init__()\n        self.fc = nn.Linear(3072, 10)\n{}\n    def forward(self, x):\n{}",
+        indent(init),
+        indent(forward)
+    )
+}
 
-impl ImportResolver for Folder {
-    fn resolve(&self, name: &str) -> Option<(String, bool)> {
-        if !name.starts_with("torchvision.") || name.starts_with("torchvision.transforms") {
-            return None;
-        }
-        let path = self.0.join(name.replace('.', "/"));
-        let package = path.join("__init__.py");
-        let file = path.with_extension("py");
-        if file.is_file() {
-            return Some((std::fs::read_to_string(file).ok()?, false));
-        }
-        Some((std::fs::read_to_string(package).ok()?, true))
+#[test]
+fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
+    for forward in [
+        "y = x * 1\ny.view(-1, 3072).add_(1)\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\ny[:, 0] = 0\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\ny[:, 0] += 1\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\nz = y.transpose(1, 2)\ny += 1\nreturn self.fc(z.flatten(1))",
+        "y = x * 1\nz = y[:, :1]\ntorch.relu_(z) if False else z.relu_()\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\ny.detach().mul_(2)\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\ny[0].copy_(x[0])\nreturn self.fc(y.flatten(1))",
+    ] {
+        let refusal = plain(&with_forward("", forward)).unwrap_err();
+        assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{forward}: {}", refusal.message);
     }
-
-    fn package(&self) -> &str {
-        "torchvision.models"
+    for forward in [
+        "y = x * 1\ny = y.view(-1, 3072)\ny += 1\nreturn self.fc(y)",
+        "y = x * 1\nz = y\ny += 1\nreturn self.fc(z.flatten(1))",
+        "y = x * 1\nz = y.clone()\nz += 1\nreturn self.fc((y + z).flatten(1))",
+        "y = x * 1\nz = y.flatten(1)\nw = z + 1\nw += z\nreturn self.fc(w)",
+    ] {
+        let result = plain(&with_forward("", forward));
+        assert!(result.is_ok(), "{forward}: {}", result.unwrap_err().message);
     }
 }
 
-/// torchvision's classifiers and their `num_params`.
-const TORCHVISION: &[(&str, &str, u64)] = &[
-    ("alexnet", "alexnet()", 61_100_840),
-    ("vgg", "vgg16_bn()", 138_365_992),
-    ("resnet", "resnet18()", 11_689_512),
-    ("resnet", "resnet152()", 60_192_808),
-    ("resnet", "resnext50_32x4d()", 25_028_904),
-    ("resnet", "wide_resnet50_2()", 68_883_240),
-    ("densenet", "densenet121()", 7_978_856),
-    ("squeezenet", "squeezenet1_0()", 1_248_424),
-    ("googlenet", "googlenet(aux_logits=False, init_weights=True)", 6_624_904),
-    ("inception", "inception_v3(init_weights=True)", 27_161_264),
-    ("mobilenetv2", "mobilenet_v2()", 3_504_872),
-    ("mobilenetv3", "mobilenet_v3_small()", 2_542_856),
-    ("mnasnet", "mnasnet1_0()", 4_383_312),
-    ("shufflenetv2", "shufflenet_v2_x1_0()", 2_278_604),
-    ("efficientnet", "efficientnet_b0()", 5_288_548),
-    ("regnet", "regnet_y_400mf()", 4_344_144),
-    ("convnext", "convnext_tiny()", 28_589_128),
-];
+#[test]
+fn a_module_put_in_evaluation_mode_stays_there_in_the_training_pass() {
+    let norms = |source: &str| -> Vec<When> {
+        let graph = plain(source).unwrap().graph;
+        let norms = graph.body(true).nodes.iter().filter_map(|node| match &node.op {
+            Op::BatchNorm(norm) => Some(norm.batch_statistics),
+            _ => None,
+        });
+        norms.collect()
+    };
+    let init = "self.bn = nn.BatchNorm2d(3)";
+    let at_init = with_forward("self.bn = nn.BatchNorm2d(3).eval()", "return self.fc(self.bn(x).flatten(1))");
+    // `net.train()`, which a trainer calls, undoes what `__init__` did.
+    assert_eq!(norms(&at_init), [When::Training]);
+    let in_forward = with_forward(init, "self.bn.eval()\nreturn self.fc(self.bn(x).flatten(1))");
+    assert_eq!(norms(&in_forward), [When::Never]);
+    let always = with_forward(init, "self.bn.train()\nreturn self.fc(self.bn(x).flatten(1))");
+    assert_eq!(norms(&always), [When::Always]);
+}
 
 #[test]
-fn torchvisions_classifiers_have_their_documented_parameters() {
-    let Ok(root) = std::env::var("LLMATIC_TORCHVISION") else {
-        eprintln!("skipped: LLMATIC_TORCHVISION is not set to a folder that holds torchvision/models");
-        return;
-    };
-    let imports = Folder(PathBuf::from(&root));
-    let mut failures = Vec::new();
-    for (file, entry, parameters) in TORCHVISION {
-        let source =
-            std::fs::read_to_string(Path::new(&root).join(format!("torchvision/models/{file}.py"))).unwrap();
-        let size = if *file == "inception" { 299 } else { 224 };
-        let request = Request {
-            entry: Some(entry),
-            input_sizes: &[3, size, size],
-            classes: Some(1000),
-            imports: &imports,
-            ..request(&source)
-        };
-        match lower(&request) {
-            Ok(network) if network.graph.parameter_count() == *parameters => {}
-            Ok(network) => failures.push(format!("{entry}: {} parameters", network.graph.parameter_count())),
-            Err(refusal) => failures.push(format!("{entry}: {}", refusal.render(&source, file))),
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+fn parameters_of_replaced_modules_are_gone() {
+    let source = with_forward("self.fc = nn.Linear(3072, 10)", "return self.fc(x.flatten(1))");
+    let graph = plain(&source).unwrap().graph;
+    assert_eq!(graph.params.len(), 2, "{:?}", graph.params);
 }

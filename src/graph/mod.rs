@@ -13,7 +13,7 @@ mod op_settings;
 pub mod ops;
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use dim::{Dim, NOMINAL_BATCH, Shape};
 pub use op::{DType, Op, ParamId, When};
@@ -378,7 +378,8 @@ impl Builder {
     }
 
     /// The finished network. `names` lists every parameter and buffer in the order of the `state_dict`; a second
-    /// name of the same tensor becomes an alias. Tensors that are not listed come last, unsaved and without a name.
+    /// name of the same tensor becomes an alias. Tensors that are not listed come last, unsaved and without a name,
+    /// where a forward pass reads them; others (those of modules that were replaced) go.
     pub fn finish(
         mut self,
         eval: Body,
@@ -403,9 +404,17 @@ impl Builder {
             param.name.clone_from(name);
             add(&mut params, *id, param);
         }
+        let mut read: BTreeSet<ParamId> = BTreeSet::new();
+        for node in eval.nodes.iter().chain(train.iter().flat_map(|body| &body.nodes)) {
+            match &node.op {
+                Op::Param(id) => _ = read.insert(*id),
+                Op::BatchNorm(norm) => read.extend(norm.counter),
+                _ => {}
+            }
+        }
         for (index, param) in self.params.drain(..).enumerate() {
             let id = ParamId(u32::try_from(index).unwrap_or(u32::MAX));
-            if !seen.contains_key(&id) {
+            if !seen.contains_key(&id) && read.contains(&id) {
                 add(&mut params, id, Param { kind: ParamKind::Unsaved, ..param });
             }
         }

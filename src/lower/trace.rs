@@ -121,6 +121,8 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.path.clear();
     this.outer_span = None;
     this.no_grad = 0;
+    this.overwritten.clear();
+    modules::enter_mode(this, network)?;
     this.outermost = this.frames.len() + 1;
     let input = this.builder.input(request.input_sizes);
     let input = this.wrap(input)?;

@@ -276,6 +276,8 @@ pub(crate) struct Tensor {
     pub(crate) state: RefCell<TensorState>,
     /// Whether it is an `nn.Parameter`.
     pub(crate) parameter: Cell<bool>,
+    /// Whether it has memory of its own although no operation made it (`clone`).
+    pub(crate) copied: Cell<bool>,
 }
 
 #[derive(Clone)]

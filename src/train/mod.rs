@@ -17,7 +17,7 @@ use tch::TchError;
 
 use crate::graph::Graph;
 
-pub use trainer::{Trainer, predict};
+pub use trainer::{Trainer, gradients, predict};
 pub use weights::{Weights, WeightsError};
 
 /// One candidate to train.

@@ -114,6 +114,25 @@ impl<'g> Network<'g> {
         self.plan.forward(&preferred_layout(input)?, &mut context)
     }
 
+    /// Gradients of the mean cross-entropy, in evaluation mode, of the trained parameters that the output depends on.
+    pub(crate) fn gradients(
+        &self,
+        input: &Tensor,
+        labels: &Tensor,
+        generator: &mut Generator,
+    ) -> Result<Vec<(&'g str, Tensor)>, TchError> {
+        let logits = self.forward(input, false, generator)?;
+        cross_entropy(&logits, labels, Reduction::Mean, 0.0)?.f_backward()?;
+        let mut gradients = Vec::new();
+        for (param, tensor) in self.graph.params.iter().zip(&self.params) {
+            let gradient = tensor.f_grad()?;
+            if param.kind == ParamKind::Trained && gradient.defined() {
+                gradients.push((param.name.as_str(), gradient));
+            }
+        }
+        Ok(gradients)
+    }
+
     /// Number of correct images and summed cross-entropy of a part's images `start..start + count`.
     pub(crate) fn count_correct(
         &self,

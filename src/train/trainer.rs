@@ -171,17 +171,7 @@ pub fn predict(
     sizes: &[usize],
     input: &[f32],
 ) -> Result<(Vec<usize>, Vec<f32>), Failure> {
-    let misfit = |message: String| Failure::Libtorch { message };
-    if sizes.get(1..) != Some(graph.input_sizes.as_slice()) {
-        let expected: Vec<String> = graph.input_sizes.iter().map(ToString::to_string).collect();
-        return Err(misfit(format!("input: expected sizes [N, {}], got {sizes:?}", expected.join(", "))));
-    }
-    if sizes.iter().product::<usize>() != input.len() {
-        return Err(misfit(format!(
-            "input: expected as many values as sizes {sizes:?} say, got {}",
-            input.len()
-        )));
-    }
+    check_input(graph, sizes, input)?;
     let results = side_by_side(vec![()], 1, |(), _| {
         let network = Network::with_weights(graph, weights, Device::Cpu)?;
         let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
@@ -195,7 +185,62 @@ pub fn predict(
         let sizes = logits.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
         Ok((sizes, values))
     });
-    results.into_iter().next().unwrap_or_else(|| Err(misfit("no result".to_owned())))
+    results.into_iter().next().unwrap_or_else(no_result)
+}
+
+/// Gradients of the mean cross-entropy of inputs `(n, *input_sizes)` and their labels, in evaluation mode on the CPU:
+/// for each trained parameter that the output depends on, its name and the values, row-major.
+///
+/// # Errors
+/// [`Failure::Libtorch`] where sizes, inputs, labels, weights and graph do not fit.
+pub fn gradients(
+    graph: &Graph,
+    weights: &Weights,
+    sizes: &[usize],
+    input: &[f32],
+    labels: &[i64],
+) -> Result<Vec<(String, Vec<f32>)>, Failure> {
+    check_input(graph, sizes, input)?;
+    if sizes.first() != Some(&labels.len()) {
+        let message = format!("labels: expected {:?}, got {}", sizes.first(), labels.len());
+        return Err(Failure::Libtorch { message });
+    }
+    let results = side_by_side(vec![()], 1, |(), _| {
+        let network = Network::with_weights(graph, weights, Device::Cpu)?;
+        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
+        let labels = tch::Tensor::f_from_slice(labels)?;
+        let gradients = network.gradients(&input, &labels, &mut evaluation_generator(Device::Cpu)?)?;
+        let mut named = Vec::with_capacity(gradients.len());
+        for (name, gradient) in gradients {
+            let gradient = gradient.f_contiguous()?;
+            let mut values = vec![0.0; gradient.numel()];
+            let count = values.len();
+            gradient.f_copy_data(&mut values, count)?;
+            named.push((name.to_owned(), values));
+        }
+        Ok(named)
+    });
+    results.into_iter().next().unwrap_or_else(no_result)
+}
+
+fn no_result<T>() -> Result<T, Failure> {
+    Err(Failure::Libtorch { message: "no result".to_owned() })
+}
+
+fn check_input(graph: &Graph, sizes: &[usize], input: &[f32]) -> Result<(), Failure> {
+    let misfit = |message: String| Failure::Libtorch { message };
+    if sizes.get(1..) != Some(graph.input_sizes.as_slice()) {
+        let expected: Vec<String> = graph.input_sizes.iter().map(ToString::to_string).collect();
+        return Err(misfit(format!("input: expected sizes [N, {}], got {sizes:?}", expected.join(", "))));
+    }
+    if sizes.iter().product::<usize>() != input.len() {
+        return Err(misfit(format!(
+            "input: expected as many values as sizes {sizes:?} say, got {}",
+            input.len()
+        )));
+    }
+    Ok(())
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a worker may share is passed piece by piece")]

@@ -14,7 +14,7 @@ mod stmt;
 mod text;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
@@ -109,6 +109,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) body: u32,
     /// Depth of `torch.no_grad()` blocks.
     pub(crate) no_grad: usize,
+    /// Tensors of the current pass whose memory was overwritten since: what still refers to them is out of date.
+    pub(crate) overwritten: BTreeSet<TensorRef>,
     pub(crate) frames: Vec<Frame>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
@@ -139,6 +141,7 @@ impl<'a> Interp<'a> {
             asks_training: false,
             body: 0,
             no_grad: 0,
+            overwritten: BTreeSet::new(),
             frames: Vec::new(),
             path: Vec::new(),
             paths: BTreeMap::new(),
@@ -343,19 +346,63 @@ impl<'a> Interp<'a> {
     pub(crate) fn tensor_ref(&mut self, tensor: &Tensor) -> R<TensorRef> {
         let state = tensor.state.borrow().clone();
         match state {
-            TensorState::Node { tensor, body } if body == self.body => Ok(tensor),
+            TensorState::Node { tensor: reference, body } if body == self.body => {
+                if !self.overwritten.is_empty()
+                    && !tensor.copied.get()
+                    && self.overwritten.contains(&self.memory(reference))
+                {
+                    return Err(Raise::unsupported(
+                        "a tensor whose memory was changed in place through a view of it is used afterwards",
+                    ));
+                }
+                Ok(reference)
+            }
             TensorState::Node { .. } => {
                 Err(Raise::unsupported("a tensor that was computed before this forward pass is used in it"))
             }
-            TensorState::Param(id) => Ok(self.builder.tensor(id)),
+            TensorState::Param(id) => {
+                let reference = self.builder.tensor(id);
+                if self.overwritten.contains(&reference) {
+                    return Err(Raise::unsupported("a buffer that was changed in place is used afterwards"));
+                }
+                Ok(reference)
+            }
             TensorState::Known { sizes, dtype, init } => {
                 crate::lower::torch::creation::materialise(self, tensor, &sizes, dtype, init)
             }
         }
     }
 
+    /// The tensor in whose memory this one lies: itself, unless it is a view.
+    pub(crate) fn memory(&self, tensor: TensorRef) -> TensorRef {
+        let mut tensor = tensor;
+        loop {
+            let node = self.builder.node(tensor);
+            let base = match node.op {
+                Op::Reshape { .. }
+                | Op::Permute { .. }
+                | Op::Expand { .. }
+                | Op::Slice { .. }
+                | Op::Select { .. }
+                | Op::Unsqueeze { .. }
+                | Op::Squeeze { .. }
+                | Op::Detach => node.inputs.first(),
+                _ => None,
+            };
+            match base {
+                Some(&base) => tensor = base,
+                None => return tensor,
+            }
+        }
+    }
+
     /// Append an operation; its first output.
     pub(crate) fn append(&mut self, op: Op, inputs: &[TensorRef]) -> R<TensorRef> {
+        Ok(self.append_all(op, inputs, 1)?[0])
+    }
+
+    /// Append an operation; its first `count` outputs.
+    pub(crate) fn append_all(&mut self, op: Op, inputs: &[TensorRef], count: u8) -> R<Vec<TensorRef>> {
         self.tick(4)?;
         let origin = match self.path.last() {
             Some((path, class)) => Origin {
@@ -365,11 +412,15 @@ impl<'a> Interp<'a> {
             },
             None => Origin::default(),
         };
-        let result = self.builder.append(op, inputs, origin.clone())?;
+        let first = self.builder.append(op, inputs, origin.clone())?;
+        let mut results: Vec<TensorRef> =
+            (0..count.max(1)).map(|output| TensorRef { output, ..first }).collect();
         if self.no_grad > 0 && matches!(self.mode, Mode::Tracing { .. }) {
-            return Ok(self.builder.append(Op::Detach, &[result], origin)?);
+            for result in &mut results {
+                *result = self.builder.append(Op::Detach, &[*result], origin.clone())?;
+            }
         }
-        Ok(result)
+        Ok(results)
     }
 
     /// Append an operation; its first output as a value.
@@ -381,6 +432,10 @@ impl<'a> Interp<'a> {
     /// A tensor of the current pass as a value.
     pub(crate) fn wrap(&mut self, tensor: TensorRef) -> R<Value> {
         let state = TensorState::Node { tensor, body: self.body };
-        self.own(Value::Tensor(Rc::new(Tensor { state: RefCell::new(state), parameter: false.into() })))
+        self.own(Value::Tensor(Rc::new(Tensor {
+            state: RefCell::new(state),
+            parameter: false.into(),
+            copied: false.into(),
+        })))
     }
 }

@@ -222,7 +222,7 @@ pub(crate) fn known(this: &mut Interp<'_>, sizes: Vec<usize>, dtype: DType, init
         this.tick(values.len() / 8)?;
     }
     let state = RefCell::new(TensorState::Known { sizes, dtype, init });
-    this.own(Value::Tensor(Rc::new(Tensor { state, parameter: Cell::new(false) })))
+    this.own(Value::Tensor(Rc::new(Tensor { state, parameter: Cell::new(false), copied: Cell::new(false) })))
 }
 
 fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
@@ -336,7 +336,8 @@ pub(crate) fn new_parameter(
     }
     let id = this.builder.declare(sizes, dtype, kind, init)?;
     let parameter = Cell::new(matches!(kind, ParamKind::Trained | ParamKind::Frozen));
-    this.own(Value::Tensor(Rc::new(Tensor { state: RefCell::new(TensorState::Param(id)), parameter })))
+    let state = RefCell::new(TensorState::Param(id));
+    this.own(Value::Tensor(Rc::new(Tensor { state, parameter, copied: Cell::new(false) })))
 }
 
 /// Sizes, type and initial values of a tensor made outside a forward pass.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::graph::op::Distribution;
 use crate::graph::{Init, Op};
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::{Args, Bound, Interp, Run};
+use crate::lower::interp::{Args, Bound, Interp, Mode, Run};
 use crate::lower::torch::{creation, facts, signature};
 use crate::lower::value::{Builtin, Tensor, TensorState, Value};
 
@@ -133,7 +133,18 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
 
 /// `target.data = source`.
 pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Tensor>) -> R<()> {
+    let computed = matches!(&*target.state.borrow(), TensorState::Node { .. });
+    if computed || matches!(this.mode, Mode::Tracing { .. }) {
+        return Err(Raise::unsupported("copying values into a tensor in the forward pass is not supported"));
+    }
     let (sizes, _, init) = creation::initial(this, source)?;
+    if let TensorState::Known { sizes: known, init: old, .. } = &mut *target.state.borrow_mut() {
+        if *known != sizes {
+            return Err(Raise::unsupported("copying values of another shape is not supported"));
+        }
+        *old = init;
+        return Ok(());
+    }
     if let TensorState::Param(id) = *target.state.borrow() {
         if this.builder.param(id).sizes != sizes {
             return Err(Raise::unsupported("assignment of data of another shape is not supported"));
@@ -147,6 +158,12 @@ fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
     let tensor = args.tensor("tensor")?;
     let state = tensor.state.borrow().clone();
     match state {
+        TensorState::Param(_) if matches!(this.mode, Mode::Tracing { .. }) => {
+            return Err(Raise::unsupported(format!(
+                "{} in the forward pass is not supported",
+                args.function
+            )));
+        }
         TensorState::Param(id) => this.builder.param_mut(id).init = init,
         TensorState::Known { sizes, dtype, .. } => {
             *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init };

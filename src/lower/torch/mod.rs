@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 
 use crate::graph::{DType, Fact};
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::{Args, Interp, Run};
+use crate::lower::interp::{Args, Interp, Mode, Run};
 use crate::lower::value::{Builtin, Tensor, TensorState, Value};
 
 /// A function of PyTorch and where it is found.
@@ -97,13 +97,27 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
             old.shape, new.shape
         )));
     }
-    if target.parameter.get() && matches!(this.mode, crate::lower::interp::Mode::Tracing { .. }) {
+    if target.parameter.get() && matches!(this.mode, Mode::Tracing { .. }) {
         return Err(Raise::runtime(
             "a leaf Variable that requires grad is being used in an in-place operation.",
         ));
     }
+    overwrite(this, target)?;
     let state = source.state.borrow().clone();
     *target.state.borrow_mut() = state;
+    target.copied.set(source.copied.get());
+    Ok(())
+}
+
+/// Note that the memory of `target` gets new contents: the names that share its value follow it, views of it and what
+/// it is a view of do not, and count as out of date.
+fn overwrite(this: &mut Interp<'_>, target: &Rc<Tensor>) -> R<()> {
+    let computed = !matches!(&*target.state.borrow(), TensorState::Known { .. });
+    if computed && !target.copied.get() && matches!(this.mode, Mode::Tracing { .. }) {
+        let old = this.tensor_ref(target)?;
+        let memory = this.memory(old);
+        this.overwritten.insert(memory);
+    }
     Ok(())
 }
 

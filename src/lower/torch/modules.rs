@@ -487,8 +487,19 @@ fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static st
     let value = Value::Object(Rc::clone(object));
     match method {
         "__call__" => this.call_module(object, args),
-        "train" | "eval" | "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile"
-        | "to_empty" | "xpu" => Ok(value),
+        "train" => {
+            let args = signature::bind("train", "mode=True", args)?;
+            set_training(this, object, &args.get("mode"))?;
+            Ok(value)
+        }
+        // As in PyTorch, so that a `train` written in the source is called.
+        "eval" => {
+            let train = this.get_attr(&value, "train")?;
+            this.call(&train, Args::of(vec![Value::Bool(false)]))
+        }
+        "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile" | "to_empty" | "xpu" => {
+            Ok(value)
+        }
         "zero_grad" | "extra_repr" | "load_state_dict" => Ok(Value::None),
         "_get_name" => Ok(Value::Str(Rc::clone(&object.class.name))),
         "add_module" | "register_module" => {
@@ -584,6 +595,38 @@ fn module_method(this: &mut Interp<'_>, object: &Rc<Object>, method: &'static st
         "__init__" => Ok(Value::None),
         _ => Err(Raise::unsupported(format!("Module.{method} is not supported"))),
     }
+}
+
+/// `Module.train(mode)`. Without an attribute of its own a module is in the mode of the pass.
+fn set_training(this: &mut Interp<'_>, object: &Rc<Object>, mode: &Value) -> R<()> {
+    this.tick(1)?;
+    match mode {
+        Value::Training { negated: false } => {
+            object.attrs.borrow_mut().remove("training");
+        }
+        Value::Training { .. } | Value::Bool(_) => {
+            object.attrs.borrow_mut().insert(Rc::from("training"), mode.clone());
+        }
+        _ => return Err(Raise::value_error("training mode is expected to be boolean")),
+    }
+    for (_, child) in children(object) {
+        let Value::Object(inner) = &child else { continue };
+        match this.class_attr(&inner.class, "train", None) {
+            Some(Value::ClassMethod(_)) | None => this.deeper(|this| set_training(this, inner, mode))?,
+            Some(_) => {
+                let train = this.get_attr(&child, "train")?;
+                this.deeper(|this| this.call(&train, Args::of(vec![mode.clone()])))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a trainer does before each pass: `net.train()` or `net.eval()`, for the mode of the pass.
+pub(crate) fn enter_mode(this: &mut Interp<'_>, network: &Rc<Object>) -> R<()> {
+    let train = this.get_attr(&Value::Object(Rc::clone(network)), "train")?;
+    this.call(&train, Args::of(vec![Value::Training { negated: false }]))?;
+    Ok(())
 }
 
 fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args) -> R<Value> {

@@ -109,6 +109,14 @@ pub(crate) fn forward(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) ->
     }
     let mut inputs = vec![sequence];
     let initial_state = initial(this, &args, cell, &mut inputs)?;
+    let dropout = match this.get_attr(&Value::Object(Rc::clone(object)), "training")? {
+        Value::Bool(false) => 0.0,
+        Value::Bool(true) if attr_float(object, "dropout")? > 0.0 => {
+            let message = format!("{kind} with dropout that stays in training mode is not supported");
+            return Err(Raise::unsupported(message));
+        }
+        _ => attr_float(object, "dropout")?,
+    };
     let settings = Recurrent {
         cell,
         hidden: attr_usize(object, "hidden_size")?,
@@ -116,7 +124,7 @@ pub(crate) fn forward(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) ->
         bias: modules::own_parameters(object).iter().any(|(name, _)| name.starts_with("bias_ih")),
         batch_first,
         bidirectional: attr_bool(object, "bidirectional"),
-        dropout: attr_float(object, "dropout")?,
+        dropout,
         projection: attr_usize(object, "proj_size")?,
         initial_state,
     };
@@ -125,10 +133,10 @@ pub(crate) fn forward(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) ->
             inputs.push(this.tensor_ref(&param)?);
         }
     }
-    let first = this.append(Op::Recurrent(settings), &inputs)?;
+    let count = if cell == Cell::Lstm { 3 } else { 2 };
+    let results = this.append_all(Op::Recurrent(settings), &inputs, count)?;
     let mut outputs = Vec::new();
-    for index in 0..if cell == Cell::Lstm { 3 } else { 2 } {
-        let mut tensor = TensorRef { node: first.node, output: index };
+    for (index, mut tensor) in results.into_iter().enumerate() {
         if unbatched {
             let dim = if index == 0 { batch_dim } else { 1 };
             tensor = this.append(Op::Squeeze { dims: vec![dim] }, &[tensor])?;

@@ -404,7 +404,11 @@ fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         return known(this, sizes, dtype, init);
     }
     let input = this.tensor_ref(&tensor)?;
-    this.wrap(input)
+    let value = this.wrap(input)?;
+    if let Value::Tensor(tensor) = &value {
+        tensor.copied.set(true);
+    }
+    Ok(value)
 }
 
 fn numel(this: &mut Interp<'_>, args: Bound) -> R<Value> {
