@@ -41,6 +41,11 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, String> {
     if let Some(json) = gguf.string("tokenizer.huggingface.json") {
         return parse_json(json).map_err(|reason| format!("metadata `tokenizer.huggingface.json`: {reason}"));
     }
+    from_ggml(gguf)
+}
+
+/// Builds the tokenizer from ggml's own keys alone.
+pub(crate) fn from_ggml(gguf: &Gguf) -> Result<Tokenizer, String> {
     let kind = gguf.string("tokenizer.ggml.model").ok_or("metadata `tokenizer.ggml.model` is missing")?;
     if kind != "gpt2" {
         return Err(format!(
