@@ -154,3 +154,76 @@ fn a_converted_model_given_by_its_path_writes_what_transformers_writes() {
         assert_eq!(completion[0].text, reference["text"].as_str().unwrap());
     }
 }
+
+#[test]
+fn a_codegen_directory_is_converted_imported_and_searched_with_by_its_alias() {
+    let home = tempfile::tempdir().unwrap();
+    let source = home.path().join("codegen-tiny");
+    std::fs::create_dir(&source).unwrap();
+    for file in ["vocab.json", "merges.txt", "added_tokens.json", "pytorch_model.bin"] {
+        std::fs::copy(fixture("codegen").join(file), source.join(file)).unwrap();
+    }
+    // Rotary positions need no weights, so the context can be that of the real model.
+    let config = std::fs::read_to_string(fixture("codegen").join("config.json")).unwrap();
+    let config = config.replace("\"n_positions\": 192", "\"n_positions\": 2048");
+    std::fs::write(source.join("config.json"), config).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_llmatic-offline"));
+        command.env("LLMATIC_HOME", home.path()).env("HF_HOME", home.path().join("hf"));
+        let output = command.current_dir(home.path()).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), said)
+    };
+    run(&["models", "convert", "codegen-tiny", "--quantize", "q8_0", "-o", "made.gguf"]);
+    let (imported, _) = run(&["models", "import", "made.gguf", "--name", "codegen-350m-mono"]);
+    assert!(imported.contains("codegen-350m-mono-q4_k_m.gguf"), "{imported}");
+    let (verified, _) = run(&["models", "verify", "codegen-350m-mono"]);
+    assert!(verified.contains("as pinned"), "{verified}");
+    let search = ["search", "--model", "codegen", "--dataset", "surrogate", "--generations", "1"];
+    let (_, said) = run(&[&search[..], &["--children", "2", "--out", "run"]].concat());
+    assert!(said.contains("model alias `codegen`: using codegen-350m-mono"), "{said}");
+    assert!(home.path().join("run").is_dir());
+}
+
+/// `LLMATIC_REFERENCE=FOLDER cargo test --release --test models -- --ignored --nocapture`, with a folder that
+/// `scripts/record_codegen_reference.py FOLDER codegen-350m` made.
+#[test]
+#[ignore = "needs a model of a real shape, made by the script"]
+fn a_model_of_a_real_shape_gives_what_transformers_gives() {
+    let source = PathBuf::from(std::env::var_os("LLMATIC_REFERENCE").unwrap());
+    let reference: Json =
+        serde_json::from_str(&std::fs::read_to_string(source.join("reference.json")).unwrap()).unwrap();
+    let (tokens, expected) = (numbers(&reference["tokens"]), numbers(&reference["greedy"]));
+    let last = floats(&reference["logits"][1]);
+    let spread = last.iter().fold(0.0f64, |most, logit| most.max(logit.abs()));
+    for quantization in ["f32", "q8_0", "q4_k_m"] {
+        let start = std::time::Instant::now();
+        let mut llm = converted(&source, quantization).llm;
+        let loaded = start.elapsed().as_secs_f64();
+        let apart = difference(&mut llm, &tokens, &last);
+        let divergence = divergence(&mut llm, &tokens, &last);
+        let start = std::time::Instant::now();
+        let mut row = tokens.clone();
+        let mut equal = 0;
+        for expected in &expected {
+            let logits = llm.logits(&row).unwrap();
+            let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+            if best as u32 != *expected || quantization != "f32" {
+                break;
+            }
+            equal += 1;
+            row.push(*expected);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!(
+            "{quantization}: converted and loaded in {loaded:.1} s; logits (to {spread:.1}) differ by {apart:.2e}, \
+             KL {divergence:.2e}, {equal} greedy tokens equal in {seconds:.0} s"
+        );
+        match quantization {
+            "f32" => assert!(apart < 1e-4 && equal == expected.len(), "{apart} {equal}"),
+            "q8_0" => assert!(divergence < 0.01, "{divergence}"),
+            _ => assert!(divergence < 0.1, "{divergence}"),
+        }
+    }
+}

@@ -30,14 +30,22 @@ pub(crate) const UNUSED: i64 = 5;
 const CUTS: &str = "gpt-2, default, qwen2, llama-bpe, llama3, smaug-bpe, lfm2, starcoder, smollm, refact, \
                     deepseek-coder";
 
-const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The cuts of Qwen2 and Llama 3, which differ in how many digits stay together: `DIGITS` stands for them.
+const WORDS: &str = concat!(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
 
 /// Builds the tokenizer of an open model.
 pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, String> {
     if let Some(json) = gguf.string("tokenizer.huggingface.json") {
         return parse_json(json).map_err(|reason| format!("metadata `tokenizer.huggingface.json`: {reason}"));
     }
+    from_ggml(gguf)
+}
+
+/// Builds the tokenizer from ggml's own keys alone.
+pub(crate) fn from_ggml(gguf: &Gguf) -> Result<Tokenizer, String> {
     let kind = gguf.string("tokenizer.ggml.model").ok_or("metadata `tokenizer.ggml.model` is missing")?;
     if kind != "gpt2" {
         return Err(format!(
@@ -128,8 +136,10 @@ fn cut(pre: &str) -> Result<PreTokenizerWrapper, String> {
     let digits = || PreTokenizerWrapper::from(Digits::new(true));
     Ok(match pre {
         "gpt-2" | "default" => bytes(true),
-        "qwen2" => sequence(vec![pattern(QWEN2)?, bytes(false)]),
-        "llama-bpe" | "llama3" | "smaug-bpe" | "lfm2" => sequence(vec![pattern(LLAMA3)?, bytes(false)]),
+        "qwen2" => sequence(vec![pattern(&WORDS.replace("DIGITS", r"\p{N}"))?, bytes(false)]),
+        "llama-bpe" | "llama3" | "smaug-bpe" | "lfm2" => {
+            sequence(vec![pattern(&WORDS.replace("DIGITS", r"\p{N}{1,3}"))?, bytes(false)])
+        }
         "starcoder" | "smollm" | "refact" => sequence(vec![digits(), bytes(true)]),
         "deepseek-coder" => sequence(vec![
             pattern(r"[\r\n]")?,

@@ -1,1 +1,93 @@
-//! Conversion of the tiny models in `tests/fixtures`: what is written can be read back.
+//! Converted fixtures in both decoders, and their tokenizers built from ggml's keys, against what transformers
+//! recorded; `tests/models.rs` has the rest.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde_json::Value as Json;
+
+use super::{convert, read_json};
+use crate::llm::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
+use crate::llm::gguf::Gguf;
+use crate::llm::kernels::Isa;
+use crate::llm::vocabulary::from_ggml;
+
+const ARCHITECTURES: [&str; 5] = ["codegen", "llama", "qwen2", "qwen3", "starcoder2"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("{name}-tiny"))
+}
+
+fn converted(name: &str, quantization: &str) -> (tempfile::TempDir, Gguf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    convert(&fixture(name), quantization, &path, &mut |_| {}).unwrap();
+    let gguf = Gguf::open(&path).unwrap();
+    (folder, gguf)
+}
+
+fn reference(name: &str) -> Json {
+    read_json(&fixture(name).join("reference.json")).unwrap()
+}
+
+fn ids(json: &Json) -> Vec<u32> {
+    json.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+fn forward(decoder: &mut dyn Decoder, spans: &[Span<'_>]) -> Vec<f32> {
+    let mut logits = Vec::new();
+    decoder.forward(spans, &mut logits).unwrap();
+    logits
+}
+
+#[test]
+fn the_accelerator_decoder_gives_the_logits_of_transformers() {
+    for name in ARCHITECTURES {
+        let (_folder, gguf) = converted(name, "f32");
+        let config = Config::read(&gguf).unwrap();
+        let mut decoder = AcceleratorDecoder::load(&gguf, config, &Device::Cpu, 192, 1).unwrap();
+        let reference = reference(name);
+        let tokens = ids(&reference["tokens"]);
+        let (most, last) = tokens.split_at(tokens.len() - 3);
+        forward(&mut decoder, &[Span { slot: 0, tokens: most, logits: 0 }]);
+        let logits = forward(&mut decoder, &[Span { slot: 0, tokens: last, logits: 1 }]);
+        let expected = reference["logits"][1].as_array().unwrap();
+        assert_eq!(logits.len(), expected.len());
+        for (ours, theirs) in logits.iter().zip(expected) {
+            assert!((f64::from(*ours) - theirs.as_f64().unwrap()).abs() < 1e-4, "{name}: {ours} {theirs}");
+        }
+    }
+}
+
+#[test]
+fn the_bits_of_every_architecture_are_those_of_every_processor_batch_and_thread_count() {
+    for (name, quantization) in ARCHITECTURES.iter().flat_map(|name| [(name, "f32"), (name, "q4_k_m")]) {
+        let (_folder, gguf) = converted(name, quantization);
+        let load = |threads: usize, isa: Isa| {
+            CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 2).unwrap().with_isa(isa)
+        };
+        let tokens = ids(&reference(name)["tokens"]);
+        let (first, rest) = tokens.split_at(7);
+        let expected = forward(&mut load(1, Isa::Scalar), &[Span { slot: 0, tokens: &tokens, logits: 1 }]);
+        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+            let mut decoder = load(2, isa);
+            forward(&mut decoder, &[Span { slot: 1, tokens: first, logits: 0 }]);
+            let beside = Span { slot: 0, tokens: &tokens[..5], logits: 0 };
+            let logits = forward(&mut decoder, &[beside, Span { slot: 1, tokens: rest, logits: 1 }]);
+            assert_eq!(logits, expected, "{name} {quantization} {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_built_from_ggmls_keys_gives_the_ids_of_transformers() {
+    for name in ARCHITECTURES {
+        let (_folder, gguf) = converted(name, "q8_0");
+        let tokenizer = from_ggml(&gguf).unwrap();
+        for case in reference(name)["tokenized"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let encoded = tokenizer.encode_fast(text, true).unwrap();
+            assert_eq!(encoded.get_ids(), ids(&case["tokens"]), "{name}: {text:?}");
+        }
+    }
+}

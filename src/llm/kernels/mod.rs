@@ -5,7 +5,8 @@
 //! 16 or 32 columns the product is an exact integer; blocks are added in column order as `acc + (sum *
 //! weight_scale) * activation_scale - weight_min * activation_sum`, each step rounded once and never fused.
 //! So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
-//! the number of threads. Matrices stored in f32 stay f32 (`dense`). The idea of integer blocks is ggml's (`Q8_0` products); the layout is our own.
+//! the number of threads. Matrices stored in f32 stay f32 (`dense`). The idea of integer blocks is ggml's
+//! (`Q8_0` products); the layout is our own.
 //! Limit: x86-64 has AVX2 and AVX-512 VNNI versions; other processors take the scalar one.
 
 mod activations;
