@@ -1,7 +1,7 @@
 //! Models as transformers computes them: the tiny random ones of `tests/fixtures` (recorded by
 //! `scripts/record_codegen_reference.py`) are converted from their Hugging Face directories, loaded, and
 //! compared in logits, greedy tokens and token ids. Limit: real shapes are checked by hand.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests too")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::path::{Path, PathBuf};
 

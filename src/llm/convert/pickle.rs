@@ -130,7 +130,7 @@ impl Machine<'_> {
             b')' => self.push(Object::Tuple(Vec::new())),
             b'(' => self.marks.push(self.stack.len()),
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.items_since_mark()?;
                 self.push(Object::Tuple(items));
             }
             // TUPLE1, TUPLE2, TUPLE3
@@ -159,7 +159,7 @@ impl Machine<'_> {
             b's' | b'u' => self.set_items(code == b's')?,
             // APPEND, APPENDS: lists are of no use here
             b'a' => drop(self.pop()?),
-            b'e' => drop(self.to_mark()?),
+            b'e' => drop(self.items_since_mark()?),
             b'Q' => self.persistent()?,
             b'R' => self.reduce()?,
             // BUILD: attributes of a dictionary, such as `_metadata`
@@ -214,7 +214,7 @@ impl Machine<'_> {
         self.stack.pop().ok_or_else(|| "an item is missing on the stack".to_owned())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn items_since_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len()).ok_or("a mark is missing")?;
         Ok(self.stack.split_off(mark))
     }
@@ -236,7 +236,7 @@ impl Machine<'_> {
             let value = self.pop()?;
             vec![self.pop()?, value]
         } else {
-            self.to_mark()?
+            self.items_since_mark()?
         };
         let (pairs, rest) = items.as_chunks::<2>();
         let target = *self.stack.last().ok_or("a dictionary is missing")?;

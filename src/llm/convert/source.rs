@@ -168,7 +168,8 @@ fn safetensors(bytes: &[u8], file: usize) -> Result<Vec<(String, Stored)>, Strin
         header.map_err(|error| format!("safetensors header: {error}; it may be truncated"))?;
     let data = 8 + len;
     let mut found = Vec::new();
-    for (name, info) in metadata.tensors() {
+    let tensors: BTreeMap<_, _> = metadata.tensors().into_iter().collect();
+    for (name, info) in tensors {
         let element = match info.dtype {
             safetensors::Dtype::F32 => Element::F32,
             safetensors::Dtype::F16 => Element::F16,

@@ -108,7 +108,7 @@ for_each_isa! {
 for_each_isa! {
     /// `x = gelu(x)`, in its tanh form: `x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3))`.
     fn gelu(x: &mut [f32]) {
-        const TWICE: f32 = 1.595_769_1;
+        const TWICE: f32 = 1.595_769;
         for x in x {
             *x = *x / (1.0 + exp(-TWICE * (*x + 0.044_715 * *x * *x * *x)));
         }
