@@ -43,6 +43,7 @@ const CLASSIFIERS: &[(&str, &str)] = &[
     ("regnet", "regnet_y_32gf regnet_y_128gf regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf"),
     ("regnet", "regnet_x_8gf regnet_x_16gf regnet_x_32gf"),
     ("convnext", "convnext_tiny convnext_small convnext_base convnext_large"),
+    ("vision_transformer", "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14"),
 ];
 
 /// Networks whose logits are compared: file, entry, input size, and whether gradients are compared too.
@@ -65,6 +66,7 @@ const COMPARED: &[(&str, &str, usize, bool)] = &[
     ("regnet", "regnet_y_400mf()", 64, true),
     ("regnet", "regnet_x_400mf()", 64, false),
     ("convnext", "convnext_tiny()", 64, true),
+    ("vision_transformer", "vit_b_16(image_size=64)", 64, true),
 ];
 
 /// The two folders of the wheel.
