@@ -249,7 +249,7 @@ fn compare(
     }
     let scale = theirs.iter().map(|value| value.abs()).fold(0.0, f32::max);
     let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
-    if !(scale > 1e-6 && difference < LOGIT_TOLERANCE) {
+    if scale < 1e-6 || difference.is_nan() || difference >= LOGIT_TOLERANCE {
         return Err(format!("logits differ by {difference:e} of their scale {scale:e}"));
     }
     let mut largest = 0.0_f32;
@@ -285,7 +285,7 @@ fn compare_gradients(
         let apart: Vec<f32> = gradient.iter().zip(&theirs).map(|(a, b)| a - b).collect();
         // A gradient that is zero but for rounding has no direction to compare.
         let difference = length(&apart) / length(&theirs).max(1e-5 * longest);
-        if !(difference < GRADIENT_TOLERANCE) {
+        if difference.is_nan() || difference >= GRADIENT_TOLERANCE {
             return Err(format!("gradient of {name} differs by {difference:e}"));
         }
         largest = largest.max(difference);
