@@ -361,6 +361,11 @@ install_test_python() {
       torch-*) python3 "$here/wheel.py" extract "$path" "$site" --drop \
         '^torch/(include/|share/|bin/protoc|lib/lib(torch_cuda|torch_cuda_linalg|torch_nvshmem|caffe2_nvrtc)\.so)' ;;
       nvidia_*) python3 "$here/wheel.py" extract "$path" "$site/torch/lib" --flat --only "$cuda_runtime" ;;
+      # Sources that the tests read; the package itself, with its compiled operations, is not installed.
+      torchvision-*)
+        rm -rf "$home/torchvision"
+        python3 "$here/wheel.py" extract "$path" "$home/torchvision" --only '^torchvision/(models|ops)/.*\.py$'
+        ;;
       *) python3 "$here/wheel.py" extract "$path" "$site" ;;
     esac
   done

@@ -109,9 +109,15 @@ fn reference() -> serde_json::Value {
 
 #[test]
 fn a_view_and_the_layer_after_it_get_the_width_that_arrives() {
+<<<<<<< HEAD
     let source = "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n\
         \x20       self.conv = nn.Conv2d(3, 28, 6)\n        self.fc = nn.Linear(28 * 28, 10)\n    def forward(self, x):\n        \
         x = self.conv(x)\n        x = x.view(-1, 28 * 28)\n        return self.fc(x)\n";
+=======
+    let source = "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        \
+        super().__init__()\n        self.conv = nn.Conv2d(3, 28, 6)\n        self.fc = nn.Linear(28 * 28, 10)\n    \
+        def forward(self, x):\n        x = self.conv(x)\n        x = x.view(-1, 28 * 28)\n        return self.fc(x)\n";
+>>>>>>> zoo
     let network = repaired(source).unwrap();
     let names: Vec<&str> = network.repairs.iter().map(|repair| repair.name).collect();
     assert_eq!(names, ["input_widths", "input_widths"]);
@@ -265,4 +271,16 @@ fn parameters_of_replaced_modules_are_gone() {
     let source = with_forward("self.fc = nn.Linear(3072, 10)", "return self.fc(x.flatten(1))");
     let graph = plain(&source).unwrap().graph;
     assert_eq!(graph.params.len(), 2, "{:?}", graph.params);
+}
+
+#[test]
+fn a_text_that_breaks_off_after_forward_loses_its_last_statement() {
+    let whole = with_forward("", "return self.fc(x.flatten(1))");
+    let cut = format!("{whole}\n    def count(self):\n        size = self.fc(\n");
+    assert!(plain(&cut).is_err());
+    let network = repaired(&cut).unwrap();
+    assert_eq!(network.repairs[0].name, "truncated");
+    assert_eq!(network.source, whole);
+    let inside = with_forward("", "x = self.fc(x.flatten(1))\nx = torch.relu(");
+    assert_eq!(repaired(&inside).unwrap_err().verdict, Verdict::SyntaxError);
 }

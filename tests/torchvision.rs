@@ -43,6 +43,7 @@ const CLASSIFIERS: &[(&str, &str)] = &[
     ("regnet", "regnet_y_32gf regnet_y_128gf regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf"),
     ("regnet", "regnet_x_8gf regnet_x_16gf regnet_x_32gf"),
     ("convnext", "convnext_tiny convnext_small convnext_base convnext_large"),
+    ("vision_transformer", "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14"),
 ];
 
 /// Networks whose logits are compared: file, entry, input size, and whether gradients are compared too.
@@ -65,6 +66,7 @@ const COMPARED: &[(&str, &str, usize, bool)] = &[
     ("regnet", "regnet_y_400mf()", 64, true),
     ("regnet", "regnet_x_400mf()", 64, false),
     ("convnext", "convnext_tiny()", 64, true),
+    ("vision_transformer", "vit_b_16(image_size=64)", 64, true),
 ];
 
 /// The two folders of the wheel.
@@ -247,7 +249,7 @@ fn compare(
     }
     let scale = theirs.iter().map(|value| value.abs()).fold(0.0, f32::max);
     let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
-    if !(scale > 1e-6 && difference < LOGIT_TOLERANCE) {
+    if scale < 1e-6 || difference.is_nan() || difference >= LOGIT_TOLERANCE {
         return Err(format!("logits differ by {difference:e} of their scale {scale:e}"));
     }
     let mut largest = 0.0_f32;
@@ -283,7 +285,7 @@ fn compare_gradients(
         let apart: Vec<f32> = gradient.iter().zip(&theirs).map(|(a, b)| a - b).collect();
         // A gradient that is zero but for rounding has no direction to compare.
         let difference = length(&apart) / length(&theirs).max(1e-5 * longest);
-        if !(difference < GRADIENT_TOLERANCE) {
+        if difference.is_nan() || difference >= GRADIENT_TOLERANCE {
             return Err(format!("gradient of {name} differs by {difference:e}"));
         }
         largest = largest.max(difference);

@@ -291,13 +291,25 @@ impl<'a> Interp<'a> {
         let Some((source, is_package)) = self.imports.resolve(name) else {
             return Ok(Value::Opaque(Rc::from(name)));
         };
-        let suite = python::parse_module(&source)
-            .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
         let package =
             if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
+        Ok(Value::Module(self.run_source(name, package, &source)?))
+    }
+
+    /// The module of a source text of this program, run when first asked for.
+    pub(crate) fn source_module(&mut self, name: &str, source: &str) -> R<Rc<Module>> {
+        match self.modules.get(name) {
+            Some(module) => Ok(Rc::clone(module)),
+            None => self.run_source(name, "", source),
+        }
+    }
+
+    fn run_source(&mut self, name: &str, package: &str, source: &str) -> R<Rc<Module>> {
+        let suite = python::parse_module(source)
+            .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
         let module = self.new_module(name, package, false)?;
         self.run_module(&module, &suite)?;
-        Ok(Value::Module(module))
+        Ok(module)
     }
 
     pub(crate) fn new_module(&mut self, name: &str, package: &str, main: bool) -> R<Rc<Module>> {

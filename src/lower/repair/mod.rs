@@ -12,6 +12,7 @@ mod head;
 mod input_widths;
 mod residual;
 mod tree;
+mod truncated;
 mod tuple_output;
 mod undefined_names;
 
@@ -32,6 +33,8 @@ const MAX_ATTEMPTS: usize = 60;
 /// A repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Repair {
+    /// A text that breaks off loses its last, incomplete statements.
+    Truncated,
     /// A flattening before a linear layer, a norm of the right rank, no pooling of vectors.
     Flatten,
     /// `in_features`, `in_channels`, `num_features`, `input_size` and the size in `view(-1, size)` become what arrives.
@@ -51,6 +54,7 @@ pub enum Repair {
 impl Repair {
     /// All repairs, in the order in which they are tried.
     pub const ALL: &'static [Repair] = &[
+        Repair::Truncated,
         Repair::Flatten,
         Repair::InputWidths,
         Repair::Head,
@@ -63,6 +67,7 @@ impl Repair {
     /// Its name in records and settings.
     pub fn name(self) -> &'static str {
         match self {
+            Repair::Truncated => "truncated",
             Repair::Flatten => "flatten",
             Repair::InputWidths => "input_widths",
             Repair::Head => "head",
@@ -162,6 +167,13 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn mend(&mut self, source: &str, failure: &Failure) -> Option<Network> {
+        if failure.refusal.verdict == Verdict::SyntaxError && self.repairs.is_empty() {
+            let proposals = match self.request.repairs.contains(Repair::Truncated) {
+                true => truncated::propose(source),
+                false => Vec::new(),
+            };
+            return proposals.into_iter().find_map(|proposal| self.attempt(Repair::Truncated, proposal));
+        }
         if failure.refusal.verdict != Verdict::ShapeError || self.repairs.len() >= MAX_EDITS {
             return None;
         }
@@ -172,24 +184,34 @@ impl Search<'_> {
                 if self.attempts >= MAX_ATTEMPTS {
                     return None;
                 }
-                self.attempts += 1;
-                self.repairs.push(AppliedRepair { name: repair.name(), detail: proposal.detail });
-                let mended = match attempt(self.request, &proposal.source) {
-                    Ok(traced) => Some(network(traced, &proposal.source, &self.repairs)),
-                    Err(next) => self.mend(&proposal.source, &next),
-                };
+                let mended = self.attempt(repair, proposal);
                 if mended.is_some() {
                     return mended;
                 }
-                self.repairs.pop();
             }
         }
         None
+    }
+
+    /// Lower an edited source, and go on mending where it is not a network yet.
+    fn attempt(&mut self, repair: Repair, proposal: Proposal) -> Option<Network> {
+        self.attempts += 1;
+        self.repairs.push(AppliedRepair { name: repair.name(), detail: proposal.detail });
+        let mended = match attempt(self.request, &proposal.source) {
+            Ok(traced) => Some(network(traced, &proposal.source, &self.repairs)),
+            Err(next) => self.mend(&proposal.source, &next),
+        };
+        if mended.is_none() {
+            self.repairs.pop();
+        }
+        mended
     }
 }
 
 fn propose(repair: Repair, context: &Context<'_>) -> Vec<Proposal> {
     match repair {
+        // Proposed for a text that is not Python, which has no context.
+        Repair::Truncated => Vec::new(),
         Repair::Flatten => flatten::propose(context),
         Repair::InputWidths => input_widths::propose(context),
         Repair::Head => head::propose(context),

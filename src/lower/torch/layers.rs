@@ -389,15 +389,7 @@ static LAYERS: &[Layer] = &[
 
 /// Layers of PyTorch that are not supported here.
 pub(crate) const UNSUPPORTED: &[&str] = &[
-    "MultiheadAttention",
     "Transformer",
-    "TransformerEncoder",
-    "TransformerEncoderLayer",
-    "TransformerDecoder",
-    "TransformerDecoderLayer",
-    "RNNCell",
-    "LSTMCell",
-    "GRUCell",
     "EmbeddingBag",
     "Fold",
     "Unfold",
@@ -407,7 +399,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "LPPool3d",
-    "Softmax2d",
     "CosineSimilarity",
     "PairwiseDistance",
     "CrossMapLRN2d",

@@ -4,6 +4,7 @@
 //! of a table (name, signature, code); methods are the functions whose first argument is the tensor. Limit: results are
 //! real and dense; values of tensors are not computed.
 
+mod composed;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod functional;
@@ -67,7 +68,7 @@ pub(crate) fn find(space: char, name: &str) -> Option<&'static Builtin> {
 
 /// Whether `torch.nn` has a layer of this name.
 pub(crate) fn is_layer(name: &str) -> bool {
-    layers::find(name).is_some()
+    layers::find(name).is_some() || composed::LAYERS.contains(&name)
 }
 
 /// Call a function by name, wherever it is found.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::graph::DType;
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::Interp;
-use crate::lower::torch::{find as function, initialisers, layers, stdlib};
+use crate::lower::torch::{composed, find as function, initialisers, layers, stdlib};
 use crate::lower::value::Value;
 
 const NAMES: &[&str] = &[
@@ -354,7 +354,6 @@ const FUNCTIONAL: &[&str] = &[
     "max_unpool2d",
     "max_unpool3d",
     "lp_pool3d",
-    "multi_head_attention_forward",
     "margin_ranking_loss",
     "triplet_margin_loss",
     "relu_",
@@ -398,7 +397,10 @@ pub(crate) fn find(name: &str) -> Option<&'static str> {
 /// Names that `from module import *` brings.
 pub(crate) fn public_names(namespace: &str) -> Vec<&'static str> {
     match namespace {
-        "torch.nn" => layers::names().chain(["Module", "Parameter", "functional", "init"]).collect(),
+        "torch.nn" => layers::names()
+            .chain(composed::LAYERS.iter().copied())
+            .chain(["Module", "Parameter", "functional", "init"])
+            .collect(),
         "math" => vec!["sqrt", "log", "floor", "ceil", "pi", "exp", "log2", "prod"],
         "typing" => vec!["List", "Tuple", "Optional", "Union", "Dict", "Any", "Callable", "Type", "Sequence"],
         _ => Vec::new(),
@@ -421,6 +423,7 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         | "torch.nn.modules.conv"
         | "torch.nn.modules.batchnorm"
         | "torch.nn.parameter" => nn(this, name)?,
+        "torch.nn.functional" if composed::FUNCTIONS.contains(&name) => Some(composed::get(this, name)?),
         "torch.nn.functional" => functional(name),
         "torch.nn.init" => initialisers::find(name).map(Value::Builtin),
         "math" => match name {
@@ -486,6 +489,9 @@ fn torch(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
 fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
     if let Some(layer) = layers::find(name) {
         return Ok(Some(Value::Class(this.class(layer.name)?)));
+    }
+    if composed::LAYERS.contains(&name) {
+        return composed::get(this, name).map(Some);
     }
     Ok(Some(match name {
         "Module" => Value::Class(this.class("Module")?),

@@ -1,0 +1,454 @@
+"""Layers of torch.nn that are made of other layers and functions, in the Python that the front-end reads.
+
+Input: as in PyTorch 2.13. Output: parameters under PyTorch's names and in its order, and PyTorch's numbers. The layers
+follow "Attention Is All You Need" (Vaswani et al., 2017) and the documentation of torch.nn.
+Limit: the fast paths and nested tensors of PyTorch, which change no number, are left out.
+"""
+import copy
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def _additive(mask, other):
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape).masked_fill(mask, float("-inf"))
+
+
+def multi_head_attention_forward(
+    query,
+    key,
+    value,
+    embed_dim_to_check,
+    num_heads,
+    in_proj_weight,
+    in_proj_bias,
+    bias_k,
+    bias_v,
+    add_zero_attn,
+    dropout_p,
+    out_proj_weight,
+    out_proj_bias,
+    training=True,
+    key_padding_mask=None,
+    need_weights=True,
+    attn_mask=None,
+    use_separate_proj_weight=False,
+    q_proj_weight=None,
+    k_proj_weight=None,
+    v_proj_weight=None,
+    static_k=None,
+    static_v=None,
+    average_attn_weights=True,
+    is_causal=False,
+):
+    if query.dim() not in (2, 3):
+        raise AssertionError(f"query should be unbatched 2D or batched 3D tensor but received {query.dim()}-D")
+    if key.dim() != query.dim() or value.dim() != query.dim():
+        raise AssertionError("expected key and value to have as many dimensions as query")
+    if is_causal and attn_mask is None:
+        raise RuntimeError("need attn_mask if specifying the is_causal hint")
+    if bias_k is not None or add_zero_attn or static_k is not None or static_v is not None:
+        raise NotImplementedError("attention with add_bias_kv, add_zero_attn or static keys")
+    batched = query.dim() == 3
+    same = query is key and key is value
+    if not batched:
+        query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
+    length, batch, width = query.shape
+    source = key.shape[0]
+    assert width == embed_dim_to_check, f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}"
+    assert key.shape[:2] == value.shape[:2], "key's sequence and batch dims do not match value's"
+    head = width // num_heads
+    assert head * num_heads == width, f"embed_dim {width} not divisible by num_heads {num_heads}"
+    if same and not use_separate_proj_weight:
+        q, k, v = F.linear(query, in_proj_weight, in_proj_bias).chunk(3, dim=-1)
+    else:
+        if use_separate_proj_weight:
+            weights = (q_proj_weight, k_proj_weight, v_proj_weight)
+        else:
+            weights = in_proj_weight.chunk(3)
+        biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
+        q = F.linear(query, weights[0], biases[0])
+        k = F.linear(key, weights[1], biases[1])
+        v = F.linear(value, weights[2], biases[2])
+    q = q.reshape(length, batch * num_heads, head).transpose(0, 1)
+    k = k.reshape(source, batch * num_heads, head).transpose(0, 1)
+    v = v.reshape(source, batch * num_heads, head).transpose(0, 1)
+    weights = torch.bmm(q * math.sqrt(1.0 / head), k.transpose(-2, -1))
+    attn_mask = _additive(attn_mask, query)
+    if attn_mask is not None:
+        if attn_mask.dim() == 2:
+            attn_mask = attn_mask.unsqueeze(0)
+        weights = weights + attn_mask
+    key_padding_mask = _additive(key_padding_mask, query)
+    if key_padding_mask is not None:
+        mask = key_padding_mask.reshape(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
+        weights = weights + mask.reshape(batch * num_heads, 1, source)
+    weights = F.dropout(F.softmax(weights, dim=-1), p=dropout_p, training=training)
+    output = torch.bmm(weights, v).transpose(0, 1).reshape(length, batch, width)
+    output = F.linear(output, out_proj_weight, out_proj_bias)
+    if not batched:
+        output = output.squeeze(1)
+    if not need_weights:
+        return output, None
+    weights = weights.reshape(batch, num_heads, length, source)
+    if average_attn_weights:
+        weights = weights.mean(dim=1)
+    return output, (weights if batched else weights.squeeze(0))
+
+
+class MultiheadAttention(nn.Module):
+    def __init__(
+        self,
+        embed_dim,
+        num_heads,
+        dropout=0.0,
+        bias=True,
+        add_bias_kv=False,
+        add_zero_attn=False,
+        kdim=None,
+        vdim=None,
+        batch_first=False,
+        device=None,
+        dtype=None,
+    ):
+        if embed_dim <= 0 or num_heads <= 0:
+            raise ValueError(
+                "embed_dim and num_heads must be greater than 0, "
+                f"got embed_dim={embed_dim} and num_heads={num_heads} instead"
+            )
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.kdim = kdim if kdim is not None else embed_dim
+        self.vdim = vdim if vdim is not None else embed_dim
+        self._qkv_same_embed_dim = self.kdim == embed_dim and self.vdim == embed_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.batch_first = batch_first
+        self.head_dim = embed_dim // num_heads
+        assert self.head_dim * num_heads == self.embed_dim, "embed_dim must be divisible by num_heads"
+        if self._qkv_same_embed_dim:
+            self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
+            self.register_parameter("q_proj_weight", None)
+            self.register_parameter("k_proj_weight", None)
+            self.register_parameter("v_proj_weight", None)
+            nn.init.xavier_uniform_(self.in_proj_weight)
+        else:
+            self.q_proj_weight = nn.Parameter(torch.empty(embed_dim, embed_dim))
+            self.k_proj_weight = nn.Parameter(torch.empty(embed_dim, self.kdim))
+            self.v_proj_weight = nn.Parameter(torch.empty(embed_dim, self.vdim))
+            self.register_parameter("in_proj_weight", None)
+            for weight in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
+                nn.init.xavier_uniform_(weight)
+        if bias:
+            self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
+        else:
+            self.register_parameter("in_proj_bias", None)
+        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias)
+        if bias:
+            nn.init.constant_(self.out_proj.bias, 0.0)
+        if add_bias_kv:
+            self.bias_k = nn.Parameter(torch.empty(1, 1, embed_dim))
+            self.bias_v = nn.Parameter(torch.empty(1, 1, embed_dim))
+            nn.init.xavier_normal_(self.bias_k)
+            nn.init.xavier_normal_(self.bias_v)
+        else:
+            self.bias_k = self.bias_v = None
+        self.add_zero_attn = add_zero_attn
+
+    def forward(
+        self,
+        query,
+        key,
+        value,
+        key_padding_mask=None,
+        need_weights=True,
+        attn_mask=None,
+        average_attn_weights=True,
+        is_causal=False,
+    ):
+        swap = self.batch_first and query.dim() == 3
+        if swap:
+            if query is key and key is value:
+                query = key = value = query.transpose(0, 1)
+            else:
+                query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+        output, weights = multi_head_attention_forward(
+            query,
+            key,
+            value,
+            self.embed_dim,
+            self.num_heads,
+            self.in_proj_weight,
+            self.in_proj_bias,
+            self.bias_k,
+            self.bias_v,
+            self.add_zero_attn,
+            self.dropout,
+            self.out_proj.weight,
+            self.out_proj.bias,
+            training=self.training,
+            key_padding_mask=key_padding_mask,
+            need_weights=need_weights,
+            attn_mask=attn_mask,
+            use_separate_proj_weight=not self._qkv_same_embed_dim,
+            q_proj_weight=self.q_proj_weight,
+            k_proj_weight=self.k_proj_weight,
+            v_proj_weight=self.v_proj_weight,
+            average_attn_weights=average_attn_weights,
+            is_causal=is_causal,
+        )
+        return (output.transpose(0, 1) if swap else output), weights
+
+
+def _activation(activation):
+    if activation == "relu":
+        return F.relu
+    if activation == "gelu":
+        return F.gelu
+    if isinstance(activation, str):
+        raise RuntimeError(f"activation should be relu/gelu, not {activation}")
+    return activation
+
+
+class TransformerEncoderLayer(nn.Module):
+    def __init__(
+        self,
+        d_model,
+        nhead,
+        dim_feedforward=2048,
+        dropout=0.1,
+        activation=F.relu,
+        layer_norm_eps=1e-5,
+        batch_first=False,
+        norm_first=False,
+        bias=True,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first)
+        self.linear1 = nn.Linear(d_model, dim_feedforward, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.linear2 = nn.Linear(dim_feedforward, d_model, bias=bias)
+        self.norm_first = norm_first
+        self.norm1 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+        self.norm2 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+        self.dropout1 = nn.Dropout(dropout)
+        self.dropout2 = nn.Dropout(dropout)
+        self.activation = _activation(activation)
+
+    def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
+        if self.norm_first:
+            src = src + self._sa_block(self.norm1(src), src_mask, src_key_padding_mask, is_causal)
+            return src + self._ff_block(self.norm2(src))
+        src = self.norm1(src + self._sa_block(src, src_mask, src_key_padding_mask, is_causal))
+        return self.norm2(src + self._ff_block(src))
+
+    def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
+        attended = self.self_attn(
+            x,
+            x,
+            x,
+            attn_mask=attn_mask,
+            key_padding_mask=key_padding_mask,
+            need_weights=False,
+            is_causal=is_causal,
+        )
+        return self.dropout1(attended[0])
+
+    def _ff_block(self, x):
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+
+
+def _clones(layer, count):
+    return nn.ModuleList([copy.deepcopy(layer) for _ in range(count)])
+
+
+class TransformerEncoder(nn.Module):
+    def __init__(self, encoder_layer, num_layers, norm=None, enable_nested_tensor=True, mask_check=True):
+        super().__init__()
+        self.layers = _clones(encoder_layer, num_layers)
+        self.num_layers = num_layers
+        self.norm = norm
+
+    def forward(self, src, mask=None, src_key_padding_mask=None, is_causal=None):
+        for layer in self.layers:
+            src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask)
+        return src if self.norm is None else self.norm(src)
+
+
+class TransformerDecoderLayer(nn.Module):
+    def __init__(
+        self,
+        d_model,
+        nhead,
+        dim_feedforward=2048,
+        dropout=0.1,
+        activation=F.relu,
+        layer_norm_eps=1e-5,
+        batch_first=False,
+        norm_first=False,
+        bias=True,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first)
+        self.linear1 = nn.Linear(d_model, dim_feedforward, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.linear2 = nn.Linear(dim_feedforward, d_model, bias=bias)
+        self.norm_first = norm_first
+        self.norm1 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+        self.norm2 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+        self.norm3 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+        self.dropout1 = nn.Dropout(dropout)
+        self.dropout2 = nn.Dropout(dropout)
+        self.dropout3 = nn.Dropout(dropout)
+        self.activation = _activation(activation)
+
+    def forward(
+        self,
+        tgt,
+        memory,
+        tgt_mask=None,
+        memory_mask=None,
+        tgt_key_padding_mask=None,
+        memory_key_padding_mask=None,
+        tgt_is_causal=False,
+        memory_is_causal=False,
+    ):
+        x = tgt
+        if self.norm_first:
+            x = x + self._attend(self.self_attn, self.dropout1, self.norm1(x), None, tgt_mask, tgt_key_padding_mask)
+            y = self.norm2(x)
+            x = x + self._attend(self.multihead_attn, self.dropout2, y, memory, memory_mask, memory_key_padding_mask)
+            return x + self._ff_block(self.norm3(x))
+        x = self.norm1(x + self._attend(self.self_attn, self.dropout1, x, None, tgt_mask, tgt_key_padding_mask))
+        y = self._attend(self.multihead_attn, self.dropout2, x, memory, memory_mask, memory_key_padding_mask)
+        x = self.norm2(x + y)
+        return self.norm3(x + self._ff_block(x))
+
+    def _attend(self, attention, dropout, x, memory, mask, padding):
+        memory = x if memory is None else memory
+        attended = attention(x, memory, memory, attn_mask=mask, key_padding_mask=padding, need_weights=False)
+        return dropout(attended[0])
+
+    def _ff_block(self, x):
+        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+
+
+class TransformerDecoder(nn.Module):
+    def __init__(self, decoder_layer, num_layers, norm=None):
+        super().__init__()
+        self.layers = _clones(decoder_layer, num_layers)
+        self.num_layers = num_layers
+        self.norm = norm
+
+    def forward(
+        self,
+        tgt,
+        memory,
+        tgt_mask=None,
+        memory_mask=None,
+        tgt_key_padding_mask=None,
+        memory_key_padding_mask=None,
+        tgt_is_causal=None,
+        memory_is_causal=False,
+    ):
+        for layer in self.layers:
+            tgt = layer(
+                tgt,
+                memory,
+                tgt_mask=tgt_mask,
+                memory_mask=memory_mask,
+                tgt_key_padding_mask=tgt_key_padding_mask,
+                memory_key_padding_mask=memory_key_padding_mask,
+            )
+        return tgt if self.norm is None else self.norm(tgt)
+
+
+class _Cell(nn.Module):
+    def __init__(self, input_size, hidden_size, bias, gates):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        bound = 1.0 / math.sqrt(hidden_size) if hidden_size > 0 else 0
+        shapes = {"weight_ih": (gates * hidden_size, input_size), "weight_hh": (gates * hidden_size, hidden_size)}
+        if bias:
+            shapes["bias_ih"] = shapes["bias_hh"] = (gates * hidden_size,)
+        for name, shape in shapes.items():
+            parameter = nn.Parameter(torch.empty(shape))
+            nn.init.uniform_(parameter, -bound, bound)
+            self.register_parameter(name, parameter)
+        if not bias:
+            self.register_parameter("bias_ih", None)
+            self.register_parameter("bias_hh", None)
+
+    def _check(self, input, name):
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        if input.size(-1) != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {input.size(-1)} expected {self.input_size}")
+
+    def _zeros(self, input):
+        return torch.zeros(*input.shape[:-1], self.hidden_size)
+
+    def _gates(self, input, hidden):
+        return F.linear(input, self.weight_ih, self.bias_ih), F.linear(hidden, self.weight_hh, self.bias_hh)
+
+
+class RNNCell(_Cell):
+    def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", device=None, dtype=None):
+        super().__init__(input_size, hidden_size, bias, 1)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input, hx=None):
+        self._check(input, "RNNCell")
+        from_input, from_hidden = self._gates(input, self._zeros(input) if hx is None else hx)
+        if self.nonlinearity == "tanh":
+            return torch.tanh(from_input + from_hidden)
+        if self.nonlinearity == "relu":
+            return torch.relu(from_input + from_hidden)
+        raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+
+
+class LSTMCell(_Cell):
+    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
+        super().__init__(input_size, hidden_size, bias, 4)
+
+    def forward(self, input, hx=None):
+        self._check(input, "LSTMCell")
+        hidden, state = (self._zeros(input), self._zeros(input)) if hx is None else hx
+        from_input, from_hidden = self._gates(input, hidden)
+        enter, forget, new, out = (from_input + from_hidden).chunk(4, dim=-1)
+        state = torch.sigmoid(forget) * state + torch.sigmoid(enter) * torch.tanh(new)
+        return torch.sigmoid(out) * torch.tanh(state), state
+
+
+class GRUCell(_Cell):
+    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
+        super().__init__(input_size, hidden_size, bias, 3)
+
+    def forward(self, input, hx=None):
+        self._check(input, "GRUCell")
+        hidden = self._zeros(input) if hx is None else hx
+        from_input, from_hidden = self._gates(input, hidden)
+        reset_input, update_input, new_input = from_input.chunk(3, dim=-1)
+        reset_hidden, update_hidden, new_hidden = from_hidden.chunk(3, dim=-1)
+        reset = torch.sigmoid(reset_input + reset_hidden)
+        update = torch.sigmoid(update_input + update_hidden)
+        new = torch.tanh(new_input + reset * new_hidden)
+        return new + update * (hidden - new)
+
+
+class Softmax2d(nn.Module):
+    def forward(self, input):
+        if input.dim() not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+        return F.softmax(input, -3)
