@@ -25,6 +25,7 @@ mod state;
 mod store;
 #[cfg(feature = "torch")]
 mod trainer;
+mod typed;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,7 @@ pub use state::State;
 pub use store::{GenerationRow, ResultRow, RunRow, SCHEMA, Store};
 #[cfg(feature = "torch")]
 pub use trainer::LibtorchEvaluator;
+pub use typed::{EDITS, EditKind, Edited, edit};
 
 use generate::Written;
 
