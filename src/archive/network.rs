@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{CandidateId, Cvt};
+use super::{CandidateId, Cvt, Reward};
 
 /// A descriptor's range: what is mapped to 0 and to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,13 +102,15 @@ pub struct Archive {
     cvt: Cvt,
     axes: [Axis; 2],
     elites: BTreeMap<usize, Elite>,
+    /// Of elites whose children were told; the others have 0.
+    curiosity: BTreeMap<CandidateId, f64>,
     clipped: u64,
 }
 
 impl Archive {
     /// An empty archive.
     pub fn new(cvt: Cvt, axes: [Axis; 2]) -> Archive {
-        Archive { cvt, axes, elites: BTreeMap::new(), clipped: 0 }
+        Archive { cvt, axes, elites: BTreeMap::new(), curiosity: BTreeMap::new(), clipped: 0 }
     }
 
     /// A raw descriptor's place in the unit square.
@@ -141,9 +143,24 @@ impl Archive {
             Some(_) => AddOutcome::Rejected,
         };
         if outcome.archived() {
-            self.elites.insert(niche, elite);
+            if let Some(old) = self.elites.insert(niche, elite) {
+                self.curiosity.remove(&old.id);
+            }
         }
         Ok((niche, outcome))
+    }
+
+    /// Move the curiosity of an elite (Cully and Demiris 2018): up when a child of its was archived, else down.
+    /// A network that is no elite has none.
+    pub fn reward(&mut self, parent: CandidateId, reward: Reward) {
+        if self.elites.values().any(|elite| elite.id == parent) {
+            *self.curiosity.entry(parent).or_insert(0.0) += reward.curiosity();
+        }
+    }
+
+    /// An elite's curiosity.
+    pub fn curiosity(&self, elite: CandidateId) -> f64 {
+        self.curiosity.get(&elite).copied().unwrap_or(0.0)
     }
 
     /// The filled niches in order.

@@ -38,6 +38,13 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
         let message = format!("expected at least as many as niches, {}", config.archive.niches);
         return Err(("archive.samples", format!("{message}, got {}", config.archive.samples)));
     }
+    let rates = &config.operators;
+    if rates.rewrite + rates.crossover + rates.infill + rates.typed <= 0.0 {
+        return Err((
+            "operators.rewrite",
+            "expected at least one operator with a rate above 0, got none".into(),
+        ));
+    }
     for (key, text) in [("model.name", &config.model.name), ("data.name", &config.data.name)] {
         if text.trim().is_empty() {
             return Err((key, "expected a name, got nothing".into()));
@@ -83,8 +90,14 @@ fn numbers(c: &SearchConfig) -> Vec<(&'static str, f64, f64, f64)> {
         ("search.generations", 0.0, 1e6, c.search.generations as f64),
         ("search.children", 1.0, 10_000.0, c.search.children as f64),
         ("search.initial_networks", 0.0, 1e6, c.search.initial_networks as f64),
-        ("search.mutation", 0.0, 1.0, c.search.mutation),
         ("search.fittest", 1.0, 1e6, c.search.fittest as f64),
+        ("search.tournament", 1.0, 1000.0, c.search.tournament as f64),
+        ("operators.rewrite", 0.0, MANY, c.operators.rewrite),
+        ("operators.crossover", 0.0, MANY, c.operators.crossover),
+        ("operators.infill", 0.0, MANY, c.operators.infill),
+        ("operators.typed", 0.0, MANY, c.operators.typed),
+        ("operators.candidate_tokens", 1.0, MANY, c.operators.candidate_tokens as f64),
+        ("operators.infill_tokens", 1.0, 1e6, c.operators.infill_tokens as f64),
         ("search.copy_attempts", 0.0, 100.0, c.search.copy_attempts as f64),
         ("search.copy_temperature_step", 0.0, 10.0, c.search.copy_temperature_step),
         ("final.steps", 0.0, MANY, c.r#final.steps as f64),

@@ -234,9 +234,10 @@ fn expected(what: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 /// Words out of a fixed list, checked here so that the complaint has a line.
 fn check_enums(table: &Table) -> Result<(), (&'static str, String)> {
-    let lists: [(&str, &[&str]); 3] = [
+    let lists: [(&str, &[&str]); 4] = [
         ("train.schedule", &["constant", "triangular"]),
-        ("search.parents", &["random", "fittest"]),
+        ("search.parents", &["random", "fittest", "curious", "seed", "latest"]),
+        ("operators.choice", &["rates", "bandit"]),
         ("final.from", &["elite", "scratch"]),
     ];
     let text = |key: &str| {
@@ -363,7 +364,7 @@ mod tests {
             error("device = \"gpu\""),
             "run.toml:1: device: expected \"auto\", \"cpu\" or \"cuda:N\", got \"gpu\""
         );
-        assert_eq!(error("[search]\nmutation = 2"), "run.toml:2: search.mutation: expected 0 to 1, got 2");
+        assert_eq!(error("[train]\nmomentum = 2"), "run.toml:2: train.momentum: expected 0 to 1, got 2");
         assert_eq!(error("train = 3"), "run.toml:1: train: expected a table, got a whole number");
         assert_eq!(
             error("[archive]\nlog_flops = [9.0, 4.0]"),

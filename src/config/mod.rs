@@ -105,6 +105,8 @@ pub struct SearchConfig {
     pub prompts: PromptConfig,
     /// The loop.
     pub search: LoopConfig,
+    /// How children are made.
+    pub operators: OperatorConfig,
     /// What happens after the last generation.
     pub r#final: FinalConfig,
 }
@@ -179,6 +181,42 @@ pub enum Parents {
     Random,
     /// One of the `fittest` fittest elites (the public code's way).
     Fittest,
+    /// The elite whose children were archived most often, of `tournament` random ones.
+    Curious,
+    /// Always the network that everything starts from: generation without evolution.
+    Seed,
+    /// Any network of the latest generation that had one: evolution without an archive of networks.
+    Latest,
+}
+
+/// How the operator of a slot is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorChoice {
+    /// In proportion to the rates.
+    Rates,
+    /// By Thompson sampling over pairs of operator and instruction: archived networks per cost.
+    Bandit,
+}
+
+/// How children are made: rates of the operators, or a bandit over those whose rate is above 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// How the operator of a slot is chosen.
+    pub choice: OperatorChoice,
+    /// The LLM writes the whole class from an instruction.
+    pub rewrite: f64,
+    /// The LLM combines two parents.
+    pub crossover: f64,
+    /// The LLM fills a hole of the parent's source; an LLM that cannot makes it `typed`.
+    pub infill: f64,
+    /// The source is edited at random, without an LLM.
+    pub typed: f64,
+    /// What training a candidate costs the bandit, in tokens.
+    pub candidate_tokens: usize,
+    /// Longest text of an infill, in tokens.
+    pub infill_tokens: usize,
 }
 
 /// The loop.
@@ -191,12 +229,12 @@ pub struct LoopConfig {
     pub children: usize,
     /// Until so many niches are filled, the parent is the seed network.
     pub initial_networks: usize,
-    /// Share of mutations; the others are crossovers.
-    pub mutation: f64,
     /// How parents are chosen.
     pub parents: Parents,
     /// How many elites `parents = "fittest"` chooses among.
     pub fittest: usize,
+    /// Random elites of which `parents = "curious"` takes the most curious.
+    pub tournament: usize,
     /// How often a copy is asked again.
     pub copy_attempts: usize,
     /// How much hotter each time.

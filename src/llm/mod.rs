@@ -21,8 +21,8 @@ mod store;
 mod tokenizer;
 
 pub use api::{
-    Completion, Control, Finish, Generator, GeneratorIdentity, LlmOptions, MemoryPlan, Progress, Request,
-    Stop,
+    Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens, LlmOptions,
+    MemoryPlan, Progress, Request, Stop,
 };
 pub use engine::Llm;
 pub use error::LlmError;

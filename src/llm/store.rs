@@ -179,6 +179,7 @@ fn by_path(catalogue: &Catalogue, path: &Path) -> Result<Selection, LlmError> {
         prompt_style: PromptStyle::Completion,
         memory_mb: bytes / 1_000_000 * 3 / 2,
         source: "given by its path".into(),
+        infill: None,
         hugging_face: None,
     });
     Ok(Selection { manifest, path: path.to_owned(), sha256, alias: None, note: None })

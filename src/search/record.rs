@@ -12,11 +12,19 @@ use crate::archive::{AddOutcome, CandidateId, PromptChoice};
 pub enum Operator {
     /// The network that the search starts from.
     Seed,
-    /// One parent changed.
-    Mutation,
-    /// Two parents combined.
+    /// The LLM wrote one parent anew (the paper's mutation).
+    Rewrite,
+    /// The LLM combined two parents.
     Crossover,
+    /// The LLM filled a hole in one parent.
+    Infill,
+    /// One parent edited at random, without the LLM.
+    Typed,
 }
+
+/// All operators, in the order of reports.
+pub const OPERATORS: [Operator; 5] =
+    [Operator::Seed, Operator::Rewrite, Operator::Crossover, Operator::Infill, Operator::Typed];
 
 /// What became of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -53,18 +61,20 @@ pub const VERDICTS: [Verdict; 8] = [
 ];
 
 impl Operator {
-    /// `seed`, `mutation` or `crossover`.
+    /// The name in the database and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Operator::Seed => "seed",
-            Operator::Mutation => "mutation",
+            Operator::Rewrite => "rewrite",
             Operator::Crossover => "crossover",
+            Operator::Infill => "infill",
+            Operator::Typed => "typed",
         }
     }
 
     /// The operator of this name.
     pub fn from_name(name: &str) -> Option<Operator> {
-        [Operator::Seed, Operator::Mutation, Operator::Crossover].into_iter().find(|it| it.name() == name)
+        OPERATORS.into_iter().find(|operator| operator.name() == name)
     }
 }
 
@@ -149,9 +159,9 @@ pub struct Candidate {
     pub prompt: Option<PromptChoice>,
     /// The instruction's name; empty for the seed network.
     pub instruction: String,
-    /// The temperature it was sampled at.
+    /// The temperature it was sampled at; 0 without the LLM.
     pub temperature: f64,
-    /// The whole prompt.
+    /// The whole prompt; of a typed edit, what was done.
     pub prompt_text: String,
     /// The whole source as generated.
     pub source: String,

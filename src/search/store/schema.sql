@@ -38,14 +38,14 @@ CREATE TABLE candidate (           -- one row per source text, refused or not
     slot INTEGER NOT NULL,
     attempt INTEGER NOT NULL,      -- 0, or the number of copies discarded before it
     retried INTEGER NOT NULL,      -- 1: discarded as a copy and asked again
-    operator TEXT NOT NULL,        -- seed, mutation, crossover
+    operator TEXT NOT NULL,        -- seed, rewrite, crossover, infill, typed
     parents TEXT NOT NULL,         -- JSON list of [generation, slot]
     instruction TEXT NOT NULL,     -- its id in the prompts
     prompt_instruction INTEGER,    -- prompt niche: number of the instruction,
     prompt_bin INTEGER,            -- temperature bin,
     prompt_temperature REAL,       -- and temperature
-    temperature REAL NOT NULL,     -- that it was sampled at
-    prompt TEXT NOT NULL,          -- the whole prompt
+    temperature REAL NOT NULL,     -- that it was sampled at; 0 without the LLM
+    prompt TEXT NOT NULL,          -- the whole prompt; of a typed edit, what was done
     source TEXT NOT NULL,          -- as generated, whole
     kept TEXT,                     -- as kept, with repairs
     verdict TEXT NOT NULL,         -- accepted, copy, duplicate, syntax_error, unsupported, shape_error,

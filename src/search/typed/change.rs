@@ -76,9 +76,12 @@ pub(super) fn number(
     kind: EditKind,
     stream: &mut Stream,
 ) -> Change {
-    let classes = graph.eval.fact(graph.eval.output).shape.axis(-1).and_then(|axis| {
-        graph.eval.fact(graph.eval.output).shape.0[axis].known()
-    });
+    let classes = graph
+        .eval
+        .fact(graph.eval.output)
+        .shape
+        .axis(-1)
+        .and_then(|axis| graph.eval.fact(graph.eval.output).shape.0[axis].known());
     let heads = |call: &Call| call.name == "Linear";
     let last_head = outline.calls.iter().rfind(|call| heads(call)).map(|call| call.span);
     let mut sites: Vec<(usize, &Argument, Literal)> = Vec::new();
@@ -108,7 +111,8 @@ pub(super) fn number(
         follow.for_each(|patch| patch.text.clone_from(new));
     }
     let old = argument.span.text(source);
-    let what = format!("{old} to {new} in {} at line {}", call.function.text(source), line(source, call.span));
+    let what =
+        format!("{old} to {new} in {} at line {}", call.function.text(source), line(source, call.span));
     Some((patches, what))
 }
 
@@ -271,7 +275,11 @@ fn activation(name: &str) -> Option<usize> {
 fn activation_call(call: &Call) -> Option<usize> {
     let index = activation(&call.name)?;
     let class = call.name.starts_with(char::is_uppercase);
-    let owner = if class { call.owner.ends_with("nn") } else { call.owner == "F" || call.owner.ends_with("functional") };
+    let owner = if class {
+        call.owner.ends_with("nn")
+    } else {
+        call.owner == "F" || call.owner.ends_with("functional")
+    };
     (owner && (class || !call.arguments.is_empty())).then_some(index)
 }
 

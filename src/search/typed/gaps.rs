@@ -69,13 +69,16 @@ fn items(source: &str, outline: &Outline, graph: &Graph) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for statement in &outline.init {
         let (Some(target), Some(value)) = (&statement.target, statement.value) else { continue };
-        let (Some(name), Some(call)) = (target.strip_prefix("self."), outline.call_at(value)) else { continue };
+        let (Some(name), Some(call)) = (target.strip_prefix("self."), outline.call_at(value)) else {
+            continue;
+        };
         if call.name != "Sequential" {
             continue;
         }
         for (index, item) in call.arguments.iter().enumerate().filter(|(_, item)| item.keyword.is_none()) {
             let path = format!("{name}.{index}");
-            let inside = |at: &str| at == path || at.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
+            let inside =
+                |at: &str| at == path || at.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
             let last = last_node(graph, |node, _| inside(node));
             if let Some(sizes) = last.and_then(|at| sizes(graph, at)) {
                 let indent = indentation(source, item.span.start as usize).map(str::to_owned);

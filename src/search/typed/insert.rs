@@ -7,10 +7,10 @@ use crate::graph::Graph;
 use crate::python::outline::Outline;
 use crate::rng::Stream;
 
+use super::EditKind;
 use super::change::ACTIVATIONS;
 use super::gaps::{Gap, Place, gaps};
 use super::patch::{Patch, end_of_line, fresh, indentation, line_of};
-use super::EditKind;
 
 /// Numbers of channels that a new convolution may have.
 const CHANNELS: [usize; 7] = [8, 16, 24, 32, 48, 64, 128];
@@ -75,7 +75,7 @@ pub(in crate::search) fn wire(
 
 /// Where the new layer's line of `__init__` goes, and its indentation: after the layer that feeds the gap, else at
 /// the end.
-pub(in crate::search) fn feeder(source: &str, outline: &Outline, gap: &Gap) -> Option<(usize, String)> {
+fn feeder(source: &str, outline: &Outline, gap: &Gap) -> Option<(usize, String)> {
     let span = match &gap.place {
         Place::After { statement, .. } => *statement,
         Place::Around { call, .. } => *call,

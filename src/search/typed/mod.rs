@@ -16,9 +16,10 @@ use crate::rng::Stream;
 
 use super::source::CLASS;
 
-pub(super) use gaps::{Gap, Place, gaps};
-pub(super) use insert::{feeder, wire};
-pub(super) use patch::{Patch, apply, end_of_line, fresh, indentation};
+pub(super) use gaps::{Place, gaps};
+pub(super) use insert::wire;
+use patch::Patch;
+pub(super) use patch::{apply, count, end_of_line, fresh, indentation};
 
 /// A kind of edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,4 +109,4 @@ pub fn edit(source: &str, graph: &Graph, kind: EditKind, stream: &mut Stream) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::search) mod tests;
