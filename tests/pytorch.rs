@@ -17,8 +17,10 @@ use safetensors::SafeTensors;
 const TOLERANCE: f32 = 1e-4;
 
 fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("LLMATIC_PYTHON")
-        .map_or_else(|| llmatic_offline::config::home().join("venv-test/bin/python"), PathBuf::from);
+    let python = std::env::var_os("LLMATIC_PYTHON").map_or_else(
+        || llmatic_offline::config::home().join("venv-test/bin/python"),
+        PathBuf::from,
+    );
     if python.exists() {
         return Some(python);
     }
@@ -78,7 +80,9 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
             networks.insert(name, (path.clone(), network(&std::fs::read_to_string(&path).unwrap())));
         }
     }
-    let job = |name: &str, source: &Path| serde_json::json!({"name": name, "source": source, "sizes": [3, 32, 32], "folder": folder.path()});
+    let job = |name: &str, source: &Path| {
+        serde_json::json!({"name": name, "source": source, "sizes": [3, 32, 32], "folder": folder.path()})
+    };
     let jobs = networks.iter().map(|(name, (path, _))| job(name, path)).collect();
     run(&python, "record", &serde_json::Value::Array(jobs), folder.path());
 
@@ -89,8 +93,8 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
         let weights = Weights::load(&file("weights.safetensors")).unwrap();
         let (sizes, input) = tensor(&file("input.safetensors"), "x");
         let (shape, theirs) = tensor(&file("logits.safetensors"), "logits");
-        let (ours_shape, ours) = predict(&network.graph, &weights, &sizes, &input)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (ours_shape, ours) =
+            predict(&network.graph, &weights, &sizes, &input).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(ours_shape, shape, "{name}");
         let difference = largest_difference(&ours, &theirs);
         assert!(difference < TOLERANCE, "{name}: a logit differs by {difference}");
@@ -105,11 +109,7 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
     for name in networks.keys() {
         let file = |what: &str| folder.path().join(format!("{name}.{what}"));
         let source = std::fs::read_to_string(file("py")).unwrap();
-        assert!(
-            !file("error").exists(),
-            "{name}: {}\n{source}",
-            std::fs::read_to_string(file("error")).unwrap()
-        );
+        assert!(!file("error").exists(), "{name}: {}\n{source}", std::fs::read_to_string(file("error")).unwrap());
         let (_, theirs) = tensor(&file("logits.safetensors"), "logits");
         let (_, checked) = tensor(&file("checked.safetensors"), "logits");
         let difference = largest_difference(&checked, &theirs);

@@ -72,7 +72,8 @@ pub enum InfillOrder {
     /// Prefix, suffix, middle.
     #[serde(rename = "PSM")]
     PrefixFirst,
-    /// Suffix, prefix, middle: the hole directly follows the text before it.
+    /// Suffix, prefix, middle: the text before the hole ends the prompt, so the hole directly follows it
+    /// (Bavarian et al. 2022).
     #[serde(rename = "SPM")]
     SuffixFirst,
 }
@@ -83,7 +84,7 @@ impl InfillTokens {
         let InfillTokens { prefix, suffix, middle, .. } = self;
         match self.order {
             InfillOrder::PrefixFirst => format!("{prefix}{before}{suffix}{after}{middle}"),
-            InfillOrder::SuffixFirst => format!("{suffix}{after}{prefix}{before}{middle}"),
+            InfillOrder::SuffixFirst => format!("{prefix}{suffix}{after}{middle}{before}"),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::PromptKind;
+use crate::config::{ConfigError, PromptBook, PromptKind, SearchConfig};
 use crate::llm::{InfillTokens, Request, Stop};
 use crate::rng::{RootSeed, Stream};
 
@@ -51,6 +51,38 @@ impl Step {
 /// Networks of parents, by architecture; each is read once in a generation.
 #[derive(Debug, Default)]
 pub(super) struct ParentNetworks(BTreeMap<String, Option<Network>>);
+
+/// Refuse instructions that name no known edit or hole, and a rate without an instruction.
+///
+/// # Errors
+/// The instruction, or the operator's key.
+pub fn check_prompts(config: &SearchConfig, book: &PromptBook) -> Result<(), ConfigError> {
+    let fail = |message: String, hint: &str| {
+        Err(ConfigError { place: "prompts".into(), message, hint: Some(hint.to_owned()) })
+    };
+    for instruction in book.instructions() {
+        let known = match instruction.kind {
+            PromptKind::Typed => EditKind::from_words(&instruction.text).is_some(),
+            PromptKind::Infill => Variant::from_words(&instruction.text).is_some(),
+            PromptKind::Mutation | PromptKind::Crossover => true,
+        };
+        if !known {
+            let message =
+                format!("instruction {}: nothing is called \"{}\"", instruction.id, instruction.text);
+            return fail(message, "configs/prompts.toml has every name of an edit or a hole");
+        }
+    }
+    let operators = &config.operators;
+    let rates =
+        [("typed", PromptKind::Typed, operators.typed), ("infill", PromptKind::Infill, operators.infill)];
+    for (name, kind, rate) in rates {
+        if rate > 0.0 && !book.instructions().iter().any(|instruction| instruction.kind == kind) {
+            let message = format!("operators.{name}: expected an instruction of kind \"{name}\", got none");
+            return fail(message, "take those of configs/prompts.toml over, or set the rate to 0");
+        }
+    }
+    Ok(())
+}
 
 /// Prepare attempt `attempt` at a proposal.
 pub(super) fn draft(

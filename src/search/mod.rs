@@ -36,18 +36,19 @@ use std::time::Instant;
 use crate::archive::CandidateId;
 use crate::llm::Generator;
 
+pub use draft::check_prompts;
 pub use error::{ErrorClass, EvaluatorError, SearchError};
 pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProgress, Weights};
 pub use event::{Event, Summary};
 pub use frontend::FrontEnd;
 pub use infill::Variant;
 pub use read::{Network, Reader, Refused};
-pub use record::{Candidate, Cost, Facts, OPERATORS, Operator, Score, VERDICTS, Verdict};
+pub use record::{Candidate, Cost, Described, Facts, OPERATORS, Operator, Score, VERDICTS, Verdict};
 pub use run::{Run, RunRecord, check_free, digest, load};
 pub use scripted::ScriptedGenerator;
 pub use source::{CLASS, seed_network};
 pub use state::State;
-pub use store::{GenerationRow, ResultRow, RunRow, SCHEMA, Store};
+pub use store::{GenerationRow, OperatorYield, ResultRow, RunRow, SCHEMA, Store};
 #[cfg(feature = "torch")]
 pub use trainer::LibtorchEvaluator;
 pub use typed::{EDITS, EditKind, Edited, edit};

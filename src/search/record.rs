@@ -5,6 +5,7 @@
 
 use crate::archive::digest::Hasher;
 use crate::archive::{AddOutcome, CandidateId, PromptChoice};
+use crate::config::DescriptorKind;
 
 /// How a candidate came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -108,10 +109,38 @@ pub struct Facts {
     pub parameters: u64,
     /// Multiply-accumulate operations of one sample.
     pub macs: u64,
-    /// Width-to-depth ratio and log10 of FLOPs, raw.
-    pub descriptor: [f64; 2],
+    /// Everything that may be an axis of the archive, raw.
+    pub described: Described,
     /// One line per layer with its output shape.
     pub layers: String,
+}
+
+/// Raw descriptors of a network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Described {
+    /// Largest layer width over the number of weighted layers.
+    pub width_to_depth: f64,
+    /// Number of weighted layers.
+    pub depth: f64,
+    /// log10 of FLOPs of one sample.
+    pub log_flops: f64,
+    /// log10 of the number of parameters.
+    pub log_parameters: f64,
+    /// log10 of the bytes of the largest intermediate result of one sample.
+    pub log_activation: f64,
+}
+
+impl Described {
+    /// One of them.
+    pub fn value(&self, descriptor: DescriptorKind) -> f64 {
+        match descriptor {
+            DescriptorKind::WidthToDepth => self.width_to_depth,
+            DescriptorKind::Depth => self.depth,
+            DescriptorKind::LogFlops => self.log_flops,
+            DescriptorKind::LogParameters => self.log_parameters,
+            DescriptorKind::LogActivation => self.log_activation,
+        }
+    }
 }
 
 /// What training measured.
@@ -228,7 +257,11 @@ impl Candidate {
             hasher.text(&facts.architecture);
             hasher.number(facts.parameters);
             hasher.number(facts.macs);
-            facts.descriptor.iter().for_each(|&value| hasher.float(value));
+            let Described { width_to_depth, depth, log_flops, log_parameters, log_activation } =
+                facts.described;
+            [width_to_depth, depth, log_flops, log_parameters, log_activation]
+                .into_iter()
+                .for_each(|value| hasher.float(value));
         });
         hasher.option(self.score.as_ref(), |hasher, score| {
             hasher.float(score.fitness);

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use crate::archive::digest::{self, Hasher};
 use crate::archive::{
-    Archive, ArchiveError, Axis, Bandit, CandidateId, Cvt, Elite, PromptArchive, PromptSettings, Reward,
+    Archive, ArchiveError, Axis, Bandit, CandidateId, Cvt, Elite, Grid, Niches, PromptArchive,
+    PromptSettings, Reward,
 };
-use crate::config::SearchConfig;
+use crate::config::{ArchiveKind, DescriptorKind, SearchConfig};
 use crate::rng::RootSeed;
 
 use super::record::{Candidate, Operator, Verdict};
@@ -38,6 +39,7 @@ pub struct State {
     pub digest: String,
     /// Generations learnt from, the seed network's included.
     pub generations: u64,
+    axes: [DescriptorKind; 2],
     candidate_tokens: f64,
     fitness: BTreeMap<CandidateId, f64>,
 }
@@ -47,7 +49,11 @@ impl State {
     pub fn new(config: &SearchConfig, instructions: usize) -> State {
         let axis = |[low, high]: [f64; 2]| Axis { low, high };
         let archive = &config.archive;
-        let cvt = Cvt::new(RootSeed(config.seed), archive.niches, archive.samples);
+        let niches = match archive.kind {
+            ArchiveKind::Cvt => Niches::Cvt(Cvt::new(RootSeed(config.seed), archive.niches, archive.samples)),
+            ArchiveKind::Grid => Niches::Grid(Grid::new(archive.columns, archive.rows)),
+        };
+        let axes = [archive.x, archive.y];
         let prompts = &config.prompts;
         let settings = PromptSettings {
             min: prompts.temperature_min,
@@ -58,7 +64,8 @@ impl State {
             tournament: prompts.tournament,
         };
         State {
-            archive: Archive::new(cvt, [axis(archive.width_to_depth), axis(archive.log_flops)]),
+            archive: Archive::new(niches, axes.map(|descriptor| axis(archive.range(descriptor)))),
+            axes,
             prompts: PromptArchive::new(settings, instructions),
             bandit: Bandit::new(config.operators.candidate_tokens as f64),
             latest: Vec::new(),
@@ -93,7 +100,7 @@ impl State {
                 architecture: facts.architecture.clone(),
                 source: Arc::from(candidate.kept.as_deref().unwrap_or(&candidate.source)),
                 fitness: score.fitness,
-                descriptor: facts.descriptor,
+                descriptor: self.axes.map(|descriptor| facts.described.value(descriptor)),
             };
             if candidate.operator == Operator::Seed {
                 self.seed = Some(elite.clone());

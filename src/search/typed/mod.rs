@@ -18,7 +18,6 @@ use super::source::CLASS;
 
 pub(super) use gaps::{Place, gaps};
 pub(super) use insert::wire;
-use patch::Patch;
 pub(super) use patch::{apply, count, end_of_line, fresh, indentation};
 
 /// A kind of edit.

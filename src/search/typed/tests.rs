@@ -80,7 +80,8 @@ fn a_new_line_is_placed_after_the_layer_that_feeds_it_and_called_after_it() {
     let parent = read(source).unwrap();
     let mut stream = RootSeed(0).stream("typed", &[]);
     let edited = edit(source, &parent.graph, EditKind::InsertResidual, &mut stream).unwrap();
-    let line = "        self.flat = nn.Flatten()\n        self.res1 = nn.Sequential(nn.Linear(3072, 3072), nn.ReLU())\n";
+    let line = "        self.flat = nn.Flatten()\n        \
+                self.res1 = nn.Sequential(nn.Linear(3072, 3072), nn.ReLU())\n";
     assert!(edited.source.contains(line), "{}", edited.source);
     let call = "# (n, c * h * w)\n        x = x + self.res1(x)\n";
     assert!(edited.source.contains(call), "{}", edited.source);
