@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use common::{
     LinearReader, WeightedSurrogate, completion, config, create, generator, go, go_with, random_completion,
 };
+use llmatic_offline::config::OperatorConfig;
 use llmatic_offline::llm::Generator as _;
 use llmatic_offline::search::{
     Candidate, Evaluator as _, Event, Operator, Reader as _, Run, ScriptedGenerator, Store, Surrogate,
@@ -108,7 +109,8 @@ fn crossover_works_with_any_number_of_filled_niches() {
     // Defect 2 of the public code: it crashes once three niches are filled.
     let directory = TempDir::new().unwrap();
     let mut config = config(1, "");
-    (config.search.mutation, config.search.initial_networks, config.search.generations) = (0.0, 2, 6);
+    (config.search.initial_networks, config.search.generations) = (2, 6);
+    config.operators = OperatorConfig { rewrite: 0.0, crossover: 1.0, ..config.operators };
     go(&mut create(directory.path(), config).unwrap());
     let rows = candidates(&directory);
     let crossed: Vec<_> = rows.iter().filter(|row| row.operator == Operator::Crossover).collect();
@@ -189,7 +191,7 @@ fn until_enough_networks_are_archived_the_parent_is_the_seed_network() {
     config.search.initial_networks = 1000;
     go(&mut create(directory.path(), config).unwrap());
     for row in candidates(&directory).iter().skip(1) {
-        assert_eq!((row.operator, row.parents.len()), (Operator::Mutation, 1));
+        assert_eq!((row.operator, row.parents.len()), (Operator::Rewrite, 1));
         assert_eq!((row.parents[0].generation, row.parents[0].slot), (0, 0));
     }
 }
@@ -197,9 +199,10 @@ fn until_enough_networks_are_archived_the_parent_is_the_seed_network() {
 #[test]
 fn parents_may_be_the_fittest_elites() {
     let directory = TempDir::new().unwrap();
-    let extra = "[search]\nparents = \"fittest\"\nfittest = 1\nmutation = 1.0\ninitial_networks = 1\n";
+    let extra = "[search]\nparents = \"fittest\"\nfittest = 1\ninitial_networks = 1\n";
     let mut config = config(1, extra);
     config.search.generations = 3;
+    config.operators.crossover = 0.0;
     go(&mut create(directory.path(), config).unwrap());
     let rows = candidates(&directory);
     let last: BTreeSet<_> =

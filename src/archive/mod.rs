@@ -4,13 +4,17 @@
 //! Input: measured candidates, in the order of slots. Output: elites, statistics, a digest. No tensors, no
 //! clock, no files. One limit: descriptors are pairs.
 
+pub mod bandit;
 pub mod cvt;
 pub mod digest;
+pub mod grid;
 pub mod network;
 pub mod prompt;
 
+pub use bandit::Bandit;
 pub use cvt::Cvt;
-pub use network::{AddOutcome, Archive, ArchiveError, Axis, Elite, Stats};
+pub use grid::Grid;
+pub use network::{AddOutcome, Archive, ArchiveError, Axis, Elite, Niches, Stats};
 pub use prompt::{PromptArchive, PromptChoice, PromptEntry, PromptSettings, Reward};
 
 /// Which candidate: its generation and its slot there.

@@ -1,4 +1,4 @@
-//! The network archive: CVT-MAP-Elites with the best network of each niche (Mouret and Clune 2015).
+//! The network archive: MAP-Elites with the best network of each niche (Mouret and Clune 2015), over a CVT or a grid.
 //!
 //! Input: fitness (higher is better, finite) and a raw descriptor pair, scaled here to the unit square by
 //! stated ranges. One limit: descriptors outside of the ranges are clipped to the border niches, and counted.
@@ -6,7 +6,33 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{CandidateId, Cvt};
+use super::{CandidateId, Cvt, Grid, Reward};
+
+/// How the unit square is divided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Niches {
+    /// Into cells of centroids.
+    Cvt(Cvt),
+    /// Into rectangles.
+    Grid(Grid),
+}
+
+impl Niches {
+    /// The middle of each niche.
+    pub fn centroids(&self) -> &[[f64; 2]] {
+        match self {
+            Niches::Cvt(cvt) => cvt.centroids(),
+            Niches::Grid(grid) => grid.centroids(),
+        }
+    }
+
+    fn niche_of(&self, point: [f64; 2]) -> usize {
+        match self {
+            Niches::Cvt(cvt) => cvt.niche_of(point),
+            Niches::Grid(grid) => grid.niche_of(point),
+        }
+    }
+}
 
 /// A descriptor's range: what is mapped to 0 and to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,16 +125,18 @@ pub struct Stats {
 /// The network archive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Archive {
-    cvt: Cvt,
+    niches: Niches,
     axes: [Axis; 2],
     elites: BTreeMap<usize, Elite>,
+    /// Of elites whose children were told; the others have 0.
+    curiosity: BTreeMap<CandidateId, f64>,
     clipped: u64,
 }
 
 impl Archive {
     /// An empty archive.
-    pub fn new(cvt: Cvt, axes: [Axis; 2]) -> Archive {
-        Archive { cvt, axes, elites: BTreeMap::new(), clipped: 0 }
+    pub fn new(niches: Niches, axes: [Axis; 2]) -> Archive {
+        Archive { niches, axes, elites: BTreeMap::new(), curiosity: BTreeMap::new(), clipped: 0 }
     }
 
     /// A raw descriptor's place in the unit square.
@@ -118,7 +146,7 @@ impl Archive {
 
     /// A raw descriptor's niche.
     pub fn niche_of(&self, descriptor: [f64; 2]) -> usize {
-        self.cvt.niche_of(self.point(descriptor))
+        self.niches.niche_of(self.point(descriptor))
     }
 
     /// Offer a candidate: it stays if its niche is empty or holds a worse one.
@@ -141,9 +169,24 @@ impl Archive {
             Some(_) => AddOutcome::Rejected,
         };
         if outcome.archived() {
-            self.elites.insert(niche, elite);
+            if let Some(old) = self.elites.insert(niche, elite) {
+                self.curiosity.remove(&old.id);
+            }
         }
         Ok((niche, outcome))
+    }
+
+    /// Move the curiosity of an elite (Cully and Demiris 2018): up when a child of its was archived, else down.
+    /// A network that is no elite has none.
+    pub fn reward(&mut self, parent: CandidateId, reward: Reward) {
+        if self.elites.values().any(|elite| elite.id == parent) {
+            *self.curiosity.entry(parent).or_insert(0.0) += reward.curiosity();
+        }
+    }
+
+    /// An elite's curiosity.
+    pub fn curiosity(&self, elite: CandidateId) -> f64 {
+        self.curiosity.get(&elite).copied().unwrap_or(0.0)
     }
 
     /// The filled niches in order.
@@ -158,9 +201,9 @@ impl Archive {
         elites
     }
 
-    /// The tessellation.
-    pub fn cvt(&self) -> &Cvt {
-        &self.cvt
+    /// How the unit square is divided.
+    pub fn niches(&self) -> &Niches {
+        &self.niches
     }
 
     /// The state in a few numbers.
@@ -169,7 +212,7 @@ impl Archive {
         let (elites, qd_score) = (self.elites.len(), fitness().sum::<f64>());
         Stats {
             elites,
-            coverage: elites as f64 / self.cvt.centroids().len() as f64,
+            coverage: elites as f64 / self.niches.centroids().len() as f64,
             qd_score,
             best: fitness().max_by(f64::total_cmp),
             mean: (elites > 0).then(|| qd_score / elites as f64),
@@ -185,7 +228,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn archive() -> Archive {
         Archive::new(
-            Cvt::new(RootSeed(0), 20, 2000),
+            Niches::Cvt(Cvt::new(RootSeed(0), 20, 2000)),
             [Axis { low: 0.0, high: 10.0 }, Axis { low: 4.0, high: 8.0 }],
         )
     }
@@ -206,6 +249,9 @@ pub(super) mod tests {
         for seed in 0..20 {
             let mut stream = RootSeed(seed).stream("sequence", &[]);
             let (mut archive, mut model) = (archive(), BTreeMap::<usize, f64>::new());
+            if seed % 2 == 1 {
+                archive.niches = Niches::Grid(Grid::new(5, 4));
+            }
             for slot in 0..200 {
                 let elite = elite(&mut stream, slot);
                 let (niche, outcome) = archive.add(elite.clone()).unwrap();
@@ -227,6 +273,21 @@ pub(super) mod tests {
             assert_eq!(stats.best, model.values().copied().max_by(f64::total_cmp));
             assert!(stats.clipped > 0, "the generator leaves the ranges");
         }
+    }
+
+    #[test]
+    fn curiosity_belongs_to_an_elite_and_goes_with_it() {
+        let mut archive = archive();
+        let elite = Elite { fitness: 0.5, ..elite(&mut RootSeed(1).stream("elite", &[]), 0) };
+        archive.add(elite.clone()).unwrap();
+        archive.reward(elite.id, Reward::Archived);
+        archive.reward(elite.id, Reward::NotArchived);
+        assert_eq!(archive.curiosity(elite.id), 0.5);
+        let better = CandidateId { slot: 1, ..elite.id };
+        archive.reward(better, Reward::Archived);
+        assert_eq!(archive.curiosity(better), 0.0, "it is no elite yet");
+        archive.add(Elite { id: better, fitness: 0.6, ..elite.clone() }).unwrap();
+        assert_eq!((archive.curiosity(better), archive.curiosity(elite.id)), (0.0, 0.0));
     }
 
     #[test]

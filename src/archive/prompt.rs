@@ -38,7 +38,8 @@ pub enum Reward {
 }
 
 impl Reward {
-    fn curiosity(self) -> f64 {
+    /// How far it moves curiosity.
+    pub fn curiosity(self) -> f64 {
         match self {
             Reward::Archived => 1.0,
             Reward::NotArchived => -0.5,
@@ -112,8 +113,8 @@ impl PromptArchive {
 
     /// Learn from the candidate that `choice` led to: its curiosity moves, and its temperature moves up if
     /// the fitness rose above the parent's, else down. A prompt that moves into another niche stays there if
-    /// it is more curious.
-    pub fn tell(&mut self, choice: PromptChoice, reward: Reward, improved: bool) {
+    /// it is more curious. Where temperature means nothing, `improved` is `None`, and it stays.
+    pub fn tell(&mut self, choice: PromptChoice, reward: Reward, improved: Option<bool>) {
         let key = (choice.instruction, choice.bin);
         let start = PromptEntry { temperature: choice.temperature, curiosity: 0.0, used: 0, archived: 0 };
         let entry = self.entries.entry(key).or_insert(start);
@@ -121,6 +122,7 @@ impl PromptArchive {
         entry.used += 1;
         entry.archived += u64::from(reward == Reward::Archived);
         let curiosity = entry.curiosity;
+        let Some(improved) = improved else { return };
         let step = if improved { self.settings.step } else { -self.settings.step };
         let temperature = (choice.temperature + step).clamp(self.settings.min, self.settings.max);
         let moved = (choice.instruction, self.bin(temperature));
@@ -160,13 +162,13 @@ pub(super) mod tests {
     fn curiosity_follows_the_reward_and_temperature_the_fitness() {
         let mut archive = PromptArchive::new(SETTINGS, 2);
         let choice = PromptChoice { instruction: 1, bin: 8, temperature: 0.9 };
-        archive.tell(choice, Reward::Archived, true);
+        archive.tell(choice, Reward::Archived, Some(true));
         let entries: BTreeMap<_, _> = archive.entries().collect();
         let entry = entries[&(1, 8)];
         assert_eq!((entry.curiosity, entry.used, entry.archived), (1.0, 1, 1));
         assert!((entry.temperature - 0.95).abs() < 1e-12);
-        archive.tell(choice, Reward::NotArchived, false);
-        archive.tell(choice, Reward::NotTrainable, false);
+        archive.tell(choice, Reward::NotArchived, Some(false));
+        archive.tell(choice, Reward::NotTrainable, Some(false));
         let entries: BTreeMap<_, _> = archive.entries().collect();
         assert_eq!(entries[&(1, 8)].curiosity, -0.5);
         let cooler = entries[&(1, 7)];
@@ -181,7 +183,7 @@ pub(super) mod tests {
         for step in 0..500 {
             let choice = archive.choose(|_| true, &mut stream).unwrap();
             assert!((SETTINGS.min..=SETTINGS.max).contains(&choice.temperature));
-            archive.tell(choice, Reward::Archived, step % 100 < 50);
+            archive.tell(choice, Reward::Archived, Some(step % 100 < 50));
         }
         assert!(archive.entries().all(|(_, entry)| (0.1..=1.2).contains(&entry.temperature)));
     }
@@ -189,7 +191,7 @@ pub(super) mod tests {
     #[test]
     fn the_more_curious_prompt_is_taken_more_often_and_only_allowed_ones_are() {
         let mut archive = PromptArchive::new(SETTINGS, 3);
-        archive.tell(PromptChoice { instruction: 0, bin: 8, temperature: 0.9 }, Reward::Archived, true);
+        archive.tell(PromptChoice { instruction: 0, bin: 8, temperature: 0.9 }, Reward::Archived, Some(true));
         let mut stream = RootSeed(0).stream("choose", &[]);
         let mut taken = [0; 3];
         for _ in 0..300 {

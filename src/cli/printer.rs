@@ -225,6 +225,13 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         summary.niches,
         summary.qd_score
     ));
+    for row in &summary.yields {
+        let each = row.tokens.checked_div(row.novel).map_or_else(|| "-".to_owned(), grouped);
+        text.push_str(&format!(
+            "\n{}: {} texts, {} new networks, {} archived, {each} tokens per new network",
+            row.operator, row.texts, row.novel, row.archived
+        ));
+    }
     if let Some(best) = &summary.best {
         text.push_str(&format!(
             "\nbest: {} validation, {} test ({} parameters; the seed network had {} validation)",

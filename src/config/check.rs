@@ -17,9 +17,14 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
         }
     }
     let archive = &config.archive;
-    for (key, [low, high]) in
-        [("archive.width_to_depth", archive.width_to_depth), ("archive.log_flops", archive.log_flops)]
-    {
+    let ranges = [
+        ("archive.width_to_depth", archive.width_to_depth),
+        ("archive.depth", archive.depth),
+        ("archive.log_flops", archive.log_flops),
+        ("archive.log_parameters", archive.log_parameters),
+        ("archive.log_activation", archive.log_activation),
+    ];
+    for (key, [low, high]) in ranges {
         if !(low.is_finite() && high.is_finite() && low < high) {
             return Err((key, format!("expected a lower and a higher number, got [{low}, {high}]")));
         }
@@ -37,6 +42,24 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
     if config.archive.samples < config.archive.niches {
         let message = format!("expected at least as many as niches, {}", config.archive.niches);
         return Err(("archive.samples", format!("{message}, got {}", config.archive.samples)));
+    }
+    if archive.x == archive.y {
+        return Err((
+            "archive.y",
+            format!("expected another descriptor than archive.x, got {} twice", archive.x.name()),
+        ));
+    }
+    let rates = &config.operators;
+    if rates.rewrite + rates.crossover + rates.infill + rates.typed <= 0.0 {
+        return Err((
+            "operators.rewrite",
+            "expected at least one operator with a rate above 0, got none".into(),
+        ));
+    }
+    if config.model.name == "none" && rates.rewrite + rates.crossover > 0.0 {
+        let message =
+            "expected a model, got \"none\"; without one, operators.rewrite and operators.crossover are 0";
+        return Err(("model.name", message.into()));
     }
     for (key, text) in [("model.name", &config.model.name), ("data.name", &config.data.name)] {
         if text.trim().is_empty() {
@@ -74,6 +97,8 @@ fn numbers(c: &SearchConfig) -> Vec<(&'static str, f64, f64, f64)> {
         ("limits.activation_mb", 1.0, MANY, c.limits.activation_mb as f64),
         ("archive.niches", 1.0, 100_000.0, c.archive.niches as f64),
         ("archive.samples", 1.0, 1e7, c.archive.samples as f64),
+        ("archive.columns", 1.0, 1000.0, c.archive.columns as f64),
+        ("archive.rows", 1.0, 1000.0, c.archive.rows as f64),
         ("prompts.temperature_min", 0.0, 10.0, c.prompts.temperature_min),
         ("prompts.temperature_max", 0.0, 10.0, c.prompts.temperature_max),
         ("prompts.temperature_start", 0.0, 10.0, c.prompts.temperature_start),
@@ -83,8 +108,14 @@ fn numbers(c: &SearchConfig) -> Vec<(&'static str, f64, f64, f64)> {
         ("search.generations", 0.0, 1e6, c.search.generations as f64),
         ("search.children", 1.0, 10_000.0, c.search.children as f64),
         ("search.initial_networks", 0.0, 1e6, c.search.initial_networks as f64),
-        ("search.mutation", 0.0, 1.0, c.search.mutation),
         ("search.fittest", 1.0, 1e6, c.search.fittest as f64),
+        ("search.tournament", 1.0, 1000.0, c.search.tournament as f64),
+        ("operators.rewrite", 0.0, MANY, c.operators.rewrite),
+        ("operators.crossover", 0.0, MANY, c.operators.crossover),
+        ("operators.infill", 0.0, MANY, c.operators.infill),
+        ("operators.typed", 0.0, MANY, c.operators.typed),
+        ("operators.candidate_tokens", 1.0, MANY, c.operators.candidate_tokens as f64),
+        ("operators.infill_tokens", 1.0, 1e6, c.operators.infill_tokens as f64),
         ("search.copy_attempts", 0.0, 100.0, c.search.copy_attempts as f64),
         ("search.copy_temperature_step", 0.0, 10.0, c.search.copy_temperature_step),
         ("final.steps", 0.0, MANY, c.r#final.steps as f64),

@@ -15,6 +15,9 @@ use super::{Device, SearchConfig, check};
 /// The run file that fills the holes of every other one.
 pub const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 
+/// Words for the axes of the archive.
+const DESCRIPTORS: [&str; 5] = ["width_to_depth", "depth", "log_flops", "log_parameters", "log_activation"];
+
 /// Keys that have no default: text, if given.
 const OPTIONAL: [&str; 2] = ["data.path", "prompts.file"];
 
@@ -234,9 +237,13 @@ fn expected(what: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 /// Words out of a fixed list, checked here so that the complaint has a line.
 fn check_enums(table: &Table) -> Result<(), (&'static str, String)> {
-    let lists: [(&str, &[&str]); 3] = [
+    let lists: [(&str, &[&str]); 7] = [
         ("train.schedule", &["constant", "triangular"]),
-        ("search.parents", &["random", "fittest"]),
+        ("search.parents", &["random", "fittest", "curious", "seed", "latest"]),
+        ("operators.choice", &["rates", "bandit"]),
+        ("archive.kind", &["cvt", "grid"]),
+        ("archive.x", &DESCRIPTORS),
+        ("archive.y", &DESCRIPTORS),
         ("final.from", &["elite", "scratch"]),
     ];
     let text = |key: &str| {
@@ -326,6 +333,16 @@ mod tests {
             ("quickstart", QUICKSTART),
             ("cifar10", include_str!("../../configs/cifar10.toml")),
             ("smoke", include_str!("../../configs/smoke.toml")),
+            ("typed", include_str!("../../configs/typed.toml")),
+            ("ablation-none", include_str!("../../configs/ablation-none.toml")),
+            ("ablation-random-generation", include_str!("../../configs/ablation-random-generation.toml")),
+            ("ablation-mutation-only", include_str!("../../configs/ablation-mutation-only.toml")),
+            ("ablation-crossover-only", include_str!("../../configs/ablation-crossover-only.toml")),
+            (
+                "ablation-network-archive-only",
+                include_str!("../../configs/ablation-network-archive-only.toml"),
+            ),
+            ("ablation-prompt-archive-only", include_str!("../../configs/ablation-prompt-archive-only.toml")),
         ] {
             let config = resolve(text, name, &[], Device::Cpu, 2).unwrap();
             assert_eq!((config.threads, config.device), (2, Device::Cpu));
@@ -363,7 +380,7 @@ mod tests {
             error("device = \"gpu\""),
             "run.toml:1: device: expected \"auto\", \"cpu\" or \"cuda:N\", got \"gpu\""
         );
-        assert_eq!(error("[search]\nmutation = 2"), "run.toml:2: search.mutation: expected 0 to 1, got 2");
+        assert_eq!(error("[train]\nmomentum = 2"), "run.toml:2: train.momentum: expected 0 to 1, got 2");
         assert_eq!(error("train = 3"), "run.toml:1: train: expected a table, got a whole number");
         assert_eq!(
             error("[archive]\nlog_flops = [9.0, 4.0]"),
@@ -372,6 +389,20 @@ mod tests {
         assert_eq!(
             error("[archive]\nlog_flops = [9.0]"),
             "run.toml:2: archive.log_flops: expected 2 numbers, got 1"
+        );
+    }
+
+    #[test]
+    fn operators_need_a_rate_and_a_model_where_they_write() {
+        let none = "[operators]\nrewrite = 0\ncrossover = 0\ninfill = 0\ntyped = 0\n";
+        assert_eq!(
+            error(none),
+            "run.toml:2: operators.rewrite: expected at least one operator with a rate above 0, got none"
+        );
+        assert!(error("[model]\nname = \"none\"").starts_with("run.toml:2: model.name: expected a model"));
+        assert_eq!(
+            error("[archive]\nx = \"log_flops\""),
+            "run.toml: archive.y: expected another descriptor than archive.x, got log_flops twice"
         );
     }
 

@@ -105,6 +105,8 @@ pub struct SearchConfig {
     pub prompts: PromptConfig,
     /// The loop.
     pub search: LoopConfig,
+    /// How children are made.
+    pub operators: OperatorConfig,
     /// What happens after the last generation.
     pub r#final: FinalConfig,
 }
@@ -137,18 +139,97 @@ pub struct LimitsConfig {
     pub activation_mb: u64,
 }
 
-/// The network archive: CVT-MAP-Elites over two descriptors.
+/// How the archive of networks divides the unit square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArchiveKind {
+    /// Into the cells of centroids fitted to random points (the paper's way).
+    Cvt,
+    /// Into rectangles.
+    Grid,
+}
+
+/// What can be an axis of the archive of networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DescriptorKind {
+    /// Largest layer width over the number of weighted layers.
+    WidthToDepth,
+    /// Number of weighted layers.
+    Depth,
+    /// log10 of the FLOPs of one sample.
+    LogFlops,
+    /// log10 of the number of parameters.
+    LogParameters,
+    /// log10 of the bytes of the largest intermediate result of one sample.
+    LogActivation,
+}
+
+impl DescriptorKind {
+    /// Its word in run files.
+    pub fn name(self) -> &'static str {
+        match self {
+            DescriptorKind::WidthToDepth => "width_to_depth",
+            DescriptorKind::Depth => "depth",
+            DescriptorKind::LogFlops => "log_flops",
+            DescriptorKind::LogParameters => "log_parameters",
+            DescriptorKind::LogActivation => "log_activation",
+        }
+    }
+
+    /// What an axis of a chart is called.
+    pub fn title(self) -> &'static str {
+        match self {
+            DescriptorKind::WidthToDepth => "width-to-depth ratio",
+            DescriptorKind::Depth => "depth",
+            DescriptorKind::LogFlops => "log10 FLOPs",
+            DescriptorKind::LogParameters => "log10 parameters",
+            DescriptorKind::LogActivation => "log10 bytes of the largest activation",
+        }
+    }
+}
+
+/// The network archive: MAP-Elites over two descriptors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveConfig {
-    /// Number of niches.
+    /// How the unit square is divided.
+    pub kind: ArchiveKind,
+    /// Number of niches of a CVT.
     pub niches: usize,
-    /// Samples of the unit square that the centroids are fitted to.
+    /// Samples of the unit square that a CVT's centroids are fitted to.
     pub samples: usize,
+    /// Columns of a grid.
+    pub columns: usize,
+    /// Rows of a grid.
+    pub rows: usize,
+    /// The descriptor along the first axis.
+    pub x: DescriptorKind,
+    /// The descriptor along the second axis.
+    pub y: DescriptorKind,
     /// The width-to-depth ratios that are mapped to 0 and 1.
     pub width_to_depth: [f64; 2],
+    /// The numbers of weighted layers that are mapped to 0 and 1.
+    pub depth: [f64; 2],
     /// The base-10 logarithms of FLOPs that are mapped to 0 and 1.
     pub log_flops: [f64; 2],
+    /// The base-10 logarithms of parameters that are mapped to 0 and 1.
+    pub log_parameters: [f64; 2],
+    /// The base-10 logarithms of the largest activation's bytes that are mapped to 0 and 1.
+    pub log_activation: [f64; 2],
+}
+
+impl ArchiveConfig {
+    /// What is mapped to 0 and 1 of a descriptor.
+    pub fn range(&self, descriptor: DescriptorKind) -> [f64; 2] {
+        match descriptor {
+            DescriptorKind::WidthToDepth => self.width_to_depth,
+            DescriptorKind::Depth => self.depth,
+            DescriptorKind::LogFlops => self.log_flops,
+            DescriptorKind::LogParameters => self.log_parameters,
+            DescriptorKind::LogActivation => self.log_activation,
+        }
+    }
 }
 
 /// The prompts and the archive that evolves them.
@@ -179,6 +260,42 @@ pub enum Parents {
     Random,
     /// One of the `fittest` fittest elites (the public code's way).
     Fittest,
+    /// The elite whose children were archived most often, of `tournament` random ones.
+    Curious,
+    /// Always the network that everything starts from: generation without evolution.
+    Seed,
+    /// Any network of the latest generation that had one: evolution without an archive of networks.
+    Latest,
+}
+
+/// How the operator of a slot is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OperatorChoice {
+    /// In proportion to the rates.
+    Rates,
+    /// By Thompson sampling over pairs of operator and instruction: archived networks per cost.
+    Bandit,
+}
+
+/// How children are made: rates of the operators, or a bandit over those whose rate is above 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// How the operator of a slot is chosen.
+    pub choice: OperatorChoice,
+    /// The LLM writes the whole class from an instruction.
+    pub rewrite: f64,
+    /// The LLM combines two parents.
+    pub crossover: f64,
+    /// The LLM fills a hole of the parent's source; an LLM that cannot makes it `typed`.
+    pub infill: f64,
+    /// The source is edited at random, without an LLM.
+    pub typed: f64,
+    /// What training a candidate costs the bandit, in tokens.
+    pub candidate_tokens: usize,
+    /// Longest text of an infill, in tokens.
+    pub infill_tokens: usize,
 }
 
 /// The loop.
@@ -191,12 +308,12 @@ pub struct LoopConfig {
     pub children: usize,
     /// Until so many niches are filled, the parent is the seed network.
     pub initial_networks: usize,
-    /// Share of mutations; the others are crossovers.
-    pub mutation: f64,
     /// How parents are chosen.
     pub parents: Parents,
     /// How many elites `parents = "fittest"` chooses among.
     pub fittest: usize,
+    /// Random elites of which `parents = "curious"` takes the most curious.
+    pub tournament: usize,
     /// How often a copy is asked again.
     pub copy_attempts: usize,
     /// How much hotter each time.

@@ -18,6 +18,10 @@ pub enum PromptKind {
     Mutation,
     /// Two parents.
     Crossover,
+    /// A hole in one parent: the text is a variant, such as `forced`.
+    Infill,
+    /// One parent, without an LLM: the text is a kind of edit, such as `insert convolution`.
+    Typed,
 }
 
 /// One instruction.
@@ -28,7 +32,7 @@ pub struct Instruction {
     pub id: String,
     /// What it works on.
     pub kind: PromptKind,
-    /// Its words, with placeholders.
+    /// Its words, with placeholders; of infill and typed edits, the name of what is done.
     pub text: String,
 }
 

@@ -13,6 +13,10 @@ pub struct Descriptor {
     pub width_to_depth: f64,
     /// log10 of the FLOPs of one sample (at least one FLOP).
     pub log_flops: f64,
+    /// log10 of the number of parameters (at least one).
+    pub log_parameters: f64,
+    /// log10 of the bytes of the largest intermediate result of one sample (at least one byte).
+    pub log_activation: f64,
     /// Largest number of channels or features that a weighted layer gives.
     pub width: usize,
     /// Number of weighted layers that lead to the output.
@@ -46,9 +50,20 @@ pub fn of(graph: &Graph) -> Descriptor {
     Descriptor {
         width_to_depth: width as f64 / depth.max(1) as f64,
         log_flops: (graph.flops().max(1) as f64).log10(),
+        log_parameters: (graph.parameter_count().max(1) as f64).log10(),
+        log_activation: (peak_activation(graph).max(1) as f64).log10(),
         width,
         depth,
     }
+}
+
+/// Bytes of the largest intermediate result of one sample, at four bytes per element.
+fn peak_activation(graph: &Graph) -> u64 {
+    let body = &graph.eval;
+    let results = body.nodes.iter().zip(body.live()).filter(|(node, live)| {
+        *live && !matches!(node.op, Op::Param(_)) && node.outputs.iter().any(|fact| !fact.shape.0.is_empty())
+    });
+    results.flat_map(|(node, _)| &node.outputs).map(|fact| 4 * fact.shape.numel_at(1)).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -60,16 +75,21 @@ mod tests {
     fn two_linear_layers_of_64_and_10_have_ratio_32() {
         let mut builder = Builder::new(Limits::default());
         let mut x = builder.input(&[16]);
+        let mut names = Vec::new();
         for sizes in [vec![64, 16], vec![10, 64]] {
             let weight = builder.declare(sizes, DType::F32, ParamKind::Trained, Init::Constant(0.0)).unwrap();
+            names.push((format!("fc{}.weight", names.len()), weight));
             let weight = builder.tensor(weight);
             x = builder.append(Op::Linear { bias: false }, &[x, weight], Origin::default()).unwrap();
         }
         let body = builder.finish_body(x);
-        let descriptor = of(&builder.finish(body, None, &[], &[16]));
+        let descriptor = of(&builder.finish(body, None, &names, &[16]));
         assert_eq!((descriptor.width, descriptor.depth), (64, 2));
         assert!((descriptor.width_to_depth - 32.0).abs() < 1e-12);
         // 2 * (16 * 64 + 64 * 10) FLOPs
         assert!((descriptor.log_flops - 3328f64.log10()).abs() < 1e-12);
+        assert!((descriptor.log_parameters - 1664f64.log10()).abs() < 1e-12);
+        // 64 floats of four bytes.
+        assert!((descriptor.log_activation - 256f64.log10()).abs() < 1e-12);
     }
 }

@@ -46,6 +46,47 @@ pub enum Stop {
     /// The prompt ended inside a class body: a line that starts in column 0 and is neither blank nor a
     /// comment ends it, and so does a Markdown fence; neither is part of the text.
     ClassComplete,
+    /// The prompt asks for so many lines: the last one's end ends it, and so does a bracket that closes more
+    /// than the text opened; neither is part of the text. Blank lines do not count, and a line end inside
+    /// brackets or quotes is none.
+    Lines(usize),
+}
+
+/// The texts that a model knows around the parts of a fill-in-the-middle prompt.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfillTokens {
+    /// Before the text that comes before the hole.
+    pub prefix: String,
+    /// Before the text that comes after the hole.
+    pub suffix: String,
+    /// After both: the hole.
+    pub middle: String,
+    /// Which of both comes first.
+    pub order: InfillOrder,
+}
+
+/// The order of a fill-in-the-middle prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub enum InfillOrder {
+    /// Prefix, suffix, middle.
+    #[serde(rename = "PSM")]
+    PrefixFirst,
+    /// Suffix, prefix, middle: the text before the hole ends the prompt, so the hole directly follows it
+    /// (Bavarian et al. 2022).
+    #[serde(rename = "SPM")]
+    SuffixFirst,
+}
+
+impl InfillTokens {
+    /// The prompt that asks for what stands between `before` and `after`.
+    pub fn prompt(&self, before: &str, after: &str) -> String {
+        let InfillTokens { prefix, suffix, middle, .. } = self;
+        match self.order {
+            InfillOrder::PrefixFirst => format!("{prefix}{before}{suffix}{after}{middle}"),
+            InfillOrder::SuffixFirst => format!("{prefix}{suffix}{after}{middle}{before}"),
+        }
+    }
 }
 
 /// A written completion.
@@ -117,6 +158,11 @@ pub trait Generator {
 
     /// Name and hash, for the record.
     fn describe(&self) -> GeneratorIdentity;
+
+    /// How it is asked to fill a hole; `None` where it was not taught to.
+    fn infill(&self) -> Option<&InfillTokens> {
+        None
+    }
 }
 
 /// What a loaded model takes, in bytes.

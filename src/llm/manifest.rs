@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::home;
-use crate::llm::LlmError;
+use crate::llm::{InfillTokens, LlmError};
 
 /// (file name, content) of the manifests that come with the program.
 const BUILT_IN: [(&str, &str); 13] = [
@@ -53,6 +53,9 @@ pub struct Manifest {
     pub memory_mb: u64,
     /// Where the weights come from, in words for the user.
     pub source: String,
+    /// How it is asked to fill a hole in a text, if it was taught to.
+    #[serde(default)]
+    pub infill: Option<InfillTokens>,
     /// Where a Hugging Face cache on disk would have it.
     #[serde(default)]
     pub hugging_face: Option<HuggingFaceFile>,

@@ -24,8 +24,8 @@ mod tokenizer;
 mod vocabulary;
 
 pub use api::{
-    Completion, Control, Finish, Generator, GeneratorIdentity, LlmOptions, MemoryPlan, Progress, Request,
-    Stop,
+    Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens, LlmOptions,
+    MemoryPlan, Progress, Request, Stop,
 };
 pub use convert::{ConvertProgress, ConvertReport, convert};
 pub use engine::Llm;

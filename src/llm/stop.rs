@@ -8,33 +8,93 @@ use crate::llm::Stop;
 /// How a growing text stands.
 pub(crate) struct StopRule {
     stop: Stop,
-    /// Start of the first line that has not been judged.
-    line_start: usize,
+    /// Start of the first line that has not been judged; of [`Stop::Lines`], of the first character.
+    judged: usize,
+    lines: Lines,
+}
+
+/// Where [`Stop::Lines`] stands in the text.
+#[derive(Default)]
+struct Lines {
+    complete: usize,
+    depth: usize,
+    /// The quote that is open, and whether the next character is escaped.
+    quote: Option<char>,
+    escaped: bool,
+    comment: bool,
+    /// Whether the line has anything but white space.
+    visible: bool,
 }
 
 impl StopRule {
     pub(crate) fn new(stop: Stop) -> StopRule {
-        StopRule { stop, line_start: 0 }
+        StopRule { stop, judged: 0, lines: Lines::default() }
     }
 
     /// The length to keep, once `text` is complete. `text` only ever grows between calls.
     pub(crate) fn complete_at(&mut self, text: &str) -> Option<usize> {
-        if self.stop == Stop::EndOfText {
-            return None;
+        match self.stop {
+            Stop::EndOfText => None,
+            Stop::ClassComplete => self.class_complete(text),
+            Stop::Lines(count) => {
+                let start = std::mem::replace(&mut self.judged, text.len());
+                let lines = &mut self.lines;
+                text[start..]
+                    .char_indices()
+                    .find(|&(_, c)| lines.ends_with(c, count))
+                    .map(|(at, _)| start + at)
+            }
         }
+    }
+
+    fn class_complete(&mut self, text: &str) -> Option<usize> {
         loop {
-            let line = &text[self.line_start..];
+            let line = &text[self.judged..];
             let end = line.find('\n');
             let visible = &line[..end.unwrap_or(line.len())];
             // The first character decides what kind of line it is, so there is no need to wait for the rest.
             if visible.chars().next().is_some_and(|first| !first.is_whitespace() && first != '#') {
-                return Some(self.line_start);
+                return Some(self.judged);
             }
             if let Some(fence) = visible.find("```") {
-                return Some(self.line_start + fence);
+                return Some(self.judged + fence);
             }
-            self.line_start += end? + 1;
+            self.judged += end? + 1;
         }
+    }
+}
+
+impl Lines {
+    /// Whether the text ends before `c`.
+    fn ends_with(&mut self, c: char, count: usize) -> bool {
+        let escaped = std::mem::take(&mut self.escaped);
+        match (self.quote, c) {
+            (Some(_), '\\') => self.escaped = !escaped,
+            (Some(quote), _) if c == quote && !escaped => self.quote = None,
+            // A plain string does not go over a line end; a docstring has no place in a hole.
+            (Some(_), '\n') if !escaped => {
+                self.quote = None;
+                return self.line_end(count);
+            }
+            (Some(_), _) => {}
+            (None, '\n') => return self.line_end(count),
+            (None, _) if self.comment => {}
+            (None, '#') => self.comment = true,
+            (None, '"' | '\'') => (self.quote, self.visible) = (Some(c), true),
+            (None, '(' | '[' | '{') => (self.depth, self.visible) = (self.depth + 1, true),
+            (None, ')' | ']' | '}') if self.depth == 0 => return true,
+            (None, ')' | ']' | '}') => self.depth -= 1,
+            (None, _) => self.visible |= !c.is_whitespace(),
+        }
+        false
+    }
+
+    fn line_end(&mut self, count: usize) -> bool {
+        self.comment = false;
+        if self.depth == 0 && std::mem::take(&mut self.visible) {
+            self.complete += 1;
+        }
+        self.complete >= count
     }
 }
 
@@ -76,5 +136,27 @@ mod tests {
     #[test]
     fn end_of_text_never_stops_by_itself() {
         assert_eq!(kept(Stop::EndOfText, "x\ny\n```"), None);
+    }
+
+    #[test]
+    fn a_line_ends_where_its_brackets_are_closed() {
+        let kept = |text: &str| kept(Stop::Lines(1), text);
+        assert_eq!(kept(" nn.Conv2d(1, 8,\n   3)\n  x").as_deref(), Some(" nn.Conv2d(1, 8,\n   3)"));
+        assert_eq!(
+            kept("\n  \n a = 1  # (\n").as_deref(),
+            Some("\n  \n a = 1  # ("),
+            "blank lines do not count"
+        );
+        assert_eq!(kept("ReLU())\n").as_deref(), Some("ReLU()"), "a bracket of the text before the hole");
+        assert_eq!(kept("f(')\\'', \"(\")\n").as_deref(), Some("f(')\\'', \"(\")"), "quotes hide brackets");
+        assert_eq!(kept("a = ("), None);
+    }
+
+    #[test]
+    fn two_lines_are_two_lines_however_they_arrive() {
+        let text = "\n    a = 1\n    b = [\n1]\n    c = 2\n";
+        let expected = "\n    a = 1\n    b = [\n1]";
+        assert_eq!(kept(Stop::Lines(2), text).as_deref(), Some(expected));
+        assert_eq!(StopRule::new(Stop::Lines(2)).complete_at(text), Some(expected.len()));
     }
 }

@@ -186,6 +186,7 @@ pub(super) fn describe(catalogue: &Catalogue, path: &Path) -> Result<(Manifest, 
         prompt_style: PromptStyle::Completion,
         memory_mb: bytes / 1_000_000 * 3 / 2,
         source: "given by its path".into(),
+        infill: None,
         hugging_face: None,
     });
     Ok((manifest, sha256))

@@ -6,6 +6,7 @@
 
 pub mod diagnostic;
 mod guard;
+pub mod outline;
 
 use ruff_python_ast::{Expr, ModModule, Suite};
 use ruff_python_parser::{ParseError, ParseErrorType};

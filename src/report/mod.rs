@@ -11,6 +11,7 @@ mod voronoi;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::config::DescriptorKind;
 use crate::search::{Candidate, RunRecord, VERDICTS, Verdict};
 
 use chart::{Line, Niche};
@@ -66,7 +67,7 @@ fn tiles(page: &mut String, run: &RunRecord) {
     };
     accuracy(&mut tile, best.map(|row| row.validation).or(stats.best), "best validation accuracy");
     accuracy(&mut tile, best.and_then(|row| row.test), "its test accuracy");
-    tile(format!("{} / {}", stats.elites, run.config.archive.niches), "niches filled");
+    tile(format!("{} / {}", stats.elites, run.state.archive.niches().centroids().len()), "niches filled");
     tile(format!("{:.3}", stats.qd_score), "QD-score (sum of fitness)");
     tile(format!("{}", run.candidates.len()), "texts written, the seed included");
     tile(format!("{}", count(Candidate::valid)), "are networks");
@@ -82,7 +83,7 @@ fn accuracy(tile: &mut impl FnMut(String, &str), value: Option<f64>, name: &str)
 fn archive(run: &RunRecord) -> String {
     let state = &run.state;
     let elites: BTreeMap<usize, _> = state.archive.elites().collect();
-    let niches: Vec<Niche> = voronoi::polygons(state.archive.cvt().centroids())
+    let niches: Vec<Niche> = voronoi::polygons(state.archive.niches().centroids())
         .into_iter()
         .enumerate()
         .map(|(index, polygon)| {
@@ -94,8 +95,12 @@ fn archive(run: &RunRecord) -> String {
             Niche { polygon, fitness: elite.map(|elite| elite.fitness), title }
         })
         .collect();
-    let [x, y] = [run.config.archive.width_to_depth, run.config.archive.log_flops];
-    chart::heat_map(&niches, [("width-to-depth ratio", x[0], x[1]), ("log10 FLOPs", y[0], y[1])])
+    let archive = &run.config.archive;
+    let axis = |descriptor: DescriptorKind| {
+        let [low, high] = archive.range(descriptor);
+        (descriptor.title(), low, high)
+    };
+    chart::heat_map(&niches, [axis(archive.x), axis(archive.y)])
 }
 
 fn progress(run: &RunRecord) -> String {
@@ -184,7 +189,8 @@ fn yields(page: &mut String, run: &RunRecord) {
             page,
             "<h2>{title}</h2><div class=\"wide\"><table class=\"yield\"><tr><th></th>\
              <th class=\"n\">written</th>\
-             <th class=\"n\">asked again</th><th class=\"n\">archived</th>\
+             <th class=\"n\">asked again</th><th class=\"n\">new networks</th><th class=\"n\">archived</th>\
+             <th class=\"n\">tokens per new network</th>\
              <th class=\"n\">tokens per archived</th>"
         );
         for verdict in VERDICTS {
@@ -195,11 +201,14 @@ fn yields(page: &mut String, run: &RunRecord) {
             let retried = rows.iter().filter(|row| row.retried).count();
             let archived = rows.iter().filter(|row| row.archived()).count() as u64;
             let tokens: u64 = rows.iter().map(|row| row.cost.completion_tokens).sum();
-            let each = tokens.checked_div(archived).map_or_else(|| "–".to_owned(), grouped);
+            let novel = rows.iter().filter(|row| row.novel()).count() as u64;
+            let per = |count: u64| tokens.checked_div(count).map_or_else(|| "–".to_owned(), grouped);
+            let (each, each_novel) = (per(archived), per(novel));
             let _ = write!(
                 page,
                 "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{retried}</td>\
-                 <td class=\"n\">{archived}</td><td class=\"n\">{each}</td>",
+                 <td class=\"n\">{novel}</td><td class=\"n\">{archived}</td><td class=\"n\">{each_novel}</td>\
+                 <td class=\"n\">{each}</td>",
                 escape(&name),
                 rows.len()
             );

@@ -7,7 +7,7 @@
 use crate::archive::{AddOutcome, CandidateId};
 
 use super::record::{Operator, Verdict};
-use super::store::{GenerationRow, ResultRow};
+use super::store::{GenerationRow, OperatorYield, ResultRow};
 
 /// What happens.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -109,6 +109,8 @@ pub struct Summary {
     pub qd_score: f64,
     /// Tokens written.
     pub tokens: u64,
+    /// What each operator came to.
+    pub yields: Vec<OperatorYield>,
     /// The best network.
     pub best: Option<ResultRow>,
     /// The seed network's validation accuracy, to compare with.

@@ -11,16 +11,16 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::llm::{Completion, Control, LlmError, Request, Stop};
-use crate::rng::RootSeed;
+use crate::archive::{CandidateId, PromptChoice};
+use crate::llm::{Completion, Control, LlmError, Request};
 
+use super::draft::{Draft, ParentNetworks, Step, draft};
 use super::error::SearchError;
 use super::event::Event;
 use super::propose::{Proposal, propose};
 use super::read::{Network, Refused};
 use super::record::{Candidate, Cost, Verdict};
-use super::{Parts, Run, check_cancelled, source};
-use crate::archive::CandidateId;
+use super::{Parts, Run, check_cancelled, infill, source};
 
 /// A candidate before training, with what its training needs.
 #[derive(Debug)]
@@ -37,12 +37,14 @@ pub(super) struct Written {
 /// # Errors
 /// The LLM fails, or the search was cancelled.
 pub(super) fn generation(run: &Run, parts: &mut Parts<'_>, number: u64) -> Result<Vec<Written>, SearchError> {
+    let can_infill = parts.generator.infill().is_some();
     let proposals: Vec<Proposal> = (0..run.config.search.children as u64)
         .filter_map(|slot| {
             let id = CandidateId { generation: number, slot };
-            propose(&run.config, &run.book, &run.state, id)
+            propose(&run.config, &run.book, &run.state, can_infill, id)
         })
         .collect();
+    let mut networks = ParentNetworks::default();
     let mut pending: Vec<&Proposal> = proposals.iter().collect();
     // Architectures of this generation, claimed in slot order round by round.
     let mut claimed: Vec<String> = Vec::new();
@@ -52,7 +54,7 @@ pub(super) fn generation(run: &Run, parts: &mut Parts<'_>, number: u64) -> Resul
             break;
         }
         let last = attempt == run.config.search.copy_attempts as u64;
-        let round = write(run, parts, number, &pending, attempt)?;
+        let round = write(run, parts, number, &pending, &mut networks, attempt)?;
         let reader = parts.reader;
         let read: Vec<Result<Network, Refused>> = round
             .par_iter()
@@ -77,66 +79,88 @@ pub(super) fn generation(run: &Run, parts: &mut Parts<'_>, number: u64) -> Resul
     Ok(written)
 }
 
-/// One round of completions, as candidates without a verdict.
+/// One round of texts, as candidates without a verdict.
 fn write(
     run: &Run,
     parts: &mut Parts<'_>,
     number: u64,
     proposals: &[&Proposal],
+    networks: &mut ParentNetworks,
     attempt: u64,
 ) -> Result<Vec<Candidate>, SearchError> {
-    let (config, seed) = (&run.config, RootSeed(run.config.seed));
-    let temperature = |proposal: &Proposal| {
-        proposal.prompt.temperature + attempt as f64 * config.search.copy_temperature_step
-    };
-    let requests: Vec<Request> = proposals
+    let tokens = parts.generator.infill().cloned();
+    let drafts: Vec<Draft> = proposals
         .iter()
-        .map(|proposal| {
-            let words = run.book.words(proposal.prompt.instruction, &run.row.input_sizes, run.row.classes);
-            Request {
-                prompt: source::prompt(&sources(proposal), &words),
-                temperature: temperature(proposal),
-                top_p: config.sampling.top_p,
-                top_k: config.sampling.top_k,
-                max_tokens: config.sampling.max_tokens,
-                stream: seed.stream("sample", &[number, proposal.id.slot, attempt]),
-                stop: Stop::ClassComplete,
-            }
-        })
+        .map(|proposal| draft(run, parts.reader, tokens.as_ref(), networks, proposal, attempt))
         .collect();
+    let requests: Vec<Request> = drafts.iter().filter_map(|draft| draft.step.request().cloned()).collect();
     let started = Instant::now();
-    let answers = ask(parts, number, attempt, &requests)?;
+    let answers = if requests.is_empty() { Vec::new() } else { ask(parts, number, attempt, &requests)? };
     check_cancelled(run, parts)?;
-    let seconds = started.elapsed().as_secs_f64() / answers.len().max(1) as f64;
-    let candidates = proposals.iter().zip(requests).zip(answers);
-    Ok(candidates
-        .map(|((proposal, request), answer)| {
-            let instruction = run.book.instructions().get(proposal.prompt.instruction);
-            Candidate {
-                id: proposal.id,
-                attempt,
-                retried: false,
-                operator: proposal.operator,
-                parents: proposal.parents.iter().map(|parent| parent.id).collect(),
-                prompt: Some(proposal.prompt),
-                instruction: instruction.map(|instruction| instruction.id.clone()).unwrap_or_default(),
-                temperature: request.temperature,
-                prompt_text: request.prompt,
-                source: answer
-                    .as_ref()
-                    .map(|completion| source::candidate(&sources(proposal), &completion.text))
-                    .unwrap_or_default(),
-                kept: None,
-                verdict: if answer.is_ok() { Verdict::Accepted } else { Verdict::LimitExceeded },
-                message: answer.as_ref().err().cloned().unwrap_or_default(),
-                repairs: Vec::new(),
-                facts: None,
-                score: None,
-                placed: None,
-                cost: answer.map_or_else(|_| Cost::default(), |completion| cost(&completion, seconds)),
-            }
+    let seconds = started.elapsed().as_secs_f64();
+    // Whoever wrote more took more of the time.
+    let written = |answer: &Result<Completion, String>| {
+        answer.as_ref().map_or(0, |completion| completion.completion_tokens)
+    };
+    let per_token = seconds / answers.iter().map(written).sum::<usize>().max(1) as f64;
+    let mut answers = answers.into_iter();
+    Ok(proposals
+        .iter()
+        .zip(drafts)
+        .map(|(proposal, draft)| {
+            let answer = draft.step.request().and_then(|_| answers.next());
+            candidate(run, proposal, attempt, draft, answer, per_token)
         })
         .collect())
+}
+
+/// The candidate of a draft and, where the LLM was asked, its answer.
+fn candidate(
+    run: &Run,
+    proposal: &Proposal,
+    attempt: u64,
+    draft: Draft,
+    answer: Option<Result<Completion, String>>,
+    per_token: f64,
+) -> Candidate {
+    let instruction = run.book.instructions().get(draft.instruction);
+    let mut candidate = Candidate {
+        id: proposal.id,
+        attempt,
+        retried: false,
+        operator: proposal.operator,
+        parents: proposal.parents.iter().map(|parent| parent.id).collect(),
+        prompt: Some(PromptChoice { instruction: draft.instruction, ..proposal.prompt }),
+        instruction: instruction.map(|instruction| instruction.id.clone()).unwrap_or_default(),
+        temperature: draft.step.request().map_or(0.0, |request| request.temperature),
+        prompt_text: draft.step.request().map(|request| request.prompt.clone()).unwrap_or_default(),
+        source: String::new(),
+        kept: None,
+        verdict: Verdict::Accepted,
+        message: String::new(),
+        repairs: Vec::new(),
+        facts: None,
+        score: None,
+        placed: None,
+        cost: Cost::default(),
+    };
+    let refuse = |candidate: &mut Candidate, verdict: Verdict, message: String| {
+        (candidate.verdict, candidate.message) = (verdict, message);
+    };
+    match (draft.step, answer) {
+        (Step::Done { source, what }, _) => (candidate.source, candidate.prompt_text) = (source, what),
+        (Step::Failed(message), _) => refuse(&mut candidate, Verdict::Unsupported, message),
+        (_, Some(Err(message))) => refuse(&mut candidate, Verdict::LimitExceeded, message),
+        (step, Some(Ok(completion))) => {
+            candidate.cost = cost(&completion, per_token);
+            candidate.source = match &step {
+                Step::Fill(_, hole) => infill::fill(hole, &completion.text),
+                _ => source::candidate(&proposal.sources(), &completion.text),
+            };
+        }
+        (_, None) => refuse(&mut candidate, Verdict::LimitExceeded, "the LLM gave no answer".into()),
+    }
+    candidate
 }
 
 /// One completion per request, or why its prompt cannot be completed: parents may grow beyond the LLM's
@@ -228,16 +252,12 @@ fn judge(
     }
 }
 
-fn sources(proposal: &Proposal) -> Vec<&str> {
-    proposal.parents.iter().map(|parent| parent.source.as_ref()).collect()
-}
-
-fn cost(completion: &Completion, seconds: f64) -> Cost {
+fn cost(completion: &Completion, per_token: f64) -> Cost {
     Cost {
         prompt_tokens: completion.prompt_tokens as u64,
         cached_tokens: completion.cached_prompt_tokens as u64,
         completion_tokens: completion.completion_tokens as u64,
-        generate_seconds: seconds,
+        generate_seconds: per_token * completion.completion_tokens as f64,
         train_seconds: 0.0,
     }
 }

@@ -9,12 +9,14 @@
 //! same random streams, so the digest does not depend on interruptions. Reference: LLMatic (arXiv
 //! 2306.01102). One limit: a generation is trained after it was written, never while.
 
+mod draft;
 mod error;
 mod evaluate;
 mod event;
 mod finish;
 mod frontend;
 mod generate;
+mod infill;
 mod propose;
 mod read;
 mod record;
@@ -25,6 +27,7 @@ mod state;
 mod store;
 #[cfg(feature = "torch")]
 mod trainer;
+mod typed;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,19 +36,22 @@ use std::time::Instant;
 use crate::archive::CandidateId;
 use crate::llm::Generator;
 
+pub use draft::check_prompts;
 pub use error::{ErrorClass, EvaluatorError, SearchError};
 pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProgress, Weights};
 pub use event::{Event, Summary};
 pub use frontend::FrontEnd;
+pub use infill::Variant;
 pub use read::{Network, Reader, Refused};
-pub use record::{Candidate, Cost, Facts, Operator, Score, VERDICTS, Verdict};
+pub use record::{Candidate, Cost, Described, Facts, OPERATORS, Operator, Score, VERDICTS, Verdict};
 pub use run::{Run, RunRecord, check_free, digest, load};
 pub use scripted::ScriptedGenerator;
 pub use source::{CLASS, seed_network};
 pub use state::State;
-pub use store::{GenerationRow, ResultRow, RunRow, SCHEMA, Store};
+pub use store::{GenerationRow, OperatorYield, ResultRow, RunRow, SCHEMA, Store};
 #[cfg(feature = "torch")]
 pub use trainer::LibtorchEvaluator;
+pub use typed::{EDITS, EditKind, Edited, edit};
 
 use generate::Written;
 

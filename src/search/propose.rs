@@ -6,7 +6,7 @@
 //! generation.
 
 use crate::archive::{CandidateId, Elite, PromptChoice};
-use crate::config::{Parents, PromptBook, PromptKind, SearchConfig};
+use crate::config::{OperatorChoice, Parents, PromptBook, PromptKind, SearchConfig};
 use crate::rng::{RootSeed, Stream};
 
 use super::record::Operator;
@@ -19,49 +19,119 @@ pub(super) struct Proposal {
     pub(super) id: CandidateId,
     /// What is done.
     pub(super) operator: Operator,
-    /// To whom: one elite, or two different ones for crossover.
+    /// To whom: one network, or two different ones for crossover.
     pub(super) parents: Vec<Elite>,
     /// In which words, how hot.
     pub(super) prompt: PromptChoice,
 }
 
-/// What slot `id` asks for. `None` before the seed network is known.
+/// What slot `id` asks for. `None` before the seed network is known, or without an instruction for any operator.
 pub(super) fn propose(
     config: &SearchConfig,
     book: &PromptBook,
     state: &State,
+    can_infill: bool,
     id: CandidateId,
 ) -> Option<Proposal> {
     let mut stream = RootSeed(config.seed).stream("select", &[id.generation, id.slot]);
-    let seed = state.seed.as_ref()?;
     let starting = state.archive.elites().len() < config.search.initial_networks.max(1);
-    let crossover = stream.uniform() >= config.search.mutation;
-    let (operator, parents) = if starting {
-        (Operator::Mutation, vec![seed.clone()])
-    } else if crossover && state.archive.elites().len() >= 2 {
-        (Operator::Crossover, pick(config, state, 2, &mut stream))
-    } else {
-        (Operator::Mutation, pick(config, state, 1, &mut stream))
+    let pairs = !starting && pool(config, state, 2)?.len() >= 2;
+    let rates = rates(config, book, can_infill, pairs);
+    let (operator, instruction) = match config.operators.choice {
+        OperatorChoice::Rates => (draw(&rates, &mut stream)?, None),
+        OperatorChoice::Bandit => {
+            let arms: Vec<(Operator, usize)> =
+                rates.iter().flat_map(|&(operator, _)| arms(book, operator)).collect();
+            let (operator, instruction) = state.bandit.choose(&arms, &mut stream)?;
+            (operator, Some(instruction))
+        }
     };
-    let kind = if operator == Operator::Crossover { PromptKind::Crossover } else { PromptKind::Mutation };
-    let instructions = book.instructions();
-    let allowed = |index: usize| instructions.get(index).is_some_and(|instruction| instruction.kind == kind);
+    let parents = if starting {
+        vec![state.seed.clone()?]
+    } else {
+        pick(config, state, if operator == Operator::Crossover { 2 } else { 1 }, &mut stream)?
+    };
+    let allowed = |index: usize| match instruction {
+        Some(instruction) => index == instruction,
+        None => arms(book, operator).any(|arm| arm.1 == index),
+    };
     let prompt = state.prompts.choose(allowed, &mut stream)?;
     Some(Proposal { id, operator, parents, prompt })
 }
 
-/// `count` different elites; fewer if there are not so many.
-fn pick(config: &SearchConfig, state: &State, count: usize, stream: &mut Stream) -> Vec<Elite> {
-    let mut pool: Vec<&Elite> = match config.search.parents {
-        Parents::Random => state.archive.elites().map(|(_, elite)| elite).collect(),
+/// The instructions of an operator.
+fn arms(book: &PromptBook, operator: Operator) -> impl Iterator<Item = (Operator, usize)> {
+    let kind = match operator {
+        Operator::Seed | Operator::Rewrite => PromptKind::Mutation,
+        Operator::Crossover => PromptKind::Crossover,
+        Operator::Infill => PromptKind::Infill,
+        Operator::Typed => PromptKind::Typed,
+    };
+    let of_kind = book.instructions().iter().enumerate().filter(move |(_, it)| it.kind == kind);
+    of_kind.map(move |(index, _)| (operator, index))
+}
+
+/// The operators that can be used, with their rates: an LLM that cannot fill holes makes infill a typed edit, and
+/// without two parents or any other operator there is rewriting.
+fn rates(config: &SearchConfig, book: &PromptBook, can_infill: bool, pairs: bool) -> Vec<(Operator, f64)> {
+    let operators = &config.operators;
+    let (infill, typed) = if can_infill {
+        (operators.infill, operators.typed)
+    } else {
+        (0.0, operators.typed + operators.infill)
+    };
+    let rates = [
+        (Operator::Rewrite, operators.rewrite),
+        (Operator::Crossover, if pairs { operators.crossover } else { 0.0 }),
+        (Operator::Infill, infill),
+        (Operator::Typed, typed),
+    ];
+    let usable: Vec<(Operator, f64)> = rates
+        .into_iter()
+        .filter(|&(operator, rate)| rate > 0.0 && arms(book, operator).next().is_some())
+        .collect();
+    if usable.is_empty() { vec![(Operator::Rewrite, 1.0)] } else { usable }
+}
+
+fn draw(rates: &[(Operator, f64)], stream: &mut Stream) -> Option<Operator> {
+    let mut left = stream.uniform() * rates.iter().map(|(_, rate)| rate).sum::<f64>();
+    for &(operator, rate) in rates {
+        if left < rate {
+            return Some(operator);
+        }
+        left -= rate;
+    }
+    rates.last().map(|&(operator, _)| operator)
+}
+
+/// Who may be a parent, where `count` are needed.
+fn pool<'a>(config: &SearchConfig, state: &'a State, count: usize) -> Option<Vec<&'a Elite>> {
+    Some(match config.search.parents {
+        Parents::Random | Parents::Curious => state.archive.elites().map(|(_, elite)| elite).collect(),
         Parents::Fittest => {
             let ranked = state.archive.ranked();
             ranked.into_iter().take(config.search.fittest.max(count)).map(|(_, elite)| elite).collect()
         }
-    };
+        Parents::Seed => vec![state.seed.as_ref()?],
+        Parents::Latest => state.latest.iter().collect(),
+    })
+}
+
+/// `count` different parents; fewer if there are not so many. `None` before there is any.
+fn pick(config: &SearchConfig, state: &State, count: usize, stream: &mut Stream) -> Option<Vec<Elite>> {
+    let mut pool = pool(config, state, count)?;
     let mut picked = Vec::new();
     while picked.len() < count && !pool.is_empty() {
-        picked.push(pool.swap_remove(stream.below(pool.len())).clone());
+        let mut index = stream.below(pool.len());
+        if config.search.parents == Parents::Curious {
+            for _ in 1..config.search.tournament {
+                let other = stream.below(pool.len());
+                if state.archive.curiosity(pool[other].id) > state.archive.curiosity(pool[index].id) {
+                    index = other;
+                }
+            }
+        }
+        picked.push(pool.swap_remove(index).clone());
     }
-    picked
+    (!picked.is_empty()).then_some(picked)
 }

@@ -7,7 +7,7 @@
 use crate::descriptor;
 use crate::graph::Graph;
 
-use super::record::{Facts, Verdict};
+use super::record::{Described, Facts, Verdict};
 
 /// A source that is a network.
 #[derive(Debug, Clone)]
@@ -52,7 +52,13 @@ impl Network {
             architecture: graph.architecture_id(),
             parameters: graph.parameter_count(),
             macs: graph.macs(),
-            descriptor: [described.width_to_depth, described.log_flops],
+            described: Described {
+                width_to_depth: described.width_to_depth,
+                depth: described.depth as f64,
+                log_flops: described.log_flops,
+                log_parameters: described.log_parameters,
+                log_activation: described.log_activation,
+            },
             layers,
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::archive::digest::Hasher;
 use crate::archive::{AddOutcome, CandidateId, PromptChoice};
+use crate::config::DescriptorKind;
 
 /// How a candidate came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -12,11 +13,19 @@ use crate::archive::{AddOutcome, CandidateId, PromptChoice};
 pub enum Operator {
     /// The network that the search starts from.
     Seed,
-    /// One parent changed.
-    Mutation,
-    /// Two parents combined.
+    /// The LLM wrote one parent anew (the paper's mutation).
+    Rewrite,
+    /// The LLM combined two parents.
     Crossover,
+    /// The LLM filled a hole in one parent.
+    Infill,
+    /// One parent edited at random, without the LLM.
+    Typed,
 }
+
+/// All operators, in the order of reports.
+pub const OPERATORS: [Operator; 5] =
+    [Operator::Seed, Operator::Rewrite, Operator::Crossover, Operator::Infill, Operator::Typed];
 
 /// What became of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -53,18 +62,20 @@ pub const VERDICTS: [Verdict; 8] = [
 ];
 
 impl Operator {
-    /// `seed`, `mutation` or `crossover`.
+    /// The name in the database and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Operator::Seed => "seed",
-            Operator::Mutation => "mutation",
+            Operator::Rewrite => "rewrite",
             Operator::Crossover => "crossover",
+            Operator::Infill => "infill",
+            Operator::Typed => "typed",
         }
     }
 
     /// The operator of this name.
     pub fn from_name(name: &str) -> Option<Operator> {
-        [Operator::Seed, Operator::Mutation, Operator::Crossover].into_iter().find(|it| it.name() == name)
+        OPERATORS.into_iter().find(|operator| operator.name() == name)
     }
 }
 
@@ -98,10 +109,38 @@ pub struct Facts {
     pub parameters: u64,
     /// Multiply-accumulate operations of one sample.
     pub macs: u64,
-    /// Width-to-depth ratio and log10 of FLOPs, raw.
-    pub descriptor: [f64; 2],
+    /// Everything that may be an axis of the archive, raw.
+    pub described: Described,
     /// One line per layer with its output shape.
     pub layers: String,
+}
+
+/// Raw descriptors of a network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Described {
+    /// Largest layer width over the number of weighted layers.
+    pub width_to_depth: f64,
+    /// Number of weighted layers.
+    pub depth: f64,
+    /// log10 of FLOPs of one sample.
+    pub log_flops: f64,
+    /// log10 of the number of parameters.
+    pub log_parameters: f64,
+    /// log10 of the bytes of the largest intermediate result of one sample.
+    pub log_activation: f64,
+}
+
+impl Described {
+    /// One of them.
+    pub fn value(&self, descriptor: DescriptorKind) -> f64 {
+        match descriptor {
+            DescriptorKind::WidthToDepth => self.width_to_depth,
+            DescriptorKind::Depth => self.depth,
+            DescriptorKind::LogFlops => self.log_flops,
+            DescriptorKind::LogParameters => self.log_parameters,
+            DescriptorKind::LogActivation => self.log_activation,
+        }
+    }
 }
 
 /// What training measured.
@@ -149,9 +188,9 @@ pub struct Candidate {
     pub prompt: Option<PromptChoice>,
     /// The instruction's name; empty for the seed network.
     pub instruction: String,
-    /// The temperature it was sampled at.
+    /// The temperature it was sampled at; 0 without the LLM.
     pub temperature: f64,
-    /// The whole prompt.
+    /// The whole prompt; of a typed edit, what was done.
     pub prompt_text: String,
     /// The whole source as generated.
     pub source: String,
@@ -218,7 +257,11 @@ impl Candidate {
             hasher.text(&facts.architecture);
             hasher.number(facts.parameters);
             hasher.number(facts.macs);
-            facts.descriptor.iter().for_each(|&value| hasher.float(value));
+            let Described { width_to_depth, depth, log_flops, log_parameters, log_activation } =
+                facts.described;
+            [width_to_depth, depth, log_flops, log_parameters, log_activation]
+                .into_iter()
+                .for_each(|value| hasher.float(value));
         });
         hasher.option(self.score.as_ref(), |hasher, score| {
             hasher.float(score.fitness);

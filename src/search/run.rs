@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::{self, PromptBook, SearchConfig};
 use crate::llm::GeneratorIdentity;
 
+use super::draft::check_prompts;
 use super::error::SearchError;
 use super::evaluate::DataIdentity;
 use super::record::Candidate;
@@ -72,6 +73,7 @@ impl Run {
         data: &DataIdentity,
     ) -> Result<Run, SearchError> {
         let book = PromptBook::parse(prompts, "prompts")?;
+        check_prompts(&config, &book)?;
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| SearchError::Io { path, source }

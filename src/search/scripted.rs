@@ -7,7 +7,9 @@
 use std::path::Path;
 
 use crate::archive::digest::sha256_hex;
-use crate::llm::{Completion, Control, Finish, Generator, GeneratorIdentity, LlmError, Progress, Request};
+use crate::llm::{
+    Completion, Control, Finish, Generator, GeneratorIdentity, InfillTokens, LlmError, Progress, Request,
+};
 
 use super::error::SearchError;
 
@@ -16,6 +18,7 @@ type Answer = Box<dyn FnMut(&Request) -> String>;
 /// A stand-in for the LLM.
 pub struct ScriptedGenerator {
     identity: GeneratorIdentity,
+    infill: Option<InfillTokens>,
     answer: Answer,
 }
 
@@ -29,10 +32,24 @@ impl ScriptedGenerator {
     /// The prefix of a model's name that asks for a file of recorded completions.
     pub const PREFIX: &'static str = "scripted:";
 
+    /// The model's name that asks for no model.
+    pub const NONE: &'static str = "none";
+
+    /// No model: for runs whose operators need none.
+    pub fn none() -> ScriptedGenerator {
+        ScriptedGenerator::from_closure(ScriptedGenerator::NONE, |_| String::new())
+    }
+
     /// Answers by a closure.
     pub fn from_closure(name: &str, answer: impl FnMut(&Request) -> String + 'static) -> ScriptedGenerator {
         let identity = GeneratorIdentity { name: name.to_owned(), sha256: "none".into() };
-        ScriptedGenerator { identity, answer: Box::new(answer) }
+        ScriptedGenerator { identity, infill: None, answer: Box::new(answer) }
+    }
+
+    /// The same, as an LLM that was taught to fill holes.
+    #[must_use]
+    pub fn with_infill(self, tokens: InfillTokens) -> ScriptedGenerator {
+        ScriptedGenerator { infill: Some(tokens), ..self }
     }
 
     /// Answers drawn from a list by each request's stream; empty answers if the list is empty.
@@ -101,5 +118,9 @@ impl Generator for ScriptedGenerator {
 
     fn describe(&self) -> GeneratorIdentity {
         self.identity.clone()
+    }
+
+    fn infill(&self) -> Option<&InfillTokens> {
+        self.infill.as_ref()
     }
 }

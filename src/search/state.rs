@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use crate::archive::digest::{self, Hasher};
 use crate::archive::{
-    Archive, ArchiveError, Axis, CandidateId, Cvt, Elite, PromptArchive, PromptSettings, Reward,
+    Archive, ArchiveError, Axis, Bandit, CandidateId, Cvt, Elite, Grid, Niches, PromptArchive,
+    PromptSettings, Reward,
 };
-use crate::config::SearchConfig;
+use crate::config::{ArchiveKind, DescriptorKind, SearchConfig};
 use crate::rng::RootSeed;
 
 use super::record::{Candidate, Operator, Verdict};
+
+/// Tokens of a prompt that cost as much as one written token.
+const PROMPT_DISCOUNT: f64 = 8.0;
 
 /// What the search knows.
 #[derive(Debug, Clone)]
@@ -23,6 +27,10 @@ pub struct State {
     pub archive: Archive,
     /// The prompts.
     pub prompts: PromptArchive,
+    /// What each pair of operator and instruction came to.
+    pub bandit: Bandit<(Operator, usize)>,
+    /// The networks of the latest generation that had one.
+    pub latest: Vec<Elite>,
     /// The network that everything starts from, once it was trained.
     pub seed: Option<Elite>,
     /// Every architecture of the run, and who had it first.
@@ -31,6 +39,8 @@ pub struct State {
     pub digest: String,
     /// Generations learnt from, the seed network's included.
     pub generations: u64,
+    axes: [DescriptorKind; 2],
+    candidate_tokens: f64,
     fitness: BTreeMap<CandidateId, f64>,
 }
 
@@ -39,7 +49,11 @@ impl State {
     pub fn new(config: &SearchConfig, instructions: usize) -> State {
         let axis = |[low, high]: [f64; 2]| Axis { low, high };
         let archive = &config.archive;
-        let cvt = Cvt::new(RootSeed(config.seed), archive.niches, archive.samples);
+        let niches = match archive.kind {
+            ArchiveKind::Cvt => Niches::Cvt(Cvt::new(RootSeed(config.seed), archive.niches, archive.samples)),
+            ArchiveKind::Grid => Niches::Grid(Grid::new(archive.columns, archive.rows)),
+        };
+        let axes = [archive.x, archive.y];
         let prompts = &config.prompts;
         let settings = PromptSettings {
             min: prompts.temperature_min,
@@ -50,8 +64,12 @@ impl State {
             tournament: prompts.tournament,
         };
         State {
-            archive: Archive::new(cvt, [axis(archive.width_to_depth), axis(archive.log_flops)]),
+            archive: Archive::new(niches, axes.map(|descriptor| axis(archive.range(descriptor)))),
+            axes,
             prompts: PromptArchive::new(settings, instructions),
+            bandit: Bandit::new(config.operators.candidate_tokens as f64),
+            latest: Vec::new(),
+            candidate_tokens: config.operators.candidate_tokens as f64,
             seed: None,
             seen: BTreeMap::new(),
             digest: String::new(),
@@ -61,12 +79,13 @@ impl State {
     }
 
     /// Learn from one candidate, and write into it where the archive put it. Copies that were asked again
-    /// teach nothing.
+    /// teach nothing but what they cost.
     ///
     /// # Errors
     /// An accepted candidate whose fitness or descriptor is not finite.
     pub fn tell(&mut self, candidate: &mut Candidate) -> Result<(), ArchiveError> {
         if candidate.retried {
+            self.tell_bandit(candidate);
             return Ok(());
         }
         if let (true, Some(facts)) = (candidate.novel(), &candidate.facts) {
@@ -81,11 +100,15 @@ impl State {
                 architecture: facts.architecture.clone(),
                 source: Arc::from(candidate.kept.as_deref().unwrap_or(&candidate.source)),
                 fitness: score.fitness,
-                descriptor: facts.descriptor,
+                descriptor: self.axes.map(|descriptor| facts.described.value(descriptor)),
             };
             if candidate.operator == Operator::Seed {
                 self.seed = Some(elite.clone());
             }
+            if self.latest.first().is_none_or(|first| first.id.generation != candidate.id.generation) {
+                self.latest.clear();
+            }
+            self.latest.push(elite.clone());
             candidate.placed = Some(self.archive.add(elite)?);
             self.fitness.insert(candidate.id, score.fitness);
             fitness = Some(score.fitness);
@@ -96,11 +119,24 @@ impl State {
                 Verdict::Accepted | Verdict::Copy | Verdict::Duplicate => Reward::NotArchived,
                 _ => Reward::NotTrainable,
             };
+            candidate.parents.iter().for_each(|&parent| self.archive.reward(parent, reward));
             let parents = candidate.parents.iter().filter_map(|id| self.fitness.get(id));
             let parent = parents.copied().fold(f64::NEG_INFINITY, f64::max);
-            self.prompts.tell(prompt, reward, fitness.is_some_and(|fitness| fitness > parent));
+            let improved = fitness.is_some_and(|fitness| fitness > parent);
+            self.prompts.tell(prompt, reward, (candidate.operator != Operator::Typed).then_some(improved));
+            self.tell_bandit(candidate);
         }
         Ok(())
+    }
+
+    /// Tokens are the same in every run of a seed, cached or not; seconds are not.
+    fn tell_bandit(&mut self, candidate: &Candidate) {
+        let Some(prompt) = candidate.prompt else { return };
+        let written = candidate.cost.completion_tokens as f64;
+        let read = candidate.cost.prompt_tokens as f64 / PROMPT_DISCOUNT;
+        let trained = if candidate.novel() { self.candidate_tokens } else { 0.0 };
+        let arm = (candidate.operator, prompt.instruction);
+        self.bandit.tell(arm, candidate.archived(), written + read + trained);
     }
 
     /// End a generation: the digest of everything so far, chained to the one before.

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use llmatic_offline::config::{self, Device, PROMPTS, SearchConfig};
+use llmatic_offline::config::{self, Device, OperatorConfig, PROMPTS, SearchConfig};
 use llmatic_offline::graph::{Builder, DType, Graph, Init, Limits, Op, Origin, ParamKind};
 use llmatic_offline::llm::{Generator, Request};
 use llmatic_offline::search::{
@@ -22,6 +22,9 @@ pub fn config(seed: u64, extra: &str) -> SearchConfig {
     );
     let mut config = config::resolve(&text, "test.toml", &[], Device::Cpu, 2).unwrap();
     (config.search.generations, config.search.children) = (3, 6);
+    // `LinearReader` knows the two that write whole classes.
+    config.operators =
+        OperatorConfig { rewrite: 0.7, crossover: 0.3, infill: 0.0, typed: 0.0, ..config.operators };
     config
 }
 

@@ -99,7 +99,8 @@ fn configuration(args: &SearchArgs) -> Result<(SearchConfig, String), Failure> {
             let folder = args.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
             let path = folder.join(file);
             let text = read(&path)?;
-            config::PromptBook::parse(&text, &path.display().to_string())?;
+            let book = config::PromptBook::parse(&text, &path.display().to_string())?;
+            search::check_prompts(&config, &book)?;
             text
         }
         None => PROMPTS.to_owned(),
@@ -139,6 +140,9 @@ fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
         let generator = ScriptedGenerator::from_file(&path)?;
         config.model.name = format!("{}{}", ScriptedGenerator::PREFIX, path.display());
         return Ok(Box::new(generator));
+    }
+    if config.model.name == ScriptedGenerator::NONE {
+        return Ok(Box::new(ScriptedGenerator::none()));
     }
     let selection = llm::select(&config.model.name, Some(config.model.memory_mb as u64))?;
     if let Some(note) = &selection.note {

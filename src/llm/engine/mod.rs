@@ -14,8 +14,8 @@ use super::kernels::Isa;
 use super::tokenizer::Text;
 use crate::config::Device;
 use crate::llm::{
-    Completion, Control, Generator, GeneratorIdentity, LlmError, LlmOptions, MemoryPlan, Progress, Request,
-    Selection,
+    Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions, MemoryPlan,
+    Progress, Request, Selection,
 };
 
 /// Prompt tokens that are computed in one step.
@@ -24,6 +24,7 @@ const PREFILL_CHUNK: usize = 128;
 /// A loaded model.
 pub struct Llm {
     identity: GeneratorIdentity,
+    infill: Option<InfillTokens>,
     text: Text,
     decoder: Box<dyn Decoder>,
     isa: Isa,
@@ -56,6 +57,7 @@ impl Llm {
         let name = selection.manifest.name.clone();
         Ok(Llm {
             identity: GeneratorIdentity { name, sha256: selection.sha256.clone() },
+            infill: selection.manifest.infill.clone(),
             text,
             decoder,
             isa: Isa::detect(),
@@ -186,6 +188,10 @@ impl Generator for Llm {
 
     fn describe(&self) -> GeneratorIdentity {
         self.identity.clone()
+    }
+
+    fn infill(&self) -> Option<&InfillTokens> {
+        self.infill.as_ref()
     }
 }
 

@@ -24,6 +24,7 @@ fn selection(path: &Path) -> Selection {
         prompt_style: PromptStyle::Completion,
         memory_mb: 1,
         source: "a test".into(),
+        infill: None,
         hugging_face: None,
     };
     Selection { manifest, path: path.to_owned(), sha256: "00".into(), alias: None, note: None }

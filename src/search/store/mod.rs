@@ -1,7 +1,8 @@
 //! The run database: SQLite in WAL mode, one transaction per generation.
 //!
-//! Tables `run` (one row), `generation`, `candidate`, `niche`, `prompt_niche`, `result`; [`SCHEMA`] documents
-//! each column. One limit: lists (parents, repairs, curves) are JSON texts inside their column.
+//! Tables `run` (one row), `generation`, `candidate`, `niche`, `centroid`, `prompt_niche`, `result`, and the view
+//! `yield`; [`SCHEMA`] documents each column. One limit: lists (parents, repairs, curves) are JSON texts inside
+//! their column.
 
 mod rows;
 
@@ -18,10 +19,10 @@ use rows::{
     unsigned,
 };
 
-pub use rows::{GenerationRow, ResultRow, RunRow};
+pub use rows::{GenerationRow, OperatorYield, ResultRow, RunRow};
 
 /// The format of the database; a change of meaning raises it.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// The tables.
 pub const SCHEMA: &str = include_str!("schema.sql");
@@ -198,6 +199,28 @@ impl Store {
                 final_steps: unsigned(row, "final_steps")?,
                 validation: row.get("validation")?,
                 test: row.get("test")?,
+            })
+        })
+    }
+
+    /// What each operator came to, in the order of their names.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn yields(&self) -> Result<Vec<OperatorYield>, SearchError> {
+        let sql = "SELECT operator, SUM(texts) AS texts, SUM(retried) AS retried, SUM(valid) AS valid, \
+                   SUM(novel) AS novel, SUM(archived) AS archived, SUM(tokens) AS tokens, \
+                   SUM(generate_seconds) AS generate_seconds FROM yield GROUP BY operator ORDER BY operator";
+        self.rows(sql, |row| {
+            Ok(OperatorYield {
+                operator: row.get("operator")?,
+                texts: unsigned(row, "texts")?,
+                retried: unsigned(row, "retried")?,
+                valid: unsigned(row, "valid")?,
+                novel: unsigned(row, "novel")?,
+                archived: unsigned(row, "archived")?,
+                tokens: unsigned(row, "tokens")?,
+                generate_seconds: row.get("generate_seconds")?,
             })
         })
     }

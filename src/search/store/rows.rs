@@ -5,7 +5,7 @@
 use rusqlite::{Row, Transaction, params};
 
 use crate::archive::{AddOutcome, CandidateId, PromptChoice};
-use crate::search::record::{Candidate, Cost, Facts, Operator, Score, Verdict};
+use crate::search::record::{Candidate, Cost, Described, Facts, Operator, Score, Verdict};
 use crate::search::state::State;
 
 /// What reading or writing a row gives.
@@ -96,6 +96,27 @@ pub struct ResultRow {
     pub test: Option<f64>,
 }
 
+/// What an operator came to; the view `yield`, summed over instructions.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct OperatorYield {
+    /// Its name.
+    pub operator: String,
+    /// Texts, copies that were asked again included.
+    pub texts: u64,
+    /// Copies that were asked again.
+    pub retried: u64,
+    /// Texts that are networks, without copies that were asked again.
+    pub valid: u64,
+    /// Networks not seen before.
+    pub novel: u64,
+    /// Networks that entered the archive.
+    pub archived: u64,
+    /// Tokens written.
+    pub tokens: u64,
+    /// Time the LLM took.
+    pub generate_seconds: f64,
+}
+
 pub(super) fn insert_generation(transaction: &Transaction<'_>, row: &GenerationRow) -> Sql<()> {
     transaction
         .execute(
@@ -129,7 +150,8 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
     transaction
         .prepare_cached(
             "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-             ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
+             ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, \
+             ?35, ?36, ?37)",
         )?
         .execute(params![
             row.id.generation as i64,
@@ -152,8 +174,11 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
             facts.map(|facts| facts.architecture.as_str()),
             facts.map(|facts| facts.parameters as i64),
             facts.map(|facts| facts.macs as i64),
-            facts.map(|facts| facts.descriptor[0]),
-            facts.map(|facts| facts.descriptor[1]),
+            facts.map(|facts| facts.described.width_to_depth),
+            facts.map(|facts| facts.described.depth),
+            facts.map(|facts| facts.described.log_flops),
+            facts.map(|facts| facts.described.log_parameters),
+            facts.map(|facts| facts.described.log_activation),
             facts.map(|facts| facts.layers.as_str()),
             score.map(|score| score.fitness),
             score.map(|score| score.loss),
@@ -186,6 +211,11 @@ pub(super) fn replace_archives(transaction: &Transaction<'_>, state: &State) -> 
                 elite.fitness
             ],
         )?;
+    }
+    for (niche, [x, y]) in state.archive.niches().centroids().iter().enumerate() {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO centroid VALUES (?1, ?2, ?3)")?
+            .execute(params![niche as i64, x, y])?;
     }
     transaction.execute("DELETE FROM prompt_niche", [])?;
     for ((instruction, bin), entry) in state.prompts.entries() {
@@ -260,7 +290,13 @@ pub(super) fn candidate_row(row: &Row<'_>) -> Sql<Candidate> {
             architecture,
             parameters: unsigned(row, "parameters")?,
             macs: unsigned(row, "macs")?,
-            descriptor: [row.get("width_to_depth")?, row.get("log_flops")?],
+            described: Described {
+                width_to_depth: row.get("width_to_depth")?,
+                depth: row.get("depth")?,
+                log_flops: row.get("log_flops")?,
+                log_parameters: row.get("log_parameters")?,
+                log_activation: row.get("log_activation")?,
+            },
             layers: row.get("layers")?,
         }),
     };

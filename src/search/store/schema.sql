@@ -1,4 +1,4 @@
--- The run database, format 1. People query it; a change of meaning raises the format.
+-- The run database, format 2. People query it; a change of meaning raises the format.
 CREATE TABLE run (                 -- one row: what the run is
     format INTEGER NOT NULL,       -- of this database
     program TEXT NOT NULL,         -- version of the program that made it
@@ -38,14 +38,14 @@ CREATE TABLE candidate (           -- one row per source text, refused or not
     slot INTEGER NOT NULL,
     attempt INTEGER NOT NULL,      -- 0, or the number of copies discarded before it
     retried INTEGER NOT NULL,      -- 1: discarded as a copy and asked again
-    operator TEXT NOT NULL,        -- seed, mutation, crossover
+    operator TEXT NOT NULL,        -- seed, rewrite, crossover, infill, typed
     parents TEXT NOT NULL,         -- JSON list of [generation, slot]
     instruction TEXT NOT NULL,     -- its id in the prompts
     prompt_instruction INTEGER,    -- prompt niche: number of the instruction,
     prompt_bin INTEGER,            -- temperature bin,
     prompt_temperature REAL,       -- and temperature
-    temperature REAL NOT NULL,     -- that it was sampled at
-    prompt TEXT NOT NULL,          -- the whole prompt
+    temperature REAL NOT NULL,     -- that it was sampled at; 0 without the LLM
+    prompt TEXT NOT NULL,          -- the whole prompt; of a typed edit, what was done
     source TEXT NOT NULL,          -- as generated, whole
     kept TEXT,                     -- as kept, with repairs
     verdict TEXT NOT NULL,         -- accepted, copy, duplicate, syntax_error, unsupported, shape_error,
@@ -55,8 +55,11 @@ CREATE TABLE candidate (           -- one row per source text, refused or not
     architecture TEXT,             -- id: equal for equal networks
     parameters INTEGER,
     macs INTEGER,                  -- per sample
-    width_to_depth REAL,           -- raw descriptor
-    log_flops REAL,                -- raw descriptor, base 10
+    width_to_depth REAL,           -- raw descriptors: largest width over depth,
+    depth REAL,                    -- weighted layers,
+    log_flops REAL,                -- and base-10 logarithms: FLOPs,
+    log_parameters REAL,           -- parameters,
+    log_activation REAL,           -- bytes of the largest intermediate result of one sample
     layers TEXT,                   -- one line per layer: path, class, output shape
     fitness REAL,                  -- validation accuracy in [0, 1]
     loss REAL,                     -- validation loss
@@ -80,6 +83,11 @@ CREATE TABLE niche (               -- the archive now
     architecture TEXT NOT NULL,
     fitness REAL NOT NULL
 ) STRICT;
+CREATE TABLE centroid (            -- the middle of each niche, filled or not
+    niche INTEGER PRIMARY KEY,
+    x REAL NOT NULL,               -- in the unit square
+    y REAL NOT NULL
+) STRICT;
 CREATE TABLE prompt_niche (        -- the prompt archive now
     instruction INTEGER NOT NULL,
     bin INTEGER NOT NULL,
@@ -99,3 +107,19 @@ CREATE TABLE result (              -- after the last generation: the only place 
     test REAL,                     -- accuracy
     PRIMARY KEY (generation, slot)
 ) STRICT;
+CREATE VIEW yield AS               -- what each operator and instruction came to
+SELECT
+    operator,
+    instruction,
+    COUNT(*) AS texts,             -- copies that were asked again included
+    SUM(retried) AS retried,
+    SUM(retried = 0 AND architecture IS NOT NULL) AS valid,
+    SUM(verdict IN ('accepted', 'training_failed')) AS novel,
+    COUNT(CASE WHEN outcome IN ('new', 'improved') THEN 1 END) AS archived,
+    SUM(completion_tokens) AS tokens,
+    SUM(generate_seconds) AS generate_seconds,
+    1.0 * SUM(completion_tokens) / NULLIF(SUM(verdict IN ('accepted', 'training_failed')), 0) AS tokens_per_novel,
+    1.0 * SUM(completion_tokens) / NULLIF(COUNT(CASE WHEN outcome IN ('new', 'improved') THEN 1 END), 0) AS tokens_per_archived
+FROM candidate
+WHERE operator <> 'seed'
+GROUP BY operator, instruction;

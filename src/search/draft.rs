@@ -1,0 +1,181 @@
+//! From a proposal to a text: what the LLM is asked and how its answer becomes a whole candidate, or, for typed
+//! edits, the candidate itself.
+//!
+//! Input: a proposal and its attempt. Output: a [`Draft`]. Random choices of slot `s`, attempt `a` draw from the
+//! streams `("infill" | "typed", [generation, s, a])`. Limit: a parent is read once more to know the shapes in it.
+
+use std::collections::BTreeMap;
+
+use crate::config::{ConfigError, PromptBook, PromptKind, SearchConfig};
+use crate::llm::{InfillTokens, Request, Stop};
+use crate::rng::{RootSeed, Stream};
+
+use super::infill::{self, Hole, Variant};
+use super::propose::Proposal;
+use super::read::{Network, Reader};
+use super::record::Operator;
+use super::typed::{self, EditKind};
+use super::{Run, source};
+
+/// What becomes of a proposal.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// The instruction that was followed: the proposal's, or another one of its kind where that one has no place.
+    pub(super) instruction: usize,
+    pub(super) step: Step,
+}
+
+/// The next step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The LLM writes a whole class.
+    Write(Box<Request>),
+    /// The LLM fills a hole.
+    Fill(Box<Request>, Hole),
+    /// The source is there, with what was done.
+    Done { source: String, what: String },
+    /// Nothing can be done; why not.
+    Failed(String),
+}
+
+impl Step {
+    /// What the LLM is asked, if it is.
+    pub(super) fn request(&self) -> Option<&Request> {
+        match self {
+            Step::Write(request) | Step::Fill(request, _) => Some(request),
+            Step::Done { .. } | Step::Failed(_) => None,
+        }
+    }
+}
+
+/// Networks of parents, by architecture; each is read once in a generation.
+#[derive(Debug, Default)]
+pub(super) struct ParentNetworks(BTreeMap<String, Option<Network>>);
+
+/// Refuse instructions that name no known edit or hole, and a rate without an instruction.
+///
+/// # Errors
+/// The instruction, or the operator's key.
+pub fn check_prompts(config: &SearchConfig, book: &PromptBook) -> Result<(), ConfigError> {
+    let fail = |message: String, hint: &str| {
+        Err(ConfigError { place: "prompts".into(), message, hint: Some(hint.to_owned()) })
+    };
+    for instruction in book.instructions() {
+        let known = match instruction.kind {
+            PromptKind::Typed => EditKind::from_words(&instruction.text).is_some(),
+            PromptKind::Infill => Variant::from_words(&instruction.text).is_some(),
+            PromptKind::Mutation | PromptKind::Crossover => true,
+        };
+        if !known {
+            let message =
+                format!("instruction {}: nothing is called \"{}\"", instruction.id, instruction.text);
+            return fail(message, "configs/prompts.toml has every name of an edit or a hole");
+        }
+    }
+    let operators = &config.operators;
+    let rates =
+        [("typed", PromptKind::Typed, operators.typed), ("infill", PromptKind::Infill, operators.infill)];
+    for (name, kind, rate) in rates {
+        if rate > 0.0 && !book.instructions().iter().any(|instruction| instruction.kind == kind) {
+            let message = format!("operators.{name}: expected an instruction of kind \"{name}\", got none");
+            return fail(message, "take those of configs/prompts.toml over, or set the rate to 0");
+        }
+    }
+    Ok(())
+}
+
+/// Prepare attempt `attempt` at a proposal.
+pub(super) fn draft(
+    run: &Run,
+    reader: &dyn Reader,
+    tokens: Option<&InfillTokens>,
+    parents: &mut ParentNetworks,
+    proposal: &Proposal,
+    attempt: u64,
+) -> Draft {
+    let seed = RootSeed(run.config.seed);
+    let indices = [proposal.id.generation, proposal.id.slot, attempt];
+    let instruction = proposal.prompt.instruction;
+    let request = |prompt: String, max_tokens: usize, stop: Stop| {
+        let hotter = attempt as f64 * run.config.search.copy_temperature_step;
+        Box::new(Request {
+            prompt,
+            temperature: proposal.prompt.temperature + hotter,
+            top_p: run.config.sampling.top_p,
+            top_k: run.config.sampling.top_k,
+            max_tokens,
+            stream: seed.stream("sample", &indices),
+            stop,
+        })
+    };
+    match (proposal.operator, tokens) {
+        (Operator::Typed, _) | (Operator::Infill, None) => {
+            let mut stream = seed.stream("typed", &indices);
+            let parent = parents.network(reader, proposal);
+            let edit = |words: &str, stream: &mut Stream| {
+                let parent = parent?;
+                typed::edit(&parent.source, &parent.graph, EditKind::from_words(words)?, stream)
+            };
+            let done = |edited: typed::Edited| Step::Done { source: edited.source, what: edited.what };
+            first_with_a_place(run, PromptKind::Typed, instruction, &mut stream, edit, done)
+        }
+        (Operator::Infill, Some(tokens)) => {
+            let mut stream = seed.stream("infill", &indices);
+            let parent = parents.network(reader, proposal);
+            let hole = |words: &str, stream: &mut Stream| {
+                let parent = parent?;
+                infill::hole(&parent.source, &parent.graph, Variant::from_words(words)?, stream)
+            };
+            let ask = |hole: Hole| {
+                let prompt = tokens.prompt(&hole.before, &hole.after);
+                Step::Fill(request(prompt, run.config.operators.infill_tokens, hole.stop), hole)
+            };
+            first_with_a_place(run, PromptKind::Infill, instruction, &mut stream, hole, ask)
+        }
+        _ => {
+            let words = run.book.words(instruction, &run.row.input_sizes, run.row.classes);
+            let prompt = source::prompt(&proposal.sources(), &words);
+            let step = Step::Write(request(prompt, run.config.sampling.max_tokens, Stop::ClassComplete));
+            Draft { instruction, step }
+        }
+    }
+}
+
+impl Proposal {
+    /// The sources of its parents.
+    pub(super) fn sources(&self) -> Vec<&str> {
+        self.parents.iter().map(|parent| parent.source.as_ref()).collect()
+    }
+}
+
+impl ParentNetworks {
+    fn network(&mut self, reader: &dyn Reader, proposal: &Proposal) -> Option<&Network> {
+        let parent = proposal.parents.first()?;
+        let read = || reader.read(&parent.source).ok();
+        self.0.entry(parent.architecture.clone()).or_insert_with(read).as_ref()
+    }
+}
+
+/// Try the instruction, then the others of its kind in random order, until one has a place in the parent.
+fn first_with_a_place<T>(
+    run: &Run,
+    kind: PromptKind,
+    instruction: usize,
+    stream: &mut Stream,
+    make: impl Fn(&str, &mut Stream) -> Option<T>,
+    step: impl Fn(T) -> Step,
+) -> Draft {
+    let instructions = run.book.instructions();
+    let mut others: Vec<usize> = (0..instructions.len())
+        .filter(|&index| index != instruction && instructions[index].kind == kind)
+        .collect();
+    stream.shuffle(&mut others);
+    for index in std::iter::once(instruction).chain(others) {
+        let words = instructions.get(index).map_or("", |instruction| instruction.text.as_str());
+        if let Some(made) = make(words, stream) {
+            return Draft { instruction: index, step: step(made) };
+        }
+    }
+    let message = "expected a place for an edit in the parent's source, found none".into();
+    Draft { instruction, step: Step::Failed(message) }
+}

@@ -1,0 +1,196 @@
+//! Whole searches by each operator on stand-ins, read by the real front-end: determinism, resume, metrics.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use llmatic_offline::config::{self, Device, PROMPTS, SearchConfig};
+use llmatic_offline::llm::{Generator as _, InfillOrder, InfillTokens, Request, Stop};
+use llmatic_offline::search::{
+    Candidate, Evaluator as _, Event, FrontEnd, Operator, Parts, Run, ScriptedGenerator, SearchError, Store,
+    Summary, Surrogate, Verdict, search,
+};
+use tempfile::TempDir;
+
+const TYPED: &str = "[operators]\nrewrite = 0\ncrossover = 0\ntyped = 1\n";
+const INFILL: &str = "[operators]\nrewrite = 0\ncrossover = 0\ninfill = 1\ntyped = 0\n";
+
+fn config(seed: u64, extra: &str) -> SearchConfig {
+    let text = format!("seed = {seed}\n[search]\ngenerations = 4\nchildren = 6\n{extra}");
+    config::resolve(&text, "test.toml", &[], Device::Cpu, 2).unwrap()
+}
+
+/// Fills holes with layers from a list, by the request's own stream; writes nothing else.
+fn generator() -> ScriptedGenerator {
+    let answer = |request: &Request| {
+        let layers = ["Dropout(0.25)", "ReLU()", "Conv2d(1, 8, 3, padding=1)", "Linear(784, 32)", "Tanh()"];
+        let layer = layers[request.stream.clone().below(layers.len())];
+        match request.stop {
+            Stop::Lines(1) if request.prompt.ends_with("nn.") => format!("{layer},"),
+            Stop::Lines(1) => format!(" nn.{layer}"),
+            Stop::Lines(_) => {
+                format!("\n        self.conv1 = nn.{layer}\n        self.fc1 = nn.Linear(9, 10)")
+            }
+            _ => "    !! no instruction was expected".into(),
+        }
+    };
+    ScriptedGenerator::from_closure("holes", answer).with_infill(InfillTokens {
+        prefix: "<P>".into(),
+        suffix: "<S>".into(),
+        middle: "<M>".into(),
+        order: InfillOrder::SuffixFirst,
+    })
+}
+
+fn go(
+    directory: &Path,
+    config: SearchConfig,
+    generator: &mut ScriptedGenerator,
+    stop: &mut (dyn FnMut(&Event) -> bool + Send),
+) -> Result<Summary, SearchError> {
+    let data = Surrogate.data();
+    let mut run = if directory.join("run.db").exists() {
+        Run::open(directory).unwrap()
+    } else {
+        Run::create(directory, config, PROMPTS, &generator.describe(), &data).unwrap()
+    };
+    let reader = FrontEnd::new(&run.config, &data.input_sizes, data.classes);
+    let cancelled = AtomicBool::new(false);
+    let mut observe = |event: Event| {
+        if stop(&event) {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    };
+    let mut parts = Parts {
+        generator,
+        reader: &reader,
+        evaluator: &mut Surrogate,
+        cancelled: &cancelled,
+        observe: &mut observe,
+    };
+    search(&mut run, &mut parts)
+}
+
+fn whole(seed: u64, extra: &str, mut generator: ScriptedGenerator) -> (Summary, Vec<Candidate>) {
+    let directory = TempDir::new().unwrap();
+    let summary = go(directory.path(), config(seed, extra), &mut generator, &mut |_| false).unwrap();
+    let rows = Store::open_to_read(&directory.path().join("run.db")).unwrap().candidates().unwrap();
+    (summary, rows)
+}
+
+#[test]
+fn typed_edits_search_without_a_model_and_the_same_way_each_time() {
+    let extra = format!("[model]\nname = \"none\"\n{TYPED}");
+    let (summary, rows) = whole(1, &extra, ScriptedGenerator::none());
+    assert_eq!(summary.digest, whole(1, &extra, ScriptedGenerator::none()).0.digest);
+    assert_ne!(summary.digest, whole(2, &extra, ScriptedGenerator::none()).0.digest);
+    assert!(rows[1..].iter().all(|row| row.operator == Operator::Typed && row.cost.completion_tokens == 0));
+    assert!(rows[1..].iter().all(|row| row.temperature == 0.0 && row.instruction.starts_with("typed-")));
+    let last: Vec<_> = rows[1..].iter().filter(|row| !row.retried).collect();
+    let novel = last.iter().filter(|row| row.novel()).count();
+    assert!(novel * 10 >= last.len() * 8, "{novel} of {}", last.len());
+}
+
+#[test]
+fn infill_fills_holes_of_the_parent_and_asks_for_nothing_else() {
+    let (summary, rows) = whole(1, INFILL, generator());
+    assert_eq!(summary.digest, whole(1, INFILL, generator()).0.digest);
+    for row in &rows[1..] {
+        assert_eq!(row.operator, Operator::Infill);
+        assert!(
+            row.prompt_text.starts_with("<P><S>") && row.prompt_text.contains("<M>"),
+            "{}",
+            row.prompt_text
+        );
+        assert!(!row.source.contains("<M>") && !row.source.contains('\u{1}'));
+    }
+    let novel = rows.iter().filter(|row| row.operator == Operator::Infill && row.novel()).count();
+    assert!(novel >= 6, "{novel}");
+    let row = &summary.yields[0];
+    assert_eq!(
+        (row.operator.as_str(), row.texts, row.novel),
+        ("infill", summary.candidates - 1, novel as u64)
+    );
+}
+
+#[test]
+fn an_llm_that_cannot_fill_holes_makes_infill_a_typed_edit() {
+    let (_, rows) = whole(1, INFILL, ScriptedGenerator::none());
+    assert!(rows[1..].iter().all(|row| row.operator == Operator::Typed));
+}
+
+#[test]
+fn a_bandit_run_that_is_interrupted_ends_with_the_same_digest() {
+    let extra = "[operators]\nchoice = \"bandit\"\nrewrite = 1\ncrossover = 0\ninfill = 1\ntyped = 1\n";
+    let (reference, rows) = whole(3, extra, generator());
+    let used = |operator| rows.iter().filter(|row| row.operator == operator).count();
+    assert!(used(Operator::Typed) > 0 && used(Operator::Rewrite) > 0 && used(Operator::Infill) > 0);
+    let directory = TempDir::new().unwrap();
+    let stop = &mut |event: &Event| matches!(event, Event::Generation(row) if row.number == 2);
+    go(directory.path(), config(3, extra), &mut generator(), stop).unwrap_err();
+    let summary = go(directory.path(), config(3, extra), &mut generator(), &mut |_| false).unwrap();
+    assert_eq!(summary.digest, reference.digest);
+}
+
+#[test]
+fn every_way_to_choose_parents_is_deterministic_and_keeps_its_word() {
+    for parents in ["random", "fittest", "curious", "seed", "latest"] {
+        let extra = format!("initial_networks = 1\nparents = \"{parents}\"\n{TYPED}");
+        let (summary, rows) = whole(4, &extra, ScriptedGenerator::none());
+        assert_eq!(summary.digest, whole(4, &extra, ScriptedGenerator::none()).0.digest, "{parents}");
+        for row in &rows[1..] {
+            let parent = row.parents[0].generation;
+            match parents {
+                "seed" => assert_eq!(parent, 0),
+                "latest" => assert_eq!(parent, row.id.generation - 1, "each generation had a network"),
+                _ => assert!(parent < row.id.generation),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_grid_over_other_descriptors_is_filled_and_recorded() {
+    let extra = format!(
+        "[archive]\nkind = \"grid\"\ncolumns = 8\nrows = 4\nx = \"depth\"\ny = \"log_parameters\"\n{TYPED}"
+    );
+    let directory = TempDir::new().unwrap();
+    let mut none = ScriptedGenerator::none();
+    let summary = go(directory.path(), config(1, &extra), &mut none, &mut |_| false).unwrap();
+    assert_eq!(summary.niches, 32);
+    assert!(summary.elites >= 3, "{}", summary.elites);
+    let run = llmatic_offline::search::load(directory.path()).unwrap();
+    for (_, elite) in run.state.archive.elites() {
+        let row = run.candidates.iter().find(|row| row.id == elite.id && !row.retried).unwrap();
+        let described = row.facts.as_ref().unwrap().described;
+        assert_eq!(elite.descriptor, [described.depth, described.log_parameters]);
+    }
+}
+
+#[test]
+fn a_refused_edit_says_what_it_was() {
+    let (_, rows) = whole(5, TYPED, ScriptedGenerator::none());
+    for row in rows[1..].iter().filter(|row| row.verdict != Verdict::Accepted) {
+        assert!(!row.message.is_empty() && row.prompt_text.contains(": "), "{row:?}");
+    }
+}
+
+#[test]
+fn an_unknown_edit_and_a_rate_without_an_instruction_are_refused() {
+    let refused = |prompts: &str| {
+        let directory = TempDir::new().unwrap();
+        let (identity, data) = (ScriptedGenerator::none().describe(), Surrogate.data());
+        Run::create(directory.path(), config(1, TYPED), prompts, &identity, &data).unwrap_err().to_string()
+    };
+    let unknown = PROMPTS.replace("\"insert pooling\"", "\"insert magic\"");
+    assert_eq!(
+        refused(&unknown),
+        "prompts: instruction typed-insert-pooling: nothing is called \"insert magic\""
+    );
+    let (before, _) = PROMPTS.split_once("[[instruction]]\nid = \"typed-").unwrap();
+    let (_, context) = PROMPTS.split_once("[context]").unwrap();
+    assert_eq!(
+        refused(&format!("{before}[context]{context}")),
+        "prompts: operators.typed: expected an instruction of kind \"typed\", got none"
+    );
+}
