@@ -168,11 +168,10 @@ impl Archive {
             Some(resident) if resident.fitness < elite.fitness => AddOutcome::Improved,
             Some(_) => AddOutcome::Rejected,
         };
-        if outcome.archived() {
-            if let Some(old) = self.elites.insert(niche, elite) {
+        if outcome.archived()
+            && let Some(old) = self.elites.insert(niche, elite) {
                 self.curiosity.remove(&old.id);
             }
-        }
         Ok((niche, outcome))
     }
 
