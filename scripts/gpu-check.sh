@@ -2,7 +2,7 @@
 # What the owner of a CUDA GPU should see before trusting it: both halves on the device, the same text as the processor,
 # a short search whose digest repeats, and memory within the budget. NOT YET RUN: it was written without a GPU at hand.
 #
-# usage: scripts/gpu-check.sh [DEVICE]     (default cuda:0; after scripts/setup.sh --cuda; needs nvcc of CUDA 13 to build)
+# usage: scripts/gpu-check.sh [DEVICE]     (default cuda:0; after scripts/setup.sh --cuda; building needs CUDA 13)
 #
 # Prints one line per check and ends with "gpu-check: passed", or stops at the first that fails.
 set -euo pipefail

@@ -169,9 +169,10 @@ impl Archive {
             Some(_) => AddOutcome::Rejected,
         };
         if outcome.archived()
-            && let Some(old) = self.elites.insert(niche, elite) {
-                self.curiosity.remove(&old.id);
-            }
+            && let Some(old) = self.elites.insert(niche, elite)
+        {
+            self.curiosity.remove(&old.id);
+        }
         Ok((niche, outcome))
     }
 

@@ -24,8 +24,8 @@ const STACK_BYTES: usize = 256 << 20;
 pub struct Request<'a> {
     /// The source text.
     pub source: &'a str,
-    /// A Python expression evaluated among the source's names, such as `ResNet18()`; `None`: the last class derived from
-    /// `nn.Module`, without arguments.
+    /// A Python expression evaluated among the source's names, such as `ResNet18()`; `None`: the last class
+    /// derived from `nn.Module`, without arguments.
     pub entry: Option<&'a str>,
     /// Sizes of one input sample, such as `[3, 32, 32]`.
     pub input_sizes: &'a [usize],
@@ -72,8 +72,8 @@ impl Default for Limits {
 
 /// Finds the source of modules that the main source imports.
 pub trait ImportResolver: Sync {
-    /// The source text of the module of this dotted name, and whether it is a package; `None` where it is unknown, which
-    /// is an error only if the module is needed.
+    /// The source text of the module of this dotted name, and whether it is a package; `None` where it is unknown,
+    /// which is an error only if the module is needed.
     fn resolve(&self, name: &str) -> Option<(String, bool)>;
 
     /// The dotted name of the package that the main source is in, for its relative imports.

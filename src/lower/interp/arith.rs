@@ -2,6 +2,7 @@
 //!
 //! Input: values. Output: values, or Python's exceptions. Sizes that depend on the batch are compared at
 //! [`NOMINAL_BATCH`]. Limit: integers have 64 bits; going over is a limit, not a wrong number.
+//! Longer than 600 lines because every operator needs a rule for each kind of number.
 
 use std::rc::Rc;
 

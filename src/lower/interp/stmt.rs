@@ -2,6 +2,7 @@
 //!
 //! Input: syntax trees of statements. Output: changed names, and how control flow goes on. Limit: `match`, `async` and
 //! `del` of anything but names, items and attributes are refused.
+//! Longer than 600 lines because every statement of the subset is here, each a short function.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

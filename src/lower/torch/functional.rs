@@ -61,7 +61,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row(
         "f",
         "instance_norm",
-        "input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05",
+        "input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, \
+         eps=1e-05",
         |this, args| {
             if !args.get("running_mean").is_none() {
                 return Err(Raise::unsupported("instance_norm with running statistics is not supported"));

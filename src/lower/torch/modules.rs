@@ -2,6 +2,7 @@
 //!
 //! Input: instances of classes derived from `nn.Module`. Output: parameters, buffers and submodules in PyTorch's order,
 //! with the paths of its `state_dict`. Limit: hooks are refused.
+//! Longer than 600 lines because the methods of `nn.Module` share one walk over its members.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -13,7 +13,8 @@ use crate::lower::value::Value;
 
 const MAX: &str =
     "input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False";
-const AVG: &str = "input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None";
+const AVG: &str = "input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, \
+    divisor_override=None";
 const ADAPTIVE: &str = "input, output_size, return_indices=False";
 const LP: &str = "input, norm_type, kernel_size, stride=None, ceil_mode=False";
 

@@ -1,7 +1,7 @@
 //! Functions that move elements: views, permutations, joining, splitting, padding, resizing.
 //!
-//! Input: tensors and sizes, -1 included. Output: nodes with exact sizes. Limit: results are never views, so a change in
-//! place of one is not seen in the other.
+//! Input: tensors and sizes, -1 included. Output: nodes with exact sizes. Limit: results are never views, so a change
+//! in place of one is not seen in the other. Longer than 600 lines because each function checks its own arguments.
 
 use std::rc::Rc;
 
@@ -709,7 +709,8 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     let interpolating = matches!(mode, Interpolation::Linear | Interpolation::Cubic);
     if !given.is_none() && !interpolating {
         return Err(Raise::value_error(
-            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear",
+            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | \
+             trilinear",
         ));
     }
     let align_corners = this.truth(&given)?;
