@@ -110,7 +110,8 @@ fn reference() -> serde_json::Value {
 #[test]
 fn a_view_and_the_layer_after_it_get_the_width_that_arrives() {
     let source = "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n\
-        \x20       self.conv = nn.Conv2d(3, 28, 6)\n        self.fc = nn.Linear(28 * 28, 10)\n    def forward(self, x):\n\
+        \x20       self.conv = nn.Conv2d(3, 28, 6)\n\
+        \x20       self.fc = nn.Linear(28 * 28, 10)\n    def forward(self, x):\n\
         \x20       x = self.conv(x)\n        x = x.view(-1, 28 * 28)\n        return self.fc(x)\n";
     let network = repaired(source).unwrap();
     let names: Vec<&str> = network.repairs.iter().map(|repair| repair.name).collect();

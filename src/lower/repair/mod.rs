@@ -1,7 +1,8 @@
 //! Turns near-misses into networks by editing their source.
 //!
 //! Input: a source text and what stopped it. Output: the edited source, which runs in stock PyTorch, and a record of
-//! the edits. Each failure offers edits in the order of [`Repair::ALL`]; the source is lowered again after each, and the
+//! the edits. Each failure offers edits in the order of [`Repair::ALL`];
+//! the source is lowered again after each, and the
 //! first sequence of edits that leads to a network is kept (depth first: what one edit breaks is undone). A source that
 //! lowers as it is, is never edited. Limit: [`MAX_EDITS`] edits, [`MAX_ATTEMPTS`] attempts.
 
