@@ -213,6 +213,12 @@ pub enum LlmError {
         /// The model.
         name: String,
     },
+    /// A generator that writes but cannot score.
+    #[error("generator `{name}` gives no probabilities; use a model that is loaded from a file")]
+    NoScores {
+        /// The generator.
+        name: String,
+    },
     /// candle failed.
     #[error("computing with model `{name}`: {reason}")]
     Compute {

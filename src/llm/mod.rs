@@ -25,7 +25,7 @@ mod vocabulary;
 
 pub use api::{
     Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens, LlmOptions,
-    MemoryPlan, Progress, Request, Stop,
+    MemoryPlan, Progress, Request, Score, Stop,
 };
 pub use convert::{ConvertProgress, ConvertReport, convert};
 pub use engine::Llm;

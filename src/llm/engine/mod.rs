@@ -5,6 +5,7 @@
 
 mod batch;
 mod lookup;
+mod score;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ use super::tokenizer::Text;
 use crate::config::Device;
 use crate::llm::{
     Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions, MemoryPlan,
-    Progress, Request, Selection,
+    Progress, Request, Score, Selection,
 };
 
 /// Prompt tokens that are computed in one step.
@@ -188,6 +189,10 @@ impl Generator for Llm {
 
     fn describe(&self) -> GeneratorIdentity {
         self.identity.clone()
+    }
+
+    fn score(&mut self, prompt: &str, continuations: &[&str]) -> Result<Vec<Score>, LlmError> {
+        Llm::score(self, prompt, continuations)
     }
 
     fn infill(&self) -> Option<&InfillTokens> {
