@@ -37,6 +37,7 @@ macro_rules! for_each_isa {
         }
     };
 }
+pub(super) use for_each_isa;
 
 for_each_isa! {
     /// `out = x / sqrt(mean(x^2) + epsilon) * weight`

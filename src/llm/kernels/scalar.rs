@@ -1,6 +1,7 @@
 //! The kernel in plain Rust: what the vector versions must reproduce bit for bit.
 //!
-//! In: a panel of 16 weight rows and a tile of up to 8 tokens. Out: their 16 x 8 products. Limit: slow.
+//! In: a panel of 16 weight rows and a tile of up to 8 tokens. Out: their 16 x 8 products. Limit: slow; codes must be
+//! unpacked.
 
 use super::{PANEL, Panel, Tile, TileSums};
 
