@@ -183,6 +183,17 @@ pub trait Generator {
     }
 }
 
+/// What one token costs beyond its attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes of weights that are read, once per step however many tokens it has.
+    pub bytes: u64,
+    /// Products of weights and activations without those of the output head.
+    pub products: u64,
+    /// Products of the output head.
+    pub head_products: u64,
+}
+
 /// What a loaded model takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {

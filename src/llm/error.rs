@@ -133,6 +133,14 @@ pub enum LlmError {
         /// What there is.
         known: String,
     },
+    /// No shape of a model has this name.
+    #[error("unknown shape `{asked}`, expected one of: {known}")]
+    Shape {
+        /// As asked.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
     /// An architecture without a decoder here.
     #[error(
         "{}: architecture `{architecture}` is not supported yet, expected one of: {supported}",

@@ -146,6 +146,7 @@ impl Llm {
     /// A slot that is not `running`, and how many tokens of `prefix` it now holds, and nothing else: the most
     /// that any slot held.
     pub(super) fn claim(&mut self, prefix: &[u32], running: &[usize]) -> Result<(usize, usize), LlmError> {
+        let prefix = if self.shares { prefix } else { &[] };
         let shared = |cached: &[u32]| cached.iter().zip(prefix).take_while(|(a, b)| a == b).count();
         let free = |slot: &usize| !running.contains(slot);
         let mut source = (0, 0);

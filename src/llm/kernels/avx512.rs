@@ -143,3 +143,24 @@ unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize, const C
         unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
     }
 }
+
+/// Chains of `vpdpbusd` that hide its latency.
+const CHAINS: usize = 12;
+
+/// The rate that the processor's products have at best ([`super::multiply_in_registers`]).
+///
+/// # Safety
+/// The processor must have avx512f and avx512vnni.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) unsafe fn multiply_in_registers(rounds: usize) -> u64 {
+    let (codes, x) = (std::hint::black_box(3), std::hint::black_box(-5));
+    let (codes, x) = (_mm512_set1_epi32(codes), _mm512_set1_epi32(x));
+    let mut sums = [_mm512_set1_epi32(0); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, codes, x);
+        }
+    }
+    std::hint::black_box(sums);
+    (rounds * CHAINS * 64) as u64
+}

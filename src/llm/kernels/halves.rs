@@ -3,6 +3,11 @@
 //! Rounding is to the nearest, ties to even, as `vcvtps2ph` does; the way back is exact. Reference: IEEE 754
 //! binary16. Limit: not-a-numbers lose their payload.
 
+/// A half-precision number, as its bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub(crate) struct Half(pub(crate) u16);
+
 /// The nearest half-precision number's bits.
 pub(crate) fn to_half(value: f32) -> u16 {
     let bits = value.to_bits();

@@ -19,7 +19,7 @@ mod dense;
 pub(crate) mod halves;
 pub(crate) mod math;
 mod pack;
-mod rows;
+pub(crate) mod rows;
 mod scalar;
 mod unpack;
 mod workers;
@@ -141,6 +141,19 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
             }
         }
     });
+}
+
+/// Products of int8 numbers that stay in registers, `rounds` times; returns how many it computed.
+pub(crate) fn multiply_in_registers(isa: Isa, rounds: usize) -> u64 {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` is available on this processor.
+        Isa::Avx2 => unsafe { avx2::multiply_in_registers(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512Vnni => unsafe { avx512::multiply_in_registers(rounds) },
+        _ => scalar::multiply_in_registers(rounds),
+    }
 }
 
 fn run(isa: Isa, panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {

@@ -36,3 +36,16 @@ pub(super) fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
         sums[lane] = acc;
     }
 }
+
+/// The rate that the processor's products have at best ([`super::multiply_in_registers`]).
+pub(super) fn multiply_in_registers(rounds: usize) -> u64 {
+    let (codes, x) = (std::hint::black_box([3u8; 64]), std::hint::black_box([-5i8; 64]));
+    let mut sums = [0i32; 64];
+    for _ in 0..rounds {
+        for ((sum, code), x) in sums.iter_mut().zip(codes).zip(x) {
+            *sum = sum.wrapping_add(i32::from(code) * i32::from(x));
+        }
+        std::hint::black_box(&mut sums);
+    }
+    (rounds * 64) as u64
+}
