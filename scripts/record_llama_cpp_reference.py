@@ -39,13 +39,15 @@ class Net(nn.Module):
 PROMPTS = [
     NET + "\n\n# The same network with one more convolution.\nclass Net(nn.Module):\n",
     NET + "\n\n# The same network with batch normalization.\nclass Net(nn.Module):\n",
-    NET + "\n\n# The same network with dropout before the last layer.\nclass Net(nn.Module):\n    def __init__(self):\n",
+    NET + "\n\n# The same network with dropout before the last layer.\n"
+    "class Net(nn.Module):\n    def __init__(self):\n",
     NET[:420],
     NET[:250],
     NET + "\n\ndef count_parameters(model):\n",
     NET + "\n\ndef train(model, loader, optimizer):\n",
     "import torch.nn as nn\n\n\nclass ResidualBlock(nn.Module):\n",
-    "import torch.nn as nn\n\n\nclass DepthwiseSeparable(nn.Module):\n    def __init__(self, inputs, outputs):\n",
+    "import torch.nn as nn\n\n\nclass DepthwiseSeparable(nn.Module):\n"
+    "    def __init__(self, inputs, outputs):\n",
     "class SqueezeExcite(nn.Module):\n    \"\"\"Channel attention",
     "class LeNet(nn.Module):\n    def __init__(self, classes=10):\n        super().__init__()\n",
     "class MLP(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.layers = nn.Sequential(\n",
