@@ -85,6 +85,16 @@ impl RawTensor {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..self.start + self.len]
     }
+
+    /// Says that its bytes will hardly be read again: the system takes their memory back, not their content.
+    pub(crate) fn release(&self) {
+        #[cfg(unix)]
+        // SAFETY: the map is of a file and never written, so pages that were dropped are read again as they were.
+        // Where the system refuses, the memory stays; nothing else changes.
+        let _ = unsafe {
+            self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.start, self.len)
+        };
+    }
 }
 
 /// The number of a tensor type in the file.

@@ -75,6 +75,8 @@ impl CpuDecoder {
         let mut matrix = |name: &str, rows: usize, cols: usize| {
             let tensor = gguf.tensor(name, &[rows, cols])?;
             let packed = workers.enter(|| Matrix::load(&workers, tensor.dtype, tensor.bytes(), rows, cols));
+            // The file and the packed weights need not be in memory together.
+            tensor.release();
             packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut |name, len| gguf.vector(name, len))?;
