@@ -204,7 +204,7 @@ pub(crate) enum ModelsCommand {
     Convert {
         /// The directory: config.json, weights (safetensors or pytorch_model.bin), tokenizer
         folder: PathBuf,
-        /// f32, f16, q8_0, q6_k, q5_k_m, q5_0, q4_k_m or q4_0
+        /// f32, f16, q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or q4_0
         #[arg(long, default_value = "q4_k_m", value_name = "TYPE")]
         quantize: String,
         /// The file to write

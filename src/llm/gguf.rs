@@ -324,6 +324,19 @@ impl Gguf {
         (0..count).map(element).collect()
     }
 
+    /// A list of numbers of the metadata.
+    pub(crate) fn floats(&self, key: &str) -> Option<Vec<f32>> {
+        let Value::Array { kind: kind @ kind::F32, count, at } = *self.metadata.get(key)? else {
+            return None;
+        };
+        let mut cursor = Cursor { bytes: &self.bytes, at };
+        let element = |_| match cursor.value(kind).ok()? {
+            Value::Float(value) => Some(value as f32),
+            _ => None,
+        };
+        (0..count).map(element).collect()
+    }
+
     /// Whether a tensor exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

@@ -18,6 +18,7 @@ mod import;
 mod kernels;
 mod manifest;
 mod sampling;
+mod sentencepiece;
 mod stop;
 mod store;
 mod tokenizer;
