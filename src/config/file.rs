@@ -332,6 +332,7 @@ mod tests {
         for (name, text) in [
             ("quickstart", QUICKSTART),
             ("cifar10", include_str!("../../configs/cifar10.toml")),
+            ("cifar10-cpu", include_str!("../../configs/cifar10-cpu.toml")),
             ("smoke", include_str!("../../configs/smoke.toml")),
             ("typed", include_str!("../../configs/typed.toml")),
             ("ablation-none", include_str!("../../configs/ablation-none.toml")),
