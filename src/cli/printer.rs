@@ -232,7 +232,7 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
     }
     text.push_str(&format!(
         "\n\n{} generations: {} texts written ({} copies asked again), {} valid, {} trained; {} of {} niches \
-         filled, QD-score {:.3}",
+         filled, QD-score {:.3}, mean of the elites {}",
         summary.generations - 1,
         summary.candidates - 1,
         summary.retried,
@@ -240,8 +240,15 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         summary.trained,
         summary.elites,
         summary.niches,
-        summary.qd_score
+        summary.qd_score,
+        percent(summary.mean)
     ));
+    if let (Some(tokens), Some(seconds)) = (summary.tokens_per_trained, summary.seconds_per_trained) {
+        text.push_str(&format!(
+            "\nper trained network: {tokens:.0} tokens, {seconds:.2} s; {} copies and {} duplicates",
+            summary.copies, summary.duplicates
+        ));
+    }
     for row in &summary.yields {
         let each = row.tokens.checked_div(row.novel).map_or_else(|| "-".to_owned(), grouped);
         text.push_str(&format!(
