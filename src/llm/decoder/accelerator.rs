@@ -13,8 +13,8 @@ use candle_nn::rotary_emb::{rope, rope_i};
 use super::experts::{route, users};
 use super::weights::{Expert, Layer, Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, RopePairs, Span};
-use crate::llm::LlmError;
 use crate::llm::gguf::{Gguf, RawTensor};
+use crate::llm::{LlmError, Work};
 
 /// Keys and values of one slot and layer: (key heads, context, dim).
 struct LayerCache {
@@ -42,6 +42,7 @@ pub(crate) struct AcceleratorDecoder {
     /// The same for layers with a window.
     window_rotations: Option<[Tensor; 2]>,
     weights_bytes: usize,
+    work: Work,
 }
 
 impl AcceleratorDecoder {
@@ -64,13 +65,17 @@ impl AcceleratorDecoder {
             let name = "token_embd.weight";
             quantized(name, &gguf.tensor(name, &[config.vocabulary, config.hidden])?)?
         };
+        let table_bytes = embedding.storage_size_in_bytes();
+        let mut products = 0;
         let mut matrix = |name: &str, tensor: &RawTensor| {
+            products += tensor.shape.iter().product::<usize>() as u64;
             QMatMul::from_qtensor(quantized(name, tensor)?).map_err(|error| fault(name, error))
         };
         let mut vector = |name: &str, len: usize| {
             Tensor::from_vec(gguf.vector(name, len)?, len, device).map_err(|error| fault(name, error))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut vector)?;
+        let head_products = (config.vocabulary * config.hidden) as u64;
         let table = |values: Vec<f32>| {
             Tensor::from_vec(values, (context, config.rope_dims / 2), device)
                 .map_err(|error| gguf.error(format!("rotary table: {error}")))
@@ -89,6 +94,11 @@ impl AcceleratorDecoder {
             context,
             embedding,
             weights,
+            work: Work {
+                bytes: (weights_bytes - table_bytes) as u64,
+                products: products - head_products,
+                head_products,
+            },
             config,
             weights_bytes,
         })
@@ -319,5 +329,9 @@ impl Decoder for AcceleratorDecoder {
 
     fn weights_bytes(&self) -> usize {
         self.weights_bytes
+    }
+
+    fn work(&self) -> Work {
+        self.work
     }
 }
