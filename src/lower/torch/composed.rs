@@ -32,6 +32,15 @@ pub(crate) const LAYERS: &[&str] = &[
     "EmbeddingBag",
     "MaxUnpool1d",
     "MaxUnpool2d",
+    "LazyLinear",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
 ];
 
 /// The functions, by where they are found: `t` in `torch`, `f` in `torch.nn.functional`, `m` as a method of tensors.
@@ -42,6 +51,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
         "t",
         "broadcast_tensors broadcast_shapes cartesian_prod block_diag logspace fliplr flipud complex polar",
     ),
+    ("tm", "bernoulli"),
     ("t", "var_mean std_mean bucketize searchsorted cdist tensordot"),
     (
         "tm",

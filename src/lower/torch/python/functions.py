@@ -268,6 +268,10 @@ def new_tensor(input, data, *, dtype=None, device=None, requires_grad=False):
     return torch.tensor(data, dtype=input.dtype if dtype is None else dtype)
 
 
+def bernoulli(input, p=None, *, generator=None):
+    return (torch.rand_like(input) < (input if p is None else p)).to(input.dtype)
+
+
 def one_hot(tensor, num_classes=-1):
     if tensor.dtype != torch.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")

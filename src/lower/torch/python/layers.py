@@ -618,3 +618,114 @@ class Transformer(nn.Module):
     @staticmethod
     def generate_square_subsequent_mask(sz, device=None, dtype=None):
         return torch.triu(torch.full((sz, sz), float("-inf")), diagonal=1)
+
+
+# Layers that take their input's width from the first input. The front-end shows them one before it traces.
+
+
+class LazyLinear(nn.Linear):
+    def __init__(self, out_features, bias=True, device=None, dtype=None):
+        nn.Module.__init__(self)
+        self._settings = (out_features, bias)
+
+    def forward(self, input):
+        if self._settings is not None:
+            settings, self._settings = self._settings, None
+            nn.Linear.__init__(self, input.shape[-1], *settings)
+        return nn.Linear.forward(self, input)
+
+
+class LazyConv1d(nn.Conv1d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv1d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv1d.forward(self, input)
+
+
+class LazyConv2d(nn.Conv2d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv2d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv2d.forward(self, input)
+
+
+class LazyConv3d(nn.Conv3d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv3d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv3d.forward(self, input)
+
+
+class LazyConvTranspose1d(nn.ConvTranspose1d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input, output_size=None):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.ConvTranspose1d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.ConvTranspose1d.forward(self, input, output_size)
+
+
+class LazyConvTranspose2d(nn.ConvTranspose2d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input, output_size=None):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.ConvTranspose2d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.ConvTranspose2d.forward(self, input, output_size)
+
+
+class LazyBatchNorm1d(nn.BatchNorm1d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm1d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm1d.forward(self, input)
+
+
+class LazyBatchNorm2d(nn.BatchNorm2d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm2d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm2d.forward(self, input)
+
+
+class LazyBatchNorm3d(nn.BatchNorm3d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm3d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm3d.forward(self, input)
