@@ -113,6 +113,127 @@ fn infill_fills_holes_of_the_parent_and_asks_for_nothing_else() {
     );
 }
 
+const RANK: &str = "[operators]\nrewrite = 0\ncrossover = 0\nrank = 1\n";
+
+/// Likes long words, and everything less when it is asked for a low accuracy.
+fn scorer() -> ScriptedGenerator {
+    ScriptedGenerator::none().with_scores(|prompt, text| {
+        let sign = if prompt.contains("lowest") { -1.0 } else { 1.0 };
+        sign * text.len() as f64 - 100.0
+    })
+}
+
+#[test]
+fn ranking_takes_the_most_likely_edit_that_was_not_tried_and_is_never_refused() {
+    let extra = format!("initial_networks = 1000\n{RANK}rank_options = 100000\n");
+    let (summary, rows) = whole(1, &extra, scorer());
+    assert_eq!(summary.digest, whole(1, &extra, scorer()).0.digest);
+    // All are children of the seed network: what is most likely comes first, and never twice.
+    let scores: Vec<f64> = rows[1..].iter().map(|row| row.prior.unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    for row in &rows[1..] {
+        assert_eq!((row.operator, row.verdict, row.attempt), (Operator::Rank, Verdict::Accepted, 0));
+        assert_eq!(row.prior, Some(row.prompt_text.len() as f64 + 2.0 - 100.0), "the words and their line");
+        assert!(row.cost.prompt_tokens > 0 && row.cost.completion_tokens == 0);
+    }
+    let (_, low) = whole(1, &format!("{extra}prior = \"opposite\"\n"), scorer());
+    assert!(low[1].prompt_text.len() < rows[1].prompt_text.len());
+}
+
+#[test]
+fn ranking_goes_on_with_the_next_options_when_all_before_were_tried() {
+    let extra = format!("initial_networks = 1000\n{RANK}rank_options = 3\n");
+    let (_, rows) = whole(1, &extra, scorer());
+    assert!(rows[1..].iter().all(|row| row.verdict == Verdict::Accepted));
+    let first: Vec<f64> = rows[1..4].iter().map(|row| row.prior.unwrap()).collect();
+    assert!(first.is_sorted_by(|a, b| a >= b), "{first:?}");
+    let costs: Vec<u64> = rows[1..].iter().map(|row| row.cost.prompt_tokens).collect();
+    assert!(costs.is_sorted() && costs[0] < costs[costs.len() - 1], "{costs:?}");
+}
+
+#[test]
+fn an_interrupted_ranking_run_ends_with_the_same_digest() {
+    let (reference, _) = whole(3, RANK, scorer());
+    let directory = TempDir::new().unwrap();
+    let stop = &mut |event: &Event| matches!(event, Event::Generation(row) if row.number == 2);
+    go(directory.path(), config(3, RANK), &mut scorer(), stop).unwrap_err();
+    let summary = go(directory.path(), config(3, RANK), &mut scorer(), &mut |_| false).unwrap();
+    assert_eq!(summary.digest, reference.digest);
+}
+
+#[test]
+fn an_llm_that_cannot_score_makes_ranking_a_typed_edit() {
+    let (_, rows) = whole(1, RANK, ScriptedGenerator::none());
+    assert!(rows[1..].iter().all(|row| row.operator == Operator::Typed));
+}
+
+#[test]
+fn controls_without_an_llm_run_every_operator_without_asking() {
+    for operator in ["rewrite", "crossover", "infill", "rank"] {
+        for prior in ["none", "random"] {
+            let extra = format!(
+                "[model]\nname = \"none\"\n[operators]\nrewrite = 0\ncrossover = 0\n{operator} = 1\nprior = \"{prior}\"\n"
+            )
+            .replace("rewrite = 0\ncrossover = 0\nrewrite", "crossover = 0\nrewrite")
+            .replace("crossover = 0\ncrossover", "crossover");
+            let (_, rows) = whole(1, &extra, ScriptedGenerator::none());
+            let expected = Operator::from_name(operator).unwrap();
+            let own = rows[1..].iter().filter(|row| row.operator == expected).count();
+            assert!(own > 4, "{operator} {prior}: {own}");
+            for row in &rows[1..] {
+                assert_eq!(row.cost.completion_tokens + row.cost.prompt_tokens, 0);
+                assert_eq!(
+                    row.prior.is_some(),
+                    prior == "random" || operator == "rank" && own > 0,
+                    "{row:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_control_without_a_prior_does_what_the_instruction_asks_for() {
+    let extra = "[model]\nname = \"none\"\n[operators]\nrewrite = 1\ncrossover = 0\nprior = \"none\"\n";
+    let (_, rows) = whole(1, extra, ScriptedGenerator::none());
+    let convolutions = rows.iter().filter(|row| row.instruction == "add-convolution");
+    assert!(convolutions.clone().count() > 0);
+    assert!(convolutions.clone().all(|row| row.prompt_text.starts_with("insert convolution: ")));
+}
+
+#[test]
+fn opposite_and_shuffled_prompts_reach_the_llm() {
+    use std::sync::{Arc, Mutex};
+    let prompts = |extra: &str| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&seen);
+        let listener = ScriptedGenerator::none().with_scores(move |prompt, _| {
+            told.lock().unwrap().push(prompt.to_owned());
+            0.0
+        });
+        whole(1, &format!("{RANK}{extra}"), listener);
+        let first = seen.lock().unwrap()[0].clone();
+        first
+    };
+    let plain = prompts("");
+    assert!(plain.contains("highest validation accuracy") && plain.ends_with("# The change:"), "{plain}");
+    assert_eq!(prompts("prior = \"opposite\"\n"), plain.replace("highest", "lowest"));
+    let shuffled = prompts("shuffle = true\n");
+    assert_ne!(shuffled, plain);
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.chars().filter(|c| c.is_alphabetic()).collect();
+        letters.sort_unstable();
+        letters
+    };
+    assert_eq!(letters(&shuffled), letters(&plain));
+    let (_, rows) = whole(1, &format!("{INFILL}prior = \"opposite\"\n"), generator());
+    assert!(
+        rows[1..]
+            .iter()
+            .all(|row| row.prompt_text.contains("very low accuracy.\n") && !row.source.contains("very low"))
+    );
+}
+
 #[test]
 fn an_llm_that_cannot_fill_holes_makes_infill_a_typed_edit() {
     let (_, rows) = whole(1, INFILL, ScriptedGenerator::none());
@@ -134,7 +255,7 @@ fn a_bandit_run_that_is_interrupted_ends_with_the_same_digest() {
 
 #[test]
 fn every_way_to_choose_parents_is_deterministic_and_keeps_its_word() {
-    for parents in ["random", "fittest", "curious", "seed", "latest"] {
+    for parents in ["random", "fittest", "curious", "seed", "latest", "ageing"] {
         let extra = format!("initial_networks = 1\nparents = \"{parents}\"\n{TYPED}");
         let (summary, rows) = whole(4, &extra, ScriptedGenerator::none());
         assert_eq!(summary.digest, whole(4, &extra, ScriptedGenerator::none()).0.digest, "{parents}");
@@ -182,7 +303,7 @@ fn an_unknown_edit_and_a_rate_without_an_instruction_are_refused() {
         let (identity, data) = (ScriptedGenerator::none().describe(), Surrogate.data());
         Run::create(directory.path(), config(1, TYPED), prompts, &identity, &data).unwrap_err().to_string()
     };
-    let unknown = PROMPTS.replace("\"insert pooling\"", "\"insert magic\"");
+    let unknown = PROMPTS.replace("text = \"insert pooling\"", "text = \"insert magic\"");
     assert_eq!(
         refused(&unknown),
         "prompts: instruction typed-insert-pooling: nothing is called \"insert magic\""

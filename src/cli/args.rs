@@ -223,6 +223,39 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Search the NAS-Bench-201 table: accuracy reached against networks evaluated
     Nasbench201(NasBench201Args),
+    /// Time the LLM engine on this machine: prefill, one row, a generation of children
+    Llm(BenchLlmArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchLlmArgs {
+    /// Name, alias or path of a .gguf file
+    #[arg(long, default_value = "codegen", value_name = "M")]
+    pub(crate) model: String,
+    /// Instead of a model: random weights of this shape (codegen-350m, codegen-2b, codegen-6b)
+    #[arg(long, value_name = "S", conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Type of the random weights: q4_0, q8_0 and others of `models convert`
+    #[arg(long, value_name = "TYPE", default_value = "q4_0", requires = "shape")]
+    pub(crate) quantize: String,
+    /// Numbers of threads, with commas between
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
+    pub(crate) threads: Vec<usize>,
+    /// Length of the prompt, in tokens
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) prompt_tokens: usize,
+    /// Most tokens that a row writes
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) new_tokens: usize,
+    /// Children of a generation
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) rows: usize,
+    /// How often everything is measured; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) repeats: usize,
+    /// Print JSON, with the prompt, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -133,6 +133,14 @@ pub enum LlmError {
         /// What there is.
         known: String,
     },
+    /// No shape of a model has this name.
+    #[error("unknown shape `{asked}`, expected one of: {known}")]
+    Shape {
+        /// As asked.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
     /// An architecture without a decoder here.
     #[error(
         "{}: architecture `{architecture}` is not supported yet, expected one of: {supported}",
@@ -211,6 +219,12 @@ pub enum LlmError {
     #[error("model `{name}` gave logits that are not finite; its file is damaged or unsuitable")]
     NotFinite {
         /// The model.
+        name: String,
+    },
+    /// A generator that writes but cannot score.
+    #[error("generator `{name}` gives no probabilities; use a model that is loaded from a file")]
+    NoScores {
+        /// The generator.
         name: String,
     },
     /// candle failed.

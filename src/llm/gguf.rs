@@ -321,6 +321,11 @@ impl Gguf {
         self.tensors.contains_key(name)
     }
 
+    /// The type of a tensor's numbers.
+    pub(crate) fn dtype(&self, name: &str) -> Option<GgmlDType> {
+        self.tensors.get(name).map(|info| info.dtype)
+    }
+
     /// The shape of a tensor, outermost dimension first.
     pub(crate) fn shape(&self, name: &str) -> Result<&[usize], LlmError> {
         let info = self.tensors.get(name);

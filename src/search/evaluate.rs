@@ -136,7 +136,8 @@ impl Evaluator for Surrogate {
         on_progress(TrainProgress { done: tasks.len(), steps: 0 });
         let measured = tasks.iter().map(|task| {
             let fitness = Surrogate::fitness(task.graph);
-            let score = Score { fitness, loss: 1.0 - fitness, curve: Vec::new(), inherited: 0 };
+            let score =
+                Score { fitness, loss: 1.0 - fitness, curve: Vec::new(), inherited: 0, latency: None };
             Ok(Measured { score, weights: None, seconds: 0.0 })
         });
         Ok(measured.collect())

@@ -141,6 +141,12 @@ impl Run {
         same("data set's sha256", &self.row.data_sha256, &data.sha256)
     }
 
+    /// Whether as many networks were trained as the run may train.
+    pub fn enough(&self) -> bool {
+        let most = self.config.search.evaluations as u64;
+        most > 0 && self.state.trained >= most
+    }
+
     /// Where the weights of an architecture are kept during the search.
     pub fn weights(&self, architecture: &str) -> PathBuf {
         self.directory.join("weights").join(format!("{architecture}.safetensors"))

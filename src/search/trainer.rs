@@ -96,6 +96,7 @@ impl Evaluator for LibtorchEvaluator {
                     loss: outcome.validation.loss,
                     curve: outcome.curve.iter().map(|&(step, loss)| (step as u64, loss)).collect(),
                     inherited: outcome.inherited as u64,
+                    latency: None,
                 };
                 Ok(Measured { score, seconds: outcome.seconds, weights: Some(Box::new(outcome.weights)) })
             })

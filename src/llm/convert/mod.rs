@@ -9,11 +9,14 @@ mod archive;
 mod layout;
 mod pickle;
 mod quantize;
+mod random;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod write;
+
+pub use random::write_random;
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};

@@ -64,7 +64,7 @@ fn the_bits_of_every_architecture_are_those_of_every_processor_batch_and_thread_
     for (name, quantization) in ARCHITECTURES.iter().flat_map(|name| [(name, "f32"), (name, "q4_k_m")]) {
         let (_folder, gguf) = converted(name, quantization);
         let load = |threads: usize, isa: Isa| {
-            CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 2).unwrap().with_isa(isa)
+            CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 256, 2).unwrap().with_isa(isa)
         };
         let tokens = ids(&reference(name)["tokens"]);
         let (first, rest) = tokens.split_at(7);

@@ -12,8 +12,8 @@ use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::weights::{Layer, Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, RopePairs, Span};
-use crate::llm::LlmError;
 use crate::llm::gguf::Gguf;
+use crate::llm::{LlmError, Work};
 
 /// Keys and values of one slot and layer: (key heads, context, dim).
 struct LayerCache {
@@ -40,6 +40,7 @@ pub(crate) struct AcceleratorDecoder {
     cosines: Tensor,
     sines: Tensor,
     weights_bytes: usize,
+    work: Work,
 }
 
 impl AcceleratorDecoder {
@@ -60,13 +61,17 @@ impl AcceleratorDecoder {
                 .map_err(|error| fault(name, error))
         };
         let embedding = quantized("token_embd.weight", config.vocabulary, config.hidden)?;
+        let table_bytes = embedding.storage_size_in_bytes();
+        let mut products = 0;
         let mut matrix = |name: &str, rows: usize, cols: usize| {
+            products += (rows * cols) as u64;
             QMatMul::from_qtensor(quantized(name, rows, cols)?).map_err(|error| fault(name, error))
         };
         let mut vector = |name: &str, len: usize| {
             Tensor::from_vec(gguf.vector(name, len)?, len, device).map_err(|error| fault(name, error))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut vector)?;
+        let head_products = (config.vocabulary * config.hidden) as u64;
         let (cosines, sines): (Vec<f32>, Vec<f32>) =
             (0..context).flat_map(|position| config.rotations(position)).unzip();
         let table = |values: Vec<f32>| {
@@ -81,6 +86,11 @@ impl AcceleratorDecoder {
             context,
             embedding,
             weights,
+            work: Work {
+                bytes: (weights_bytes - table_bytes) as u64,
+                products: products - head_products,
+                head_products,
+            },
             config,
             weights_bytes,
         })
@@ -272,5 +282,9 @@ impl Decoder for AcceleratorDecoder {
 
     fn weights_bytes(&self) -> usize {
         self.weights_bytes
+    }
+
+    fn work(&self) -> Work {
+        self.work
     }
 }

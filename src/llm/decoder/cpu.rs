@@ -2,34 +2,24 @@
 //!
 //! In: spans of tokens. Out: logits. Every token is computed from its own row's cache by sums of fixed
 //! order, so its logits depend neither on the step's other tokens nor on how a prompt is cut into spans.
-//! Limit: keys and values are f32.
+//! Keys and values are cached in half precision, or f32 where a matrix is f32 (`cache`). Limit: one prompt's
+//! tokens are computed by one call.
 
 use std::sync::Arc;
 
 use candle_core::Error;
 
+use super::cache::{CacheShape, LayerCache};
 use super::weights::{Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, RopePairs, Span};
-use crate::llm::LlmError;
 use crate::llm::gguf::{Gguf, RawTensor};
-use crate::llm::kernels::math::{
-    Attention, KEY_BLOCK, add, attend, gelu, layer_norm, multiply, rms_norm, silu,
-};
+use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu};
 use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
+use crate::llm::{LlmError, Work};
 
 type Layer = super::weights::Layer<Matrix, Vec<f32>>;
 
-/// One row's cached keys and values of one layer.
-#[derive(Default, Clone)]
-struct LayerCache {
-    /// `[block of 16 positions][key head][dim][16]`
-    keys: Vec<f32>,
-    /// `[position][key head][dim]`
-    values: Vec<f32>,
-}
-
 /// One row's cache.
-#[derive(Default, Clone)]
 struct Slot {
     len: usize,
     layers: Vec<LayerCache>,
@@ -66,17 +56,19 @@ pub(crate) struct CpuDecoder {
     /// Whether a matrix is f32, so that activations are needed unrounded.
     dense: bool,
     slots: Vec<Slot>,
+    cache: CacheShape,
     /// `[position][rotated dims / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
     scratch: Scratch,
 }
 
 impl CpuDecoder {
-    /// Packs the weights of an open file.
+    /// Packs the weights of an open file and prepares `slots` rows of `context` tokens.
     pub(crate) fn load(
         gguf: &Gguf,
         config: Config,
         threads: usize,
+        context: usize,
         slots: usize,
     ) -> Result<CpuDecoder, LlmError> {
         let workers = Arc::new(Workers::new(threads)?);
@@ -88,11 +80,15 @@ impl CpuDecoder {
         let weights = Weights::load(gguf, &config, &mut matrix, &mut |name, len| gguf.vector(name, len))?;
         let dense = weights.layers.iter().flat_map(Layer::matrices).any(Matrix::is_dense)
             || weights.head.weight.is_dense();
+        let cache = CacheShape { key_heads: config.key_heads, head_dim: config.head_dim, context };
+        let single = config.caches_single(gguf);
+        let layers = || (0..config.layers).map(|_| LayerCache::new(single)).collect();
         Ok(CpuDecoder {
             embedding: gguf.tensor("token_embd.weight", &[config.vocabulary, config.hidden])?,
             weights,
             dense,
-            slots: vec![Slot { len: 0, layers: vec![LayerCache::default(); config.layers] }; slots],
+            slots: (0..slots).map(|_| Slot { len: 0, layers: layers() }).collect(),
+            cache,
             rotations: Vec::new(),
             scratch: Scratch::default(),
             isa: Isa::detect(),
@@ -110,7 +106,6 @@ impl CpuDecoder {
     /// Gives each token its slot and position and makes room for it.
     fn place(&mut self, spans: &[Span<'_>]) -> Result<Vec<Placed>, Error> {
         let mut placed = Vec::new();
-        let width = self.config.key_heads * self.config.head_dim;
         for span in spans {
             let slots = self.slots.len();
             let slot = self
@@ -119,8 +114,7 @@ impl CpuDecoder {
                 .ok_or_else(|| Error::Msg(format!("slot {} of {slots}", span.slot)))?;
             let end = slot.len + span.tokens.len();
             for layer in &mut slot.layers {
-                layer.keys.resize(end.next_multiple_of(KEY_BLOCK) * width, 0.0);
-                layer.values.resize(end * width, 0.0);
+                layer.grow(self.cache, end);
             }
             let positions = slot.len..end;
             placed.extend(positions.zip(span.tokens).map(|(position, &token)| Placed {
@@ -249,16 +243,7 @@ impl CpuDecoder {
                 query.iter_mut().for_each(|value| *value *= scale);
             }
             let cache = &self.slots[placed.slot].layers[index];
-            let call = Attention {
-                queries,
-                keys: &cache.keys[key_head * head_dim * KEY_BLOCK..],
-                key_stride: key_width * KEY_BLOCK,
-                values: &cache.values[key_head * head_dim..],
-                value_stride: key_width,
-                dim: head_dim,
-                positions: placed.position + 1,
-            };
-            attend(self.isa, call, out);
+            cache.attend(self.isa, self.cache, key_head, placed.position + 1, queries, out);
         });
         let mixed = self.quantize_plain(mixed, query_width);
         matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output.weight, out }]);
@@ -279,12 +264,7 @@ impl CpuDecoder {
                 self.norm_head(key, layer.head_norms.as_ref().map(|[_, norm]| norm));
                 self.rotate(key, placed.position);
             }
-            let cache = &mut self.slots[placed.slot].layers[index];
-            let block = placed.position / KEY_BLOCK * KEY_BLOCK * width;
-            for (i, key) in keys.iter().enumerate() {
-                cache.keys[block + i * KEY_BLOCK + placed.position % KEY_BLOCK] = *key;
-            }
-            cache.values[placed.position * width..(placed.position + 1) * width].copy_from_slice(values);
+            self.slots[placed.slot].layers[index].put(self.cache, placed.position, keys, values);
         }
     }
 
@@ -411,20 +391,27 @@ impl Decoder for CpuDecoder {
             self.truncate(to, len);
             return Ok(());
         }
-        let width = self.config.key_heads * self.config.head_dim;
         let [source, target] = self
             .slots
             .get_disjoint_mut([from, to])
             .map_err(|error| Error::Msg(format!("slots {from} and {to}: {error}")))?;
         let len = len.min(source.len);
         for (source, target) in source.layers.iter().zip(&mut target.layers) {
-            target.keys.clear();
-            target.keys.extend_from_slice(&source.keys[..len.next_multiple_of(KEY_BLOCK) * width]);
-            target.values.clear();
-            target.values.extend_from_slice(&source.values[..len * width]);
+            target.copy_prefix(source, self.cache, len);
         }
         target.len = len;
         Ok(())
+    }
+
+    fn work(&self) -> Work {
+        let size = |matrix: &Matrix| (matrix.rows() * matrix.cols()) as u64;
+        let head = &self.weights.head.weight;
+        let layers = self.weights.layers.iter().flat_map(Layer::matrices);
+        Work {
+            bytes: (self.weights_bytes() - self.embedding.bytes().len()) as u64,
+            products: layers.map(size).sum(),
+            head_products: size(head),
+        }
     }
 
     fn weights_bytes(&self) -> usize {

@@ -5,6 +5,7 @@
 //! `ARCHITECTURES` together with its parity test.
 
 mod accelerator;
+mod cache;
 mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -13,8 +14,10 @@ mod weights;
 pub(crate) use accelerator::AcceleratorDecoder;
 pub(crate) use cpu::CpuDecoder;
 
+use candle_core::quantized::GgmlDType;
+
 use super::gguf::Gguf;
-use crate::llm::LlmError;
+use crate::llm::{LlmError, Work};
 
 /// What GGUF metadata does not say about an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +146,8 @@ pub(crate) trait Decoder: Send {
     fn copy_prefix(&mut self, from: usize, to: usize, len: usize) -> Result<(), candle_core::Error>;
     /// Memory of the weights.
     fn weights_bytes(&self) -> usize;
+    /// What a token costs.
+    fn work(&self) -> Work;
 }
 
 /// Names of the supported architectures.
@@ -214,9 +219,14 @@ impl Config {
         Ok(())
     }
 
-    /// Bytes of keys and values per position, in f32.
-    pub(crate) fn cache_bytes_per_token(&self) -> usize {
-        self.layers * 2 * self.key_heads * self.head_dim * size_of::<f32>()
+    /// Whether the CPU caches keys and values in f32: where the model computes them in f32.
+    pub(crate) fn caches_single(&self, gguf: &Gguf) -> bool {
+        gguf.dtype("blk.0.attn_k.weight") == Some(GgmlDType::F32)
+    }
+
+    /// Bytes of keys and values per position, of numbers of `size` bytes.
+    pub(crate) fn cache_bytes_per_token(&self, size: usize) -> usize {
+        self.layers * 2 * self.key_heads * self.head_dim * size
     }
 
     /// Rotary angles' (cosine, sine) at `position`, `rope_dims / 2` each.

@@ -5,6 +5,7 @@
 
 mod batch;
 mod lookup;
+mod score;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ use super::tokenizer::Text;
 use crate::config::Device;
 use crate::llm::{
     Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions, MemoryPlan,
-    Progress, Request, Selection,
+    Progress, Request, Score, Selection, Work,
 };
 
 /// Prompt tokens that are computed in one step.
@@ -34,6 +35,8 @@ pub struct Llm {
     plan: MemoryPlan,
     /// Whether rows guess ahead (`lookup`).
     guesses: bool,
+    /// Whether prompts share prefixes.
+    shares: bool,
 }
 
 impl Llm {
@@ -48,7 +51,7 @@ impl Llm {
         let rows = options.rows.max(1);
         let mut plan = plan(&gguf, &config, options, context);
         let decoder: Box<dyn Decoder> = match options.device {
-            Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, rows)?),
+            Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, context, rows)?),
             Device::Cuda(index) => {
                 Box::new(AcceleratorDecoder::load(&gguf, config, &cuda(index)?, context, rows)?)
             }
@@ -65,6 +68,7 @@ impl Llm {
             cached: vec![Vec::new(); rows],
             plan,
             guesses: true,
+            shares: true,
         })
     }
 
@@ -109,6 +113,22 @@ impl Llm {
     /// Longest prompt plus completion, in tokens.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// What one token costs.
+    pub fn work(&self) -> Work {
+        self.decoder.work()
+    }
+
+    /// Whether rows guess ahead; completions do not depend on it, timings do.
+    pub fn set_lookup(&mut self, lookup: bool) {
+        self.guesses = lookup;
+    }
+
+    /// Whether a prompt takes over what other rows or earlier calls computed of it; completions do not depend
+    /// on it, timings do.
+    pub fn set_sharing(&mut self, sharing: bool) {
+        self.shares = sharing;
     }
 
     /// Drops everything cached. Completions do not depend on it; timings do.
@@ -190,6 +210,18 @@ impl Generator for Llm {
         self.identity.clone()
     }
 
+    fn score(&mut self, prompt: &str, continuations: &[&str]) -> Result<Vec<Score>, LlmError> {
+        Llm::score(self, prompt, continuations)
+    }
+
+    fn can_score(&self) -> bool {
+        true
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.text.encode(text).map_or(0, |tokens| tokens.len())
+    }
+
     fn infill(&self) -> Option<&InfillTokens> {
         self.infill.as_ref()
     }
@@ -210,9 +242,11 @@ fn open(selection: &Selection, options: &LlmOptions) -> Result<(Gguf, Config, us
 fn plan(gguf: &Gguf, config: &Config, options: &LlmOptions, context: usize) -> MemoryPlan {
     let rows = options.rows.max(1);
     let widest = 3 * config.feed_forward + 8 * config.hidden;
+    let single = options.device != Device::Cpu || config.caches_single(gguf);
+    let per_token = config.cache_bytes_per_token(if single { 4 } else { 2 });
     MemoryPlan {
         weights_bytes: gguf.weights_bytes(options.device == Device::Cpu) as u64,
-        kv_cache_bytes: (rows as u64).saturating_mul(context as u64 * config.cache_bytes_per_token() as u64),
+        kv_cache_bytes: (rows as u64).saturating_mul(context as u64).saturating_mul(per_token as u64),
         scratch_bytes: (4 * (2 * rows * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
     }
 }
