@@ -38,7 +38,7 @@ impl Interp<'_> {
                 };
                 training != *negated
             }
-            Value::Tensor(_) => return Err(Raise::unsupported("control flow on the values of a tensor")),
+            Value::Tensor(tensor) => torch::truth(self, tensor)?,
             Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
             Value::Object(object) => {
                 if let Some(method) = self.class_attr(&object.class, "__bool__", None) {
@@ -387,7 +387,7 @@ impl Interp<'_> {
                 items
             }
             Value::Str(text) => text.chars().map(|char| Value::str(char.to_string())).collect(),
-            Value::Tensor(_) => torch::shape::unbind(self, value, 0)?,
+            Value::Tensor(_) => torch::parts::unbind(self, value, 0)?,
             Value::Dim(_) => return Err(Raise::unsupported("a loop over the batch is not supported")),
             Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
             Value::Object(object) => {
@@ -562,9 +562,7 @@ impl Interp<'_> {
                 dict.borrow_mut().insert(key, index.clone(), value);
                 Ok(())
             }
-            Value::Tensor(_) => {
-                Err(Raise::unsupported("assignment to elements of a tensor is not supported"))
-            }
+            Value::Tensor(tensor) => torch::index::set(self, tensor, index, &value),
             Value::Object(target) => match self.class_attr(&target.class, "__setitem__", None) {
                 Some(method) => {
                     self.call(&method, Args::of(vec![object.clone(), index.clone(), value]))?;
