@@ -233,7 +233,8 @@ pub(crate) struct NasBench201Args {
     /// cifar10, cifar100 or imagenet16-120
     #[arg(long, value_name = "D", default_value = "cifar10")]
     pub(crate) dataset: String,
-    /// random, evolution, local, typed, surrogate, or several with commas between
+    /// random, evolution, local, typed, surrogate; with --model also rank (its log-probabilities order the edits of
+    /// a cell), llmatic (the paper's operators), infill, and edits (their control); or several with commas between
     #[arg(long, value_name = "M", value_delimiter = ',', default_value = "surrogate")]
     pub(crate) method: Vec<String>,
     /// Distinct cells that a search may evaluate
@@ -245,7 +246,21 @@ pub(crate) struct NasBench201Args {
     /// Root seed of the first search; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first_seed: u64,
-    /// Folder for the curves (CSV) and the plot (SVG)
+    /// Folder for the curves (CSV) and the plot (SVG), and for the runs of llmatic, infill and edits, which go on where
+    /// they stopped
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// The LLM of rank, llmatic and infill: a model's name, an alias, or a GGUF file
+    #[arg(long, value_name = "M", default_value = "none")]
+    pub(crate) model: String,
+    /// What decides there: llm, or its controls opposite (asked for a low accuracy), none, random; several with commas
+    /// between are compared with the first, paired by seed
+    #[arg(long, value_name = "P", value_delimiter = ',', default_value = "llm")]
+    pub(crate) prior: Vec<String>,
+    /// Every prior that asks the LLM also with another order of the operations in each seed's prompts
+    #[arg(long)]
+    pub(crate) shuffle: bool,
+    /// Threads; 0: as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
 }

@@ -134,7 +134,7 @@ fn evaluator(config: &SearchConfig) -> Result<Box<dyn Evaluator>, Failure> {
 
 /// What writes. The configuration then names it so that another working directory, or another model that an
 /// alias could stand for, cannot change it.
-fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
+pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
     if let Some(file) = config.model.name.strip_prefix(ScriptedGenerator::PREFIX) {
         let path = absolute(Path::new(file));
         let generator = ScriptedGenerator::from_file(&path)?;
@@ -168,13 +168,13 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn use_threads(threads: usize) {
+pub(crate) fn use_threads(threads: usize) {
     // A second search in one process would find the pool built already.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }
 
 /// Set by the first Ctrl-C; the second one ends the process, which is safe too.
-fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
     let cancelled = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&cancelled);
     ctrlc::set_handler(move || {
