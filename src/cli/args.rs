@@ -223,6 +223,37 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Search the NAS-Bench-201 table: accuracy reached against networks evaluated
     Nasbench201(NasBench201Args),
+    /// Compare operators on real training: one run per arm and seed, at equal evaluations and equal wall clock
+    Operators(OperatorsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OperatorsArgs {
+    /// Run file (TOML) that all arms share; default: the built-in quickstart
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// rewrite, crossover, paper, infill, rank, typed, bandit, or a run file NAME.toml whose keys lie over the shared
+    /// ones; `:opposite`, `:none` or `:random` behind one runs that control of the LLM
+    #[arg(long, value_name = "A", value_delimiter = ',', default_value = "typed,rewrite,infill,rank,bandit")]
+    pub(crate) arms: Vec<String>,
+    /// Runs per arm
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    pub(crate) seeds: u64,
+    /// Root seed of the first run; the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first_seed: u64,
+    /// Networks that a run may train
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) evaluations: usize,
+    /// A model's name, an alias, or a GGUF file
+    #[arg(long, value_name = "M")]
+    pub(crate) model: Option<String>,
+    /// Threads; 0: as the run file says
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Folder of the runs, which go on where they stopped
+    #[arg(long, value_name = "DIR", default_value = "runs/operators")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

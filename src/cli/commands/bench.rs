@@ -19,6 +19,7 @@ use llmatic_offline::llm::Generator;
 use llmatic_offline::rng::RootSeed;
 use toml::Value;
 
+use super::operators::operators;
 use super::search::{generator, on_interrupt, use_threads};
 use super::{machine_device, machine_threads};
 use crate::cli::args::{BenchArgs, BenchCommand, NasBench201Args};
@@ -47,6 +48,7 @@ struct Bench<'a> {
 pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     match &args.command {
         BenchCommand::Nasbench201(args) => nasbench201(args),
+        BenchCommand::Operators(args) => operators(args),
     }
 }
 
