@@ -289,6 +289,118 @@ fn a_grid_over_other_descriptors_is_filled_and_recorded() {
 }
 
 #[test]
+fn a_surrogate_trains_the_most_promising_of_more_proposals_and_resumes_to_the_same_digest() {
+    let extra = format!("generations = 6\n{TYPED}[surrogate]\nkind = \"ridge\"\nproposals = 3\nstart = 8\n");
+    let extra = extra.as_str();
+    let config = |seed: u64| {
+        let text = format!("seed = {seed}\n[search]\nchildren = 6\n{extra}");
+        config::resolve(&text, "test.toml", &[], Device::Cpu, 2).unwrap()
+    };
+    let directory = TempDir::new().unwrap();
+    let mut none = ScriptedGenerator::none();
+    let reference = go(directory.path(), config(1), &mut none, &mut |_| false).unwrap();
+    let rows = Store::open_to_read(&directory.path().join("run.db")).unwrap().candidates().unwrap();
+    let last: Vec<_> = rows.iter().filter(|row| row.id.generation == 6 && !row.retried).collect();
+    assert_eq!(last.len(), 18, "three proposals for each child");
+    let trained: Vec<_> = last.iter().filter(|row| row.verdict == Verdict::Accepted).collect();
+    let skipped: Vec<_> = last.iter().filter(|row| row.verdict == Verdict::Skipped).collect();
+    assert_eq!(trained.len(), 6);
+    assert!(skipped.len() > 3, "{}", skipped.len());
+    let least = trained.iter().map(|row| row.predicted.unwrap()).fold(f64::MAX, f64::min);
+    assert!(skipped.iter().all(|row| row.predicted.unwrap() <= least && row.score.is_none()));
+    let again = TempDir::new().unwrap();
+    let stop = &mut |event: &Event| matches!(event, Event::Generation(row) if row.number == 4);
+    go(again.path(), config(1), &mut none, stop).unwrap_err();
+    assert_eq!(go(again.path(), config(1), &mut none, &mut |_| false).unwrap().digest, reference.digest);
+}
+
+#[test]
+fn a_measured_latency_is_an_axis_that_a_resumed_run_replays_instead_of_measuring_again() {
+    /// Gives another latency each time it is asked.
+    struct Clock(f64);
+    impl llmatic_offline::search::Evaluator for Clock {
+        fn data(&self) -> llmatic_offline::search::DataIdentity {
+            Surrogate.data()
+        }
+        fn has_weights(&self) -> bool {
+            false
+        }
+        fn evaluate(
+            &mut self,
+            tasks: &[llmatic_offline::search::Task<'_>],
+            on_progress: &mut (dyn FnMut(llmatic_offline::search::TrainProgress) + Send),
+            cancelled: &AtomicBool,
+        ) -> Result<
+            Vec<Result<llmatic_offline::search::Measured, String>>,
+            llmatic_offline::search::EvaluatorError,
+        > {
+            let mut measured = Surrogate.evaluate(tasks, on_progress, cancelled)?;
+            for it in measured.iter_mut().flatten() {
+                self.0 += 0.01;
+                it.score.latency = Some(self.0);
+            }
+            Ok(measured)
+        }
+        fn test(
+            &mut self,
+            _: &llmatic_offline::graph::Graph,
+            _: &Path,
+        ) -> Result<Option<f64>, llmatic_offline::search::EvaluatorError> {
+            Ok(None)
+        }
+    }
+    let extra = format!("[archive]\ny = \"log_latency\"\n{TYPED}");
+    let directory = TempDir::new().unwrap();
+    let config = config(1, &extra);
+    let (data, mut none) = (Surrogate.data(), ScriptedGenerator::none());
+    let run = Run::create(directory.path(), config.clone(), PROMPTS, &none.describe(), &data).unwrap();
+    drop(run);
+    let mut clock = Clock(0.5);
+    for stop_after in [2, 100] {
+        let mut run = Run::open(directory.path()).unwrap();
+        let reader = FrontEnd::new(&config, &data.input_sizes, data.classes);
+        let cancelled = AtomicBool::new(false);
+        let mut observe = |event: Event| {
+            if matches!(event, Event::Generation(row) if row.number == stop_after) {
+                cancelled.store(true, Ordering::Relaxed);
+            }
+        };
+        let mut parts = Parts {
+            generator: &mut none,
+            reader: &reader,
+            evaluator: &mut clock,
+            cancelled: &cancelled,
+            observe: &mut observe,
+        };
+        let _ = search(&mut run, &mut parts);
+    }
+    // The replay would fail on any other latency: placement and digest are checked.
+    let record = llmatic_offline::search::load(directory.path()).unwrap();
+    let latencies: Vec<f64> =
+        record.candidates.iter().filter_map(|row| row.score.as_ref()?.latency).collect();
+    assert_eq!(latencies.len() as u64, record.state.trained);
+    assert!((clock.0 - 0.5 - 0.01 * latencies.len() as f64).abs() < 1e-9, "one measurement each");
+    for (_, elite) in record.state.archive.elites() {
+        let row = record.candidates.iter().find(|row| row.id == elite.id && row.score.is_some()).unwrap();
+        assert_eq!(elite.descriptor[1], row.score.as_ref().unwrap().latency.unwrap().log10());
+    }
+}
+
+#[test]
+fn a_search_ends_with_the_generation_that_has_trained_enough() {
+    let (summary, _) = whole(1, &format!("evaluations = 8\n{TYPED}"), ScriptedGenerator::none());
+    assert!((8..8 + 6).contains(&summary.trained), "{}", summary.trained);
+    assert!(summary.generations < 5);
+}
+
+#[test]
+fn a_random_walk_is_several_edits_long() {
+    let (_, rows) = whole(1, &format!("parents = \"seed\"\nwalk = 6\n{TYPED}"), ScriptedGenerator::none());
+    let edits = |row: &Candidate| 1 + row.prompt_text.matches("; ").count();
+    assert!(rows[1..].iter().any(|row| edits(row) > 3) && rows[1..].iter().all(|row| edits(row) <= 6));
+}
+
+#[test]
 fn a_refused_edit_says_what_it_was() {
     let (_, rows) = whole(5, TYPED, ScriptedGenerator::none());
     for row in rows[1..].iter().filter(|row| row.verdict != Verdict::Accepted) {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::archive::{CandidateId, PromptChoice};
-use crate::config::Prior;
+use crate::config::{Prior, SurrogateKind};
 use crate::llm::{Completion, Control, LlmError, Request};
 
 use super::draft::{Draft, ParentNetworks, Step, draft};
@@ -49,7 +49,7 @@ pub(super) fn generation(
         infill: alone || parts.generator.infill().is_some(),
         rank: alone || parts.generator.can_score(),
     };
-    let proposals: Vec<Proposal> = (0..run.config.search.children as u64)
+    let proposals: Vec<Proposal> = (0..slots(run) as u64)
         .filter_map(|slot| {
             let id = CandidateId { generation: number, slot };
             propose(&run.config, &run.book, &run.state, can, id)
@@ -91,7 +91,45 @@ pub(super) fn generation(
         pending = again;
     }
     written.sort_by_key(|written| (written.candidate.id, written.candidate.attempt));
+    choose(run, &mut written);
     Ok(written)
+}
+
+/// Slots of a generation: more than are trained once the surrogate can choose among them.
+fn slots(run: &Run) -> usize {
+    let children = run.config.search.children;
+    if chooses(run) { children * run.config.surrogate.proposals } else { children }
+}
+
+fn chooses(run: &Run) -> bool {
+    let surrogate = &run.config.surrogate;
+    surrogate.kind == SurrogateKind::Ridge && run.state.trained >= surrogate.start as u64
+}
+
+/// Leave the most promising new networks for training, as many as a generation has children.
+fn choose(run: &Run, written: &mut [Written]) {
+    let Some(fit) = chooses(run).then(|| run.state.surrogate.fit(run.config.surrogate.penalty)).flatten()
+    else {
+        return;
+    };
+    let mut promising: Vec<(f64, usize)> = Vec::new();
+    for (index, Written { candidate, .. }) in written.iter_mut().enumerate() {
+        if candidate.verdict != Verdict::Accepted {
+            continue;
+        }
+        let Some(facts) = &candidate.facts else { continue };
+        let parents = run.state.parents_fitness(candidate.parents.iter());
+        let expected = fit.predict(candidate, facts, parents);
+        candidate.predicted = Some(expected);
+        promising.push((expected, index));
+    }
+    promising.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for &(_, index) in promising.iter().skip(run.config.search.children) {
+        let Written { candidate, network, inherit } = &mut written[index];
+        candidate.verdict = Verdict::Skipped;
+        candidate.message = "the surrogate expects more of others".into();
+        (*network, *inherit) = (None, None);
+    }
 }
 
 /// One attempt at the slots of a generation.

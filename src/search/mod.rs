@@ -26,6 +26,7 @@ mod scripted;
 mod source;
 mod state;
 mod store;
+mod surrogate;
 #[cfg(feature = "torch")]
 mod trainer;
 mod typed;

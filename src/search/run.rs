@@ -141,6 +141,14 @@ impl Run {
         same("data set's sha256", &self.row.data_sha256, &data.sha256)
     }
 
+    /// Whether the results of the end are there.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn is_finished(&self) -> Result<bool, SearchError> {
+        Ok(!self.store.results()?.is_empty())
+    }
+
     /// Whether as many networks were trained as the run may train.
     pub fn enough(&self) -> bool {
         let most = self.config.search.evaluations as u64;

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_keeps_the_text_whole_with_helper_classes_and_early_returns() {
+    fn defect_4_a_candidate_keeps_the_text_whole_with_helper_classes_and_early_returns() {
         // Defect 4 of the public code: the text is cut at the first `return`.
         let completion = "    def forward(self, x):\n        if x.dim() == 2:\n            return x\n        \
                           return self.late(Block()(x))\n\n\nclass Late(nn.Module):\n    \

@@ -16,6 +16,7 @@ use crate::config::{ArchiveKind, DescriptorKind, SearchConfig};
 use crate::rng::RootSeed;
 
 use super::record::{Candidate, Operator, Verdict};
+use super::surrogate::FitnessSums;
 
 /// Tokens of a prompt that cost as much as one written token.
 const PROMPT_DISCOUNT: f64 = 8.0;
@@ -35,6 +36,8 @@ pub struct State {
     pub population: VecDeque<Elite>,
     /// Networks that were trained.
     pub trained: u64,
+    /// What the surrogate learnt.
+    pub surrogate: FitnessSums,
     /// The network that everything starts from, once it was trained.
     pub seed: Option<Elite>,
     /// Every architecture of the run, and who had it first.
@@ -76,6 +79,7 @@ impl State {
             latest: Vec::new(),
             population: VecDeque::new(),
             trained: 0,
+            surrogate: FitnessSums::default(),
             members: config.search.population,
             candidate_tokens: config.operators.candidate_tokens as f64,
             seed: None,
@@ -125,6 +129,8 @@ impl State {
                 self.population.pop_front();
             }
             self.trained += 1;
+            let parents = self.parents_fitness(candidate.parents.iter());
+            self.surrogate.tell(candidate, facts, parents, score.fitness);
             candidate.placed = Some(self.archive.add(elite)?);
             self.fitness.insert(candidate.id, score.fitness);
             fitness = Some(score.fitness);
@@ -136,8 +142,7 @@ impl State {
                 _ => Reward::NotTrainable,
             };
             candidate.parents.iter().for_each(|&parent| self.archive.reward(parent, reward));
-            let parents = candidate.parents.iter().filter_map(|id| self.fitness.get(id));
-            let parent = parents.copied().fold(f64::NEG_INFINITY, f64::max);
+            let parent = self.parents_fitness(candidate.parents.iter()).unwrap_or(f64::NEG_INFINITY);
             let improved = fitness.is_some_and(|fitness| fitness > parent);
             // Only a sampled text can profit from another temperature.
             let asked = !matches!(candidate.operator, Operator::Typed | Operator::Rank);
@@ -145,6 +150,11 @@ impl State {
             self.tell_bandit(candidate);
         }
         Ok(())
+    }
+
+    /// The highest fitness of these candidates.
+    pub(super) fn parents_fitness<'a>(&self, ids: impl Iterator<Item = &'a CandidateId>) -> Option<f64> {
+        ids.filter_map(|id| self.fitness.get(id)).copied().reduce(f64::max)
     }
 
     /// Tokens are the same in every run of a seed, cached or not; seconds are not.
