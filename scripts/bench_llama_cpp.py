@@ -29,7 +29,8 @@ TOP_K, TEMPERATURE = 50, 0.9
 class Llama:
     """A model with one context, through llama.cpp's own interface."""
 
-    def __init__(self, path, threads, positions, rows, unified):
+    def __init__(self, path, threads, positions, rows, unified, exact=False):
+        """`exact`: attention in f32; by default llama.cpp adds up its values in half precision."""
         import llama_cpp
 
         self.lib = llama_cpp
@@ -49,6 +50,9 @@ class Llama:
         settings.n_threads = settings.n_threads_batch = threads
         settings.kv_unified = unified
         settings.no_perf = True
+        if exact:
+            settings.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            settings.type_k = settings.type_v = llama_cpp.GGML_TYPE_F32
         self.context = llama_cpp.llama_init_from_model(self.model, settings)
         if not self.context:
             sys.exit(f"{path}: llama.cpp cannot make a context of {settings.n_ctx} positions")

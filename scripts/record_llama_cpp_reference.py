@@ -4,7 +4,8 @@
 usage: record_llama_cpp_reference.py --model FILE.gguf --out tests/fixtures/llama_cpp/NAME.json [--threads 2]
 
 Needs llama-cpp-python. For each of 20 prompts: the prompt's tokens, the 64 tokens that follow greedily, and after each
-of them by how much the best logit beat the second. The prompts are below: networks and other Python, whole and cut
+of them by how much the best logit beat the second; and the tokens that llama.cpp itself writes instead when it adds up
+attention in f32 and not in half precision, its default. The prompts are below: networks and other Python, whole and cut
 within words and lines. Limit: batches of one token after the prompt, so these are llama.cpp's single-row numbers.
 """
 
@@ -39,16 +40,19 @@ class Net(nn.Module):
 PROMPTS = [
     NET + "\n\n# The same network with one more convolution.\nclass Net(nn.Module):\n",
     NET + "\n\n# The same network with batch normalization.\nclass Net(nn.Module):\n",
-    NET + "\n\n# The same network with dropout before the last layer.\nclass Net(nn.Module):\n    def __init__(self):\n",
+    NET + "\n\n# The same network with dropout before the last layer.\n"
+    "class Net(nn.Module):\n    def __init__(self):\n",
     NET[:420],
     NET[:250],
     NET + "\n\ndef count_parameters(model):\n",
     NET + "\n\ndef train(model, loader, optimizer):\n",
     "import torch.nn as nn\n\n\nclass ResidualBlock(nn.Module):\n",
-    "import torch.nn as nn\n\n\nclass DepthwiseSeparable(nn.Module):\n    def __init__(self, inputs, outputs):\n",
+    "import torch.nn as nn\n\n\nclass DepthwiseSeparable(nn.Module):\n"
+    "    def __init__(self, inputs, outputs):\n",
     "class SqueezeExcite(nn.Module):\n    \"\"\"Channel attention",
     "class LeNet(nn.Module):\n    def __init__(self, classes=10):\n        super().__init__()\n",
-    "class MLP(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.layers = nn.Sequential(\n",
+    "class MLP(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.layers = nn.Sequential(\n",
     "def fibonacci(n):\n    \"\"\"The n-th Fibonacci number.\"\"\"\n",
     "def quicksort(values):\n",
     "def is_prime(n: int) -> bool:\n",
@@ -85,8 +89,11 @@ def main():
     args = parser.parse_args()
     import llama_cpp
 
-    llama = Llama(args.model, args.threads, 1024, 1, True)
-    records = [record(llama, prompt) for prompt in PROMPTS]
+    by_default, exact = ([], [])
+    for records, in_f32 in ((by_default, False), (exact, True)):
+        llama = Llama(args.model, args.threads, 1024, 1, True, in_f32)
+        records.extend(record(llama, prompt) for prompt in PROMPTS)
+    records = [{**a, "written_with_f32_attention": b["written"]} for a, b in zip(by_default, exact)]
     lines = ",\n".join(json.dumps(entry) for entry in records)
     with open(args.out, "w", encoding="utf-8") as out:
         out.write(f'{{"llama-cpp-python": "{llama_cpp.__version__}", "rows": [\n{lines}\n]}}\n')

@@ -54,6 +54,29 @@ pub enum LlmError {
         /// What it may take.
         budget_mb: u64,
     },
+    /// Weights, cache and intermediate values together are more than the budget.
+    #[error(
+        "model `{name}` needs {weights_mb} MB for weights, {cache_mb} MB for the KV cache ({rows} rows of {context} \
+         tokens) and {scratch_mb} MB to compute in, together {} MB; the budget is {budget_mb} MB: lower model.rows or \
+         model.context, or raise model.memory_mb",
+        weights_mb + cache_mb + scratch_mb
+    )]
+    PlanOverBudget {
+        /// The model.
+        name: String,
+        /// Its weights.
+        weights_mb: u64,
+        /// The cache when every row is full.
+        cache_mb: u64,
+        /// Intermediate values and logits.
+        scratch_mb: u64,
+        /// Rows decoded together.
+        rows: usize,
+        /// Tokens of each.
+        context: usize,
+        /// What it may take.
+        budget_mb: u64,
+    },
     /// A manifest that cannot be read.
     #[error("model manifest {origin}: {reason}")]
     Manifest {

@@ -7,6 +7,7 @@
 use std::hint::black_box;
 
 use super::kernels::math::sum_words;
+use super::kernels::pages::Pages;
 use super::kernels::{Isa, SharedMut, Workers, multiply_in_registers};
 use crate::llm::LlmError;
 
@@ -22,17 +23,21 @@ pub struct Probe {
     workers: Workers,
     threads: usize,
     isa: Isa,
-    memory: Vec<u64>,
+    memory: Pages<u64>,
 }
 
 impl Probe {
     /// Takes 512 MB of memory.
     ///
     /// # Errors
-    /// No threads.
+    /// No threads, or no memory.
     pub fn new(threads: usize) -> Result<Probe, LlmError> {
         let workers = Workers::new(threads)?;
-        let mut memory = vec![0u64; BYTES / 8];
+        let no_memory = |error: std::io::Error| LlmError::Device {
+            device: "cpu".into(),
+            reason: format!("no memory to read: {error}"),
+        };
+        let mut memory = Pages::<u64>::zeroed(BYTES / 8).map_err(no_memory)?;
         let pages = memory.len() / 512;
         let shared = SharedMut::new(&mut memory);
         // SAFETY: each page is written once.

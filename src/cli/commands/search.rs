@@ -154,6 +154,7 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
         context: config.model.context.min(selection.manifest.context.max(1)),
         rows: config.model.rows,
     };
+    Llm::plan_within(&selection, &options, config.model.memory_mb as u64)?;
     let llm = Llm::load(&selection, &options)?;
     if selection.alias.is_some() {
         config.model.name.clone_from(&selection.manifest.name);

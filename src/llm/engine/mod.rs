@@ -81,6 +81,35 @@ impl Llm {
         Ok(plan(&gguf, &config, options, context))
     }
 
+    /// What [`Llm::load`] would take, if that is not more than `budget_mb`.
+    ///
+    /// # Errors
+    /// As [`Llm::estimate`]; a plan over the budget, with its numbers.
+    pub fn plan_within(
+        selection: &Selection,
+        options: &LlmOptions,
+        budget_mb: u64,
+    ) -> Result<MemoryPlan, LlmError> {
+        let (gguf, config, context) = open(selection, options)?;
+        let plan = plan(&gguf, &config, options, context);
+        let [weights_mb, cache_mb, scratch_mb] =
+            [plan.weights_bytes, plan.kv_cache_bytes, plan.scratch_bytes]
+                .map(|bytes| bytes.div_ceil(1_000_000));
+        if weights_mb + cache_mb + scratch_mb > budget_mb {
+            let (name, rows) = (selection.manifest.name.clone(), options.rows.max(1));
+            return Err(LlmError::PlanOverBudget {
+                name,
+                weights_mb,
+                cache_mb,
+                scratch_mb,
+                rows,
+                context,
+                budget_mb,
+            });
+        }
+        Ok(plan)
+    }
+
     /// Answers every request, in order; see [`Generator::generate`].
     ///
     /// # Errors
@@ -156,6 +185,24 @@ impl Llm {
         Ok(logits)
     }
 
+    /// What would be written greedily after each of the last `count` prefixes of `tokens`, the last of which is all
+    /// of them, and by how much its logit leads the second best.
+    ///
+    /// # Errors
+    /// As [`Llm::logits`].
+    pub fn leaders(&mut self, tokens: &[u32], count: usize) -> Result<Vec<(u32, f32)>, LlmError> {
+        self.forget();
+        let (prompt_tokens, context) = (tokens.len(), self.context);
+        if !(count.max(1)..=context).contains(&prompt_tokens) {
+            return Err(LlmError::TooLong { index: 0, prompt_tokens, max_tokens: 0, context });
+        }
+        let mut logits = Vec::new();
+        let done = self.decoder.forward(&[Span { slot: 0, tokens, logits: count }], &mut logits);
+        self.decoder.truncate(0, 0);
+        done.map_err(|error| self.compute(&error))?;
+        Ok(logits.chunks_exact(logits.len() / count.max(1)).map(leader).collect())
+    }
+
     /// Token ids of `text`.
     ///
     /// # Errors
@@ -225,6 +272,20 @@ impl Generator for Llm {
     fn infill(&self) -> Option<&InfillTokens> {
         self.infill.as_ref()
     }
+}
+
+/// The first of the largest logits, and its lead over every other one.
+fn leader(logits: &[f32]) -> (u32, f32) {
+    let (mut best, mut second) = ((0, f32::NEG_INFINITY), f32::NEG_INFINITY);
+    for (token, logit) in (0u32..).zip(logits.iter().copied()) {
+        if logit > best.1 {
+            second = best.1;
+            best = (token, logit);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    (best.0, best.1 - second)
 }
 
 /// Opens the file and settles the context.

@@ -221,6 +221,42 @@ fn the_memory_plan_counts_weights_and_cache() {
 }
 
 #[test]
+fn a_plan_over_the_budget_is_refused_with_all_of_its_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 200, rows: 5_000 };
+    let plan = Llm::estimate(&selection(&path), &options).unwrap();
+    let needed: u64 = [plan.weights_bytes, plan.kv_cache_bytes, plan.scratch_bytes]
+        .map(|b| b.div_ceil(1_000_000))
+        .iter()
+        .sum();
+    assert_eq!(Llm::plan_within(&selection(&path), &options, needed).unwrap(), plan);
+    let message = Llm::plan_within(&selection(&path), &options, needed - 1).unwrap_err().to_string();
+    for part in
+        ["256 MB for the KV cache", "5000 rows of 200 tokens", &format!("together {needed} MB"), "model.rows"]
+    {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn leaders_are_what_is_written_greedily() {
+    let mut llm = load(2, 1, 256).unwrap();
+    let prompt = llm.tokens("class Net").unwrap();
+    let mut tokens = prompt.clone();
+    for _ in 0..20 {
+        let logits = llm.logits(&tokens).unwrap();
+        let best = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+        tokens.push(best as u32);
+    }
+    let leaders = llm.leaders(&tokens[..tokens.len() - 1], 20).unwrap();
+    assert_eq!(leaders.iter().map(|(token, _)| *token).collect::<Vec<_>>(), tokens[prompt.len()..]);
+    assert!(leaders.iter().all(|(_, lead)| *lead >= 0.0));
+    assert!(llm.leaders(&tokens, 40).is_err());
+}
+
+#[test]
 fn a_model_can_be_handed_to_another_thread() {
     fn is_send<T: Send>(_: &T) {}
     is_send(&load(1, 1, 64).unwrap());

@@ -19,6 +19,7 @@ mod dense;
 pub(crate) mod halves;
 pub(crate) mod math;
 mod pack;
+pub(crate) mod pages;
 pub(crate) mod rows;
 mod scalar;
 mod unpack;

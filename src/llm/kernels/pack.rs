@@ -12,6 +12,7 @@ use candle_core::quantized::GgmlDType;
 
 use super::blocks::{Format, RowCodes, ScaleKind, row_bytes};
 use super::halves::to_half;
+use super::pages::Pages;
 use super::unpack::{self, PanelScratch};
 use super::{BLOCK, Isa, PANEL, SharedMut, Workers};
 
@@ -34,12 +35,12 @@ pub(crate) struct PackedMatrix {
     rows: usize,
     cols: usize,
     format: Format,
-    codes: Vec<u8>,
-    scales: Vec<f32>,
+    codes: Pages<u8>,
+    scales: Pages<f32>,
     /// Scales and minima, or those that blocks share.
-    halves: [Vec<u16>; 2],
+    halves: [Pages<u16>; 2],
     /// Each block's factors of them.
-    factors: [Vec<u8>; 2],
+    factors: [Pages<u8>; 2],
 }
 
 /// Sixteen rows of a matrix.
@@ -122,10 +123,10 @@ impl PackedMatrix {
             rows,
             cols: padded,
             format,
-            codes: vec![0; panels * sizes.codes],
-            scales: vec![0.0; panels * sizes.scales],
-            halves: sizes.halves.map(|size| vec![0; panels * size]),
-            factors: sizes.factors.map(|size| vec![0; panels * size]),
+            codes: Pages::zeroed(panels * sizes.codes)?,
+            scales: Pages::zeroed(panels * sizes.scales)?,
+            halves: [Pages::zeroed(panels * sizes.halves[0])?, Pages::zeroed(panels * sizes.halves[1])?],
+            factors: [Pages::zeroed(panels * sizes.factors[0])?, Pages::zeroed(panels * sizes.factors[1])?],
         };
         let failure = std::sync::Mutex::new(None);
         let (codes, scales) = (SharedMut::new(&mut matrix.codes), SharedMut::new(&mut matrix.scales));

@@ -1,9 +1,10 @@
 //! Sums of weighted rows: `out[h][lane] = sum_i weights[h][i] * rows[i][lane]`, 16 lanes wide, terms in
 //! order.
 //!
-//! Both halves of attention are this sum: scores over the dimensions of 16 keys, and mixtures over
-//! positions of 16 dimensions of the values. Products are rounded before they are added (not fused), so
-//! every instruction set gives the same bits. Rows are f32 or halves, which are widened exactly. Limit: at most 8 heads a call.
+//! Both halves of attention are this sum: scores over the dimensions of 16 keys, and mixtures over positions
+//! of 16 dimensions of the values. Products are rounded before they are added (not fused), so every
+//! instruction set gives the same bits. Rows are f32 or halves, which are widened exactly. Limit: at most 8
+//! heads a call.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
