@@ -8,10 +8,17 @@ mod arith;
 mod attr;
 pub(crate) mod builtins;
 mod call;
+mod compare;
 mod containers;
+mod convert;
+mod define;
+mod exceptions;
 mod expr;
+mod imports;
+mod items;
 mod stmt;
 mod text;
+mod types;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,13 +28,15 @@ use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
 use crate::graph::{Builder, Fact, Op, Origin, TensorRef};
 use crate::lower::error::{R, Raise};
-use crate::lower::value::{Class, Dict, Heap, Key, Module, Scope, Site, Tensor, TensorState, Tuple, Value};
+use crate::lower::value::{
+    Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
+};
 use crate::lower::{ImportResolver, Limits};
 use crate::python::{self, Span};
 
 pub(crate) use crate::lower::torch::signature::Bound;
 pub(crate) use attr::no_attribute;
-pub(crate) use stmt::annotations;
+pub(crate) use define::annotations;
 
 /// A built-in function's code.
 pub(crate) type Run = fn(&mut Interp<'_>, Bound) -> R<Value>;
@@ -191,6 +200,16 @@ impl<'a> Interp<'a> {
         self.tick(length / 16)
     }
 
+    /// Whether a module may get one more member; finding its place takes a walk over the others.
+    pub(crate) fn room(&mut self, module: &Object) -> R<()> {
+        let members = module
+            .module
+            .borrow()
+            .as_ref()
+            .map_or(0, |state| state.params.len() + state.buffers.len() + state.modules.len());
+        self.tick(2 + members / 8)
+    }
+
     pub(crate) fn own(&mut self, value: Value) -> R<Value> {
         if self.heap.len() > self.limits.objects {
             return Err(Raise::limit(format!("objects: exceeds the limit of {}", self.limits.objects)));
@@ -328,7 +347,7 @@ impl<'a> Interp<'a> {
         if let Some(class) = self.classes.get(name) {
             return Ok(Rc::clone(class));
         }
-        let (native, base) = builtins::native_class(name);
+        let (native, base) = types::native_class(name);
         let ancestors = match base {
             Some(base) => {
                 let base = self.class(base)?;
