@@ -200,14 +200,20 @@ impl<'a> Interp<'a> {
         self.tick(length / 16)
     }
 
-    /// Whether a module may get one more member; finding its place takes a walk over the others.
-    pub(crate) fn room(&mut self, module: &Object) -> R<()> {
-        let members = module
+    /// Whether a container of this length may be made. What is made is kept until the end, so elements cost steps.
+    fn elements(&mut self, what: &str, length: usize) -> R<()> {
+        self.check_length(what, length, self.limits.list_length)?;
+        self.tick(length / 4)
+    }
+
+    /// Pay for the members that a module has and gets: finding the place of each takes a walk over the others.
+    pub(crate) fn members(&mut self, module: &Object, new: usize) -> R<()> {
+        let known = module
             .module
             .borrow()
             .as_ref()
             .map_or(0, |state| state.params.len() + state.buffers.len() + state.modules.len());
-        self.tick(2 + members / 8)
+        self.tick(known / 8 + new.saturating_mul(known + new) / 16)
     }
 
     pub(crate) fn own(&mut self, value: Value) -> R<Value> {
@@ -218,12 +224,12 @@ impl<'a> Interp<'a> {
     }
 
     pub(crate) fn list(&mut self, items: Vec<Value>) -> R<Value> {
-        self.check_length("list", items.len(), self.limits.list_length)?;
+        self.elements("list", items.len())?;
         self.own(Value::List(Rc::new(RefCell::new(items))))
     }
 
     pub(crate) fn tuple(&mut self, items: Vec<Value>) -> R<Value> {
-        self.check_length("tuple", items.len(), self.limits.list_length)?;
+        self.elements("tuple", items.len())?;
         self.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: None })))
     }
 
@@ -232,13 +238,13 @@ impl<'a> Interp<'a> {
     }
 
     pub(crate) fn iterator(&mut self, mut items: Vec<Value>) -> R<Value> {
-        self.check_length("iterator", items.len(), self.limits.list_length)?;
+        self.elements("iterator", items.len())?;
         items.reverse();
         self.own(Value::Iter(Rc::new(RefCell::new(items))))
     }
 
     pub(crate) fn dict(&mut self, entries: Vec<(Value, Value)>) -> R<Value> {
-        self.check_length("dict", entries.len(), self.limits.list_length)?;
+        self.elements("dict", entries.len())?;
         let mut dict = Dict::default();
         for (name, value) in entries {
             dict.insert(self.key(&name)?, name, value);
@@ -247,7 +253,7 @@ impl<'a> Interp<'a> {
     }
 
     pub(crate) fn set(&mut self, items: Vec<Value>) -> R<Value> {
-        self.check_length("set", items.len(), self.limits.list_length)?;
+        self.elements("set", items.len())?;
         let mut dict = Dict::default();
         for item in items {
             dict.insert(self.key(&item)?, item, Value::None);
