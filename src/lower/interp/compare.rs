@@ -38,7 +38,7 @@ impl Interp<'_> {
                 };
                 training != *negated
             }
-            Value::Tensor(_) => return Err(Raise::unsupported("control flow on the values of a tensor")),
+            Value::Tensor(tensor) => torch::truth(self, tensor)?,
             Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
             Value::Object(object) => {
                 if let Some(method) = self.class_attr(&object.class, "__bool__", None) {

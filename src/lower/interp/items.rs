@@ -207,9 +207,7 @@ impl Interp<'_> {
                 dict.borrow_mut().insert(key, index.clone(), value);
                 Ok(())
             }
-            Value::Tensor(_) => {
-                Err(Raise::unsupported("assignment to elements of a tensor is not supported"))
-            }
+            Value::Tensor(tensor) => torch::index::set(self, tensor, index, &value),
             Value::Object(target) => match self.class_attr(&target.class, "__setitem__", None) {
                 Some(method) => {
                     self.call(&method, Args::of(vec![object.clone(), index.clone(), value]))?;

@@ -80,7 +80,6 @@ static LAYERS: &[Layer] = &[
     plain("Mish", "inplace=False", "mish"),
     plain("Hardswish", "inplace=False", "hardswish"),
     plain("Hardsigmoid", "inplace=False", "hardsigmoid"),
-    plain("Hardtanh", "min_val=-1.0, max_val=1.0, inplace=False", "hardtanh"),
     plain("Sigmoid", "", "sigmoid"),
     plain("LogSigmoid", "", "logsigmoid"),
     plain("Tanh", "", "tanh"),
@@ -138,6 +137,16 @@ static LAYERS: &[Layer] = &[
             Ok(())
         },
         |this, object, args| by_function(this, object, "interpolate", args),
+    ),
+    custom(
+        "Hardtanh",
+        "Module",
+        "min_val=-1.0, max_val=1.0, inplace=False",
+        |_, _, args| {
+            let (min, max) = (args.float("min_val")?, args.float("max_val")?);
+            if max > min { Ok(()) } else { Err(Raise::python("AssertionError", "")) }
+        },
+        |this, object, args| by_function(this, object, "hardtanh", args),
     ),
     custom("Identity", "Module", "*args, **kwargs", nothing, |_, _, args| {
         match args.positional.into_iter().next() {
@@ -389,18 +398,10 @@ static LAYERS: &[Layer] = &[
 
 /// Layers of PyTorch that are not supported here.
 pub(crate) const UNSUPPORTED: &[&str] = &[
-    "Transformer",
-    "EmbeddingBag",
-    "Fold",
-    "Unfold",
-    "MaxUnpool1d",
-    "MaxUnpool2d",
     "MaxUnpool3d",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "LPPool3d",
-    "CosineSimilarity",
-    "PairwiseDistance",
     "CrossMapLRN2d",
     "LazyLinear",
     "LazyConv1d",
@@ -673,12 +674,23 @@ fn conv_hint(
 
 /// The input padded as `padding_mode` asks.
 fn padded(this: &mut Interp<'_>, object: &Rc<Object>, input: &Value, spatial: usize, mode: &str) -> R<Value> {
-    let padding = signature::ints(&attr(object, "padding"))
-        .ok_or_else(|| Raise::unsupported("padding='same' with this padding_mode is not supported"))?;
+    let sizes = |name: &str| signature::ints(&attr(object, name)).unwrap_or_default();
+    let padding: Vec<(i64, i64)> = match attr(object, "padding") {
+        // What `same` adds, the odd one at the end.
+        Value::Str(name) if &*name == "same" => {
+            let reach = sizes("dilation").into_iter().zip(sizes("kernel_size"));
+            reach
+                .map(|(dilation, kernel)| dilation * (kernel - 1))
+                .map(|all| (all / 2, all - all / 2))
+                .collect()
+        }
+        Value::Str(_) => vec![(0, 0); spatial],
+        _ => sizes("padding").into_iter().map(|both| (both, both)).collect(),
+    };
     let mut list = Vec::new();
-    for at in (0..spatial).rev() {
-        list.push(Value::Int(padding[at]));
-        list.push(Value::Int(padding[at]));
+    for &(before, after) in padding.iter().rev() {
+        list.push(Value::Int(before));
+        list.push(Value::Int(after));
     }
     let list = this.list(list)?;
     let mut call = Args::of(vec![input.clone(), list]);
@@ -688,20 +700,50 @@ fn padded(this: &mut Interp<'_>, object: &Rc<Object>, input: &Value, spatial: us
 
 fn conv_transpose(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
     let args = signature::bind("forward", "input, output_size=None", args)?;
-    if !args.get("output_size").is_none() {
-        return Err(Raise::unsupported("output_size of a transposed convolution is not supported"));
-    }
     if &*attr_text(object, "padding_mode")? != "zeros" {
         return Err(Raise::value_error("Only `zeros` padding mode is supported for ConvTranspose"));
     }
     let name = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"][spatial - 1];
     let mut call =
         Args::of(vec![args.get("input"), registered(object, "weight"), registered(object, "bias")]);
-    for key in ["stride", "padding", "output_padding", "groups", "dilation"] {
+    for key in ["stride", "padding", "groups", "dilation"] {
         call.named.push((Rc::from(key), attr(object, key)));
     }
+    let output_padding = match args.get("output_size") {
+        Value::None => attr(object, "output_padding"),
+        _ => output_padding(this, object, &args, spatial)?,
+    };
+    call.named.push((Rc::from("output_padding"), output_padding));
     let result = super::call_with(this, name, call);
     result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
+}
+
+/// The padding at the end that makes a transposed convolution's output as large as was asked for.
+fn output_padding(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: usize) -> R<Value> {
+    let tensor = args.tensor("input")?;
+    let shape = this.fact(&tensor)?.shape;
+    let Some(wanted) = signature::dims(&[args.get("output_size")]).filter(|list| list.len() >= spatial)
+    else {
+        return Err(Raise::value_error(format!("output_size must have {spatial} or more elements")));
+    };
+    let sizes = |name: &str| signature::ints(&attr(object, name)).unwrap_or_default();
+    let (stride, padding) = (sizes("stride"), sizes("padding"));
+    let (dilation, kernel) = (sizes("dilation"), sizes("kernel_size"));
+    let mut list = Vec::new();
+    for at in 0..spatial {
+        let size = creation::fixed(shape.0[shape.rank() - spatial + at], "output_size of a dimension")?;
+        let wanted = creation::fixed(wanted[wanted.len() - spatial + at], "an output_size")?;
+        let (size, wanted) = (i64::try_from(size).unwrap_or(0), i64::try_from(wanted).unwrap_or(0));
+        let least = (size - 1) * stride[at] - 2 * padding[at] + dilation[at] * (kernel[at] - 1) + 1;
+        if !(least..least + stride[at]).contains(&wanted) {
+            return Err(Raise::value_error(format!(
+                "requested an output size of {wanted}, but valid sizes range from {least} to {}",
+                least + stride[at] - 1
+            )));
+        }
+        list.push(Value::Int(wanted - least));
+    }
+    this.list(list)
 }
 
 fn batch_norm_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> R<()> {

@@ -704,6 +704,7 @@ fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
 fn check_module(value: &Value) -> R<()> {
     match value {
         Value::Object(object) if object.class.is_module() => Ok(()),
+        Value::None => Ok(()),
         Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
         Value::Class(class) => {
             Err(Raise::type_error(format!("<class '{}'> is not a Module subclass", class.name)))
@@ -794,7 +795,7 @@ fn to_parameter(this: &mut Interp<'_>, value: Value) -> R<Value> {
 fn run_sequential(this: &mut Interp<'_>, object: &Rc<Object>, args: Args) -> R<Value> {
     let args = signature::bind("Sequential.forward", "input", args)?;
     let mut value = args.get("input");
-    for (_, module) in children(object) {
+    for module in items(object) {
         value = this.call(&module, Args::of(vec![value]))?;
     }
     Ok(value)

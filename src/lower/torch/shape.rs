@@ -81,6 +81,15 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         swap(this, &tensor, a, b)
     }),
+    row("tm", "swapdims", "input, dim0, dim1", |this, args| {
+        let (a, b) = (args.int("dim0")?, args.int("dim1")?);
+        let tensor = args.tensor("input")?;
+        swap(this, &tensor, a, b)
+    }),
+    row("m", "mT", "input", |this, args| {
+        let tensor = args.tensor("input")?;
+        swap(this, &tensor, -2, -1)
+    }),
     row("tm", "t", "input", |this, args| {
         let tensor = args.tensor("input")?;
         match this.fact(&tensor)?.shape.rank() {
@@ -230,7 +239,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         let shape = this.fact(&tensor)?.shape;
         let dim = axis(&shape, args.int("dim")?)?;
-        let inputs = [this.tensor_ref(&tensor)?, operand(this, &args, "index")?];
+        let index = args.tensor("index")?;
+        super::index::check_bounds(this, &shape, dim, &index)?;
+        let inputs = [this.tensor_ref(&tensor)?, this.tensor_ref(&index)?];
         this.op(Op::IndexSelect { dim }, &inputs)
     }),
     row("m", "expand", "input, *size", |this, args| {
@@ -273,7 +284,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         let shape = this.fact(&tensor)?.shape;
         if args.get("dims").is_none() {
-            return Err(Raise::unsupported("roll without dims is not supported"));
+            let flat = flatten(this, &tensor, 0, -1)?;
+            let rolled = super::call(this, "roll", vec![flat, args.get("shifts"), Value::Int(0)])?;
+            return super::call(this, "view_as", vec![rolled, args.get("input")]);
         }
         let dims = args.ints("dims")?.iter().map(|&dim| axis(&shape, dim)).collect::<R<Vec<usize>>>()?;
         let shifts = args.ints("shifts")?;
@@ -343,33 +356,37 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("tm", "numel", "input", numel),
     row("m", "nelement", "input", numel),
-    row("m", "item", "input", |_, args| {
-        let tensor = args.tensor("input")?;
-        match &*tensor.state.borrow() {
-            TensorState::Known { sizes, dtype, init } if sizes.iter().product::<usize>() == 1 => {
-                let number = match init {
-                    Init::Constant(number) => *number,
-                    Init::Values(values) => values.first().copied().unwrap_or(0.0),
-                    _ => return Err(Raise::unsupported("the value of a random tensor is not known")),
-                };
-                if *dtype == DType::I64 { super::whole(number) } else { Ok(Value::Float(number)) }
-            }
-            _ => Err(Raise::unsupported("control flow on the values of a tensor")),
-        }
-    }),
     row("m", "tolist", "input", |this, args| {
         let tensor = args.tensor("input")?;
-        let state = tensor.state.borrow().clone();
-        match state {
-            TensorState::Known { sizes, dtype, init: Init::Values(values) } if sizes.len() == 1 => {
-                let mut items = Vec::new();
-                for value in values {
-                    items.push(if dtype == DType::I64 { super::whole(value)? } else { Value::Float(value) });
-                }
-                this.list(items)
-            }
-            _ => Err(Raise::unsupported("the values of a tensor are not known")),
+        let Some(known) = super::constant::of(this, &tensor)? else {
+            return Err(Raise::unsupported("the values of a computed tensor as a list"));
+        };
+        let mut items = Vec::with_capacity(known.values.len());
+        for &value in &known.values {
+            items.push(match known.dtype {
+                DType::F32 => Value::Float(value),
+                DType::I64 => super::whole(value)?,
+                DType::Bool => Value::Bool(value != 0.0),
+            });
         }
+        for &size in known.sizes.iter().skip(1).rev() {
+            let rows: Vec<Vec<Value>> = items.chunks(size.max(1)).map(<[Value]>::to_vec).collect();
+            items = rows.into_iter().map(|row| this.list(row)).collect::<R<_>>()?;
+        }
+        if known.sizes.is_empty() { Ok(items.remove(0)) } else { this.list(items) }
+    }),
+    row("m", "item", "input", |this, args| {
+        let tensor = args.tensor("input")?;
+        if let Some(known) = super::constant::of(this, &tensor)?
+            && known.values.len() == 1
+        {
+            return match known.dtype {
+                DType::F32 => Ok(Value::Float(known.values[0])),
+                DType::I64 => super::whole(known.values[0]),
+                DType::Bool => Ok(Value::Bool(known.values[0] != 0.0)),
+            };
+        }
+        Err(Raise::unsupported("control flow on the values of a tensor"))
     }),
     row("m", "contiguous", "input, *, memory_format=None", |_, args| Ok(args.get("input"))),
     row("m", "clone", "input, *, memory_format=None", copy),
@@ -714,6 +731,10 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         ));
     }
     let align_corners = this.truth(&given)?;
+    if this.truth(&args.get("antialias"))? {
+        return Err(Raise::unsupported("interpolate with antialias is not supported"));
+    }
+    let mut scales = None;
     let (size, scale) = (args.get("size"), args.get("scale_factor"));
     let sizes = match (size.is_none(), scale.is_none()) {
         (false, true) => args.spatial("size", spatial)?,
@@ -727,6 +748,10 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
             let factors = factors
                 .filter(|factors| factors.len() == spatial)
                 .ok_or_else(|| Raise::value_error("scale_factor shape must match input shape"))?;
+            let whole = factors.iter().all(|factor| factor.fract() == 0.0);
+            if !whole && !this.truth(&args.get("recompute_scale_factor"))? && mode != Interpolation::Area {
+                scales = Some(factors.clone());
+            }
             let mut sizes = Vec::new();
             for (&dim, factor) in shape.0[2..].iter().zip(factors) {
                 #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
@@ -748,5 +773,5 @@ fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         }
     };
     let input = this.tensor_ref(&tensor)?;
-    this.op(Op::Interpolate { sizes, mode, align_corners }, &[input])
+    this.op(Op::Interpolate { sizes, mode, align_corners, scales }, &[input])
 }
