@@ -11,6 +11,7 @@ pub mod curve;
 pub mod gaussian;
 pub mod llm;
 pub mod nasbench201;
+pub mod operators;
 pub mod search;
 pub mod space;
 pub mod svg;

@@ -177,6 +177,16 @@ pub trait Generator {
         Err(LlmError::NoScores { name: self.describe().name })
     }
 
+    /// Whether [`Generator::score`] has an answer.
+    fn can_score(&self) -> bool {
+        false
+    }
+
+    /// About how many tokens `text` has, for the record of costs.
+    fn count_tokens(&self, text: &str) -> usize {
+        text.len().div_ceil(4)
+    }
+
     /// How it is asked to fill a hole; `None` where it was not taught to.
     fn infill(&self) -> Option<&InfillTokens> {
         None

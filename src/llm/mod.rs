@@ -19,6 +19,7 @@ mod kernels;
 mod machine;
 mod manifest;
 mod sampling;
+mod sentencepiece;
 mod stop;
 mod store;
 mod tokenizer;

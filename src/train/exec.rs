@@ -148,6 +148,9 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
             Ok(one(tensor))
         }
         Op::Recurrent(settings) => recurrent::recurrent(settings, inputs, context),
+        Op::Sort { dim, descending } => {
+            arg(inputs, 0)?.f_sort(*dim as i64, *descending).map(|(values, indices)| vec![values, indices])
+        }
         Op::Unary(_)
         | Op::Binary(_)
         | Op::Scalar { .. }
@@ -168,6 +171,12 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         | Op::Slice { .. }
         | Op::Select { .. }
         | Op::IndexSelect { .. }
+        | Op::Gather { .. }
+        | Op::Scatter { .. }
+        | Op::SliceScatter { .. }
+        | Op::Unfold(_)
+        | Op::Fold { .. }
+        | Op::GridSample { .. }
         | Op::Unsqueeze { .. }
         | Op::Squeeze { .. }
         | Op::Cat { .. }
@@ -180,6 +189,7 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         | Op::ChannelShuffle { .. }
         | Op::Interpolate { .. }
         | Op::CumSum { .. }
+        | Op::CumProd { .. }
         | Op::Triangle { .. } => layout::run(op, inputs, context).map(one),
         _ => layers::run(op, inputs, context).map(one),
     }

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod models;
+pub(crate) mod operators;
 pub(crate) mod predict;
 pub(crate) mod run;
 pub(crate) mod search;

@@ -38,7 +38,7 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
             Ok(input.clone())
         }
         Op::Dropout { p, kind, .. } => dropout(*p, *kind, inputs),
-        Op::CumSum { dim } => {
+        Op::CumSum { dim } | Op::CumProd { dim } => {
             let [input] = take("cumsum", inputs)?;
             axis(*dim, &input.shape)?;
             Ok(input.clone())

@@ -12,7 +12,7 @@ use crate::llm::gguf::Gguf;
 use crate::llm::kernels::Isa;
 use crate::llm::vocabulary::from_ggml;
 
-const ARCHITECTURES: [&str; 5] = ["codegen", "llama", "qwen2", "qwen3", "starcoder2"];
+const ARCHITECTURES: [&str; 7] = ["codegen", "gemma3", "llama", "qwen2", "qwen3", "qwen3moe", "starcoder2"];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("{name}-tiny"))

@@ -6,6 +6,8 @@
 //! grows with the row by halves of what there is, up to the context's share of the memory plan and no further.
 //! Limit: a row's memory is kept when its text ends.
 
+use std::ops::Range;
+
 use crate::llm::kernels::Isa;
 use crate::llm::kernels::halves::Half;
 use crate::llm::kernels::math::{Attention, KEY_BLOCK, attend};
@@ -66,19 +68,19 @@ impl LayerCache {
         }
     }
 
-    /// Attention of `queries` to the first `positions`, all of one key head.
+    /// Attention of `queries` to the positions that are `seen`, all of one key head.
     pub(super) fn attend(
         &self,
         isa: Isa,
         shape: CacheShape,
         key_head: usize,
-        positions: usize,
+        seen: Range<usize>,
         queries: &[f32],
         out: &mut [f32],
     ) {
         match self {
-            LayerCache::Single(kept) => attend(isa, kept.seen(shape, key_head, positions, queries), out),
-            LayerCache::Half(kept) => attend(isa, kept.seen(shape, key_head, positions, queries), out),
+            LayerCache::Single(kept) => attend(isa, kept.seen(shape, key_head, seen, queries), out),
+            LayerCache::Half(kept) => attend(isa, kept.seen(shape, key_head, seen, queries), out),
         }
     }
 
@@ -126,17 +128,20 @@ impl<E: Element> Kept<E> {
         &'a self,
         shape: CacheShape,
         key_head: usize,
-        positions: usize,
+        seen: Range<usize>,
         queries: &'a [f32],
     ) -> Attention<'a, E> {
+        // Whole blocks are left out here, the rest of what is not seen in `attend`.
+        let first = seen.start / KEY_BLOCK * KEY_BLOCK;
         Attention {
             queries,
-            keys: &self.keys[key_head * shape.head_dim * KEY_BLOCK..],
+            keys: &self.keys[first * shape.width() + key_head * shape.head_dim * KEY_BLOCK..],
             key_stride: shape.width() * KEY_BLOCK,
-            values: &self.values[key_head * shape.head_dim..],
+            values: &self.values[first * shape.width() + key_head * shape.head_dim..],
             value_stride: shape.width(),
             dim: shape.head_dim,
-            positions,
+            unseen: seen.start - first,
+            positions: seen.end - first,
         }
     }
 

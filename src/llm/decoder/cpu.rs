@@ -10,10 +10,11 @@ use std::sync::Arc;
 use candle_core::Error;
 
 use super::cache::{CacheShape, LayerCache};
-use super::weights::{Linear, Norm, Weights};
+use super::experts::{route, users};
+use super::weights::{Expert, Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, RopePairs, Span};
 use crate::llm::gguf::{Gguf, RawTensor};
-use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu};
+use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu, softmax};
 use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
 use crate::llm::{LlmError, Work};
 
@@ -59,6 +60,8 @@ pub(crate) struct CpuDecoder {
     cache: CacheShape,
     /// `[position][rotated dims / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
+    /// The same for layers with a window.
+    window_rotations: Vec<(f32, f32)>,
     scratch: Scratch,
 }
 
@@ -72,15 +75,17 @@ impl CpuDecoder {
         slots: usize,
     ) -> Result<CpuDecoder, LlmError> {
         let workers = Arc::new(Workers::new(threads)?);
-        let mut matrix = |name: &str, rows: usize, cols: usize| {
-            let tensor = gguf.tensor(name, &[rows, cols])?;
+        let mut matrix = |name: &str, tensor: &RawTensor| {
+            let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
             let packed = workers.enter(|| Matrix::load(&workers, tensor.dtype, tensor.bytes(), rows, cols));
             // The file and the packed weights need not be in memory together.
             tensor.release();
             packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut |name, len| gguf.vector(name, len))?;
-        let dense = weights.layers.iter().flat_map(Layer::matrices).any(Matrix::is_dense)
+        // Tokens are sorted by the experts they use, which takes their values.
+        let dense = config.experts.is_some()
+            || weights.layers.iter().flat_map(Layer::matrices).any(Matrix::is_dense)
             || weights.head.weight.is_dense();
         let cache = CacheShape { key_heads: config.key_heads, head_dim: config.head_dim, context };
         let single = config.caches_single(gguf);
@@ -92,6 +97,7 @@ impl CpuDecoder {
             slots: (0..slots).map(|_| Slot { len: 0, layers: layers() }).collect(),
             cache,
             rotations: Vec::new(),
+            window_rotations: Vec::new(),
             scratch: Scratch::default(),
             isa: Isa::detect(),
             config,
@@ -130,6 +136,7 @@ impl CpuDecoder {
         let needed = placed.iter().map(|placed| placed.position + 1).max().unwrap_or(0);
         for position in self.rotations.len() / half..needed {
             self.rotations.extend(self.config.rotations(position));
+            self.window_rotations.extend(self.config.window_rotations(position));
         }
         Ok(placed)
     }
@@ -145,6 +152,10 @@ impl CpuDecoder {
             let bytes = bytes
                 .ok_or_else(|| Error::Msg(format!("token {} is outside the vocabulary", placed.token)))?;
             blocks::decode_row(self.embedding.dtype, bytes, row)?;
+            if self.config.traits.scaled_embedding {
+                let scale = (hidden as f32).sqrt();
+                row.iter_mut().for_each(|value| *value *= scale);
+            }
         }
         Ok(x)
     }
@@ -169,15 +180,8 @@ impl CpuDecoder {
         })
     }
 
-    /// `x += norm(out + bias)`, token by token.
-    fn add_result(
-        &self,
-        x: &mut [f32],
-        out: &mut [f32],
-        linear: &Linear<Matrix, Vec<f32>>,
-        post: Option<&Norm<Vec<f32>>>,
-    ) {
-        self.add_bias(out, linear);
+    /// `x += norm(out)`, token by token.
+    fn add_result(&self, x: &mut [f32], out: &mut [f32], post: Option<&Norm<Vec<f32>>>) {
         if let Some(norm) = post {
             let mut normed = vec![0.0; self.config.hidden];
             for out in out.chunks_exact_mut(self.config.hidden) {
@@ -229,7 +233,7 @@ impl CpuDecoder {
         let layer = &self.weights.layers[index];
         let (shared_queries, shared_mixed) = (SharedMut::new(queries), SharedMut::new(mixed));
         let group = heads / key_heads * head_dim;
-        let scale = 1.0 / (head_dim as f32).sqrt();
+        let (scale, window) = (self.config.attention_scale, self.config.window_of(index));
         self.workers.for_each(tokens * key_heads, |item| {
             let (placed, key_head) = (placed[item / key_heads], item % key_heads);
             let start = item / key_heads * query_width + key_head * group;
@@ -241,15 +245,18 @@ impl CpuDecoder {
             }
             for query in queries.chunks_exact_mut(head_dim) {
                 self.norm_head(query, layer.head_norms.as_ref().map(|[norm, _]| norm));
-                self.rotate(query, placed.position);
+                self.rotate(query, placed.position, window.is_some());
                 query.iter_mut().for_each(|value| *value *= scale);
             }
             let cache = &self.slots[placed.slot].layers[index];
-            cache.attend(self.isa, self.cache, key_head, placed.position + 1, queries, out);
+            let end = placed.position + 1;
+            let seen = end - window.unwrap_or(end).min(end)..end;
+            cache.attend(self.isa, self.cache, key_head, seen, queries, out);
         });
         let mixed = self.quantize_plain(mixed, query_width);
         matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output.weight, out }]);
-        self.add_result(x, out, &layer.output, layer.attention_post_norm.as_ref());
+        self.add_bias(out, &layer.output);
+        self.add_result(x, out, layer.attention_post_norm.as_ref());
     }
 
     /// Biases, rotates and stores the step's keys and values.
@@ -257,6 +264,7 @@ impl CpuDecoder {
         let Config { key_heads, head_dim, .. } = self.config;
         let width = key_heads * head_dim;
         let layer = &self.weights.layers[index];
+        let windowed = self.config.window_of(index).is_some();
         for (token, placed) in placed.iter().enumerate() {
             let keys = &mut keys[token * width..(token + 1) * width];
             let values = &mut values[token * width..(token + 1) * width];
@@ -264,7 +272,7 @@ impl CpuDecoder {
             self.add_bias(values, &layer.value);
             for key in keys.chunks_exact_mut(head_dim) {
                 self.norm_head(key, layer.head_norms.as_ref().map(|[_, norm]| norm));
-                self.rotate(key, placed.position);
+                self.rotate(key, placed.position, windowed);
             }
             self.slots[placed.slot].layers[index].put(self.cache, placed.position, keys, values);
         }
@@ -279,9 +287,10 @@ impl CpuDecoder {
     }
 
     /// Rotary embedding of the first `rope_dims` dimensions of one head.
-    fn rotate(&self, vector: &mut [f32], position: usize) {
+    fn rotate(&self, vector: &mut [f32], position: usize, windowed: bool) {
         let half = self.config.rope_dims / 2;
-        let rotations = &self.rotations[position * half..(position + 1) * half];
+        let table = if windowed { &self.window_rotations } else { &self.rotations };
+        let rotations = &table[position * half..(position + 1) * half];
         let turn = |a: &mut f32, b: &mut f32, (cos, sin): &(f32, f32)| {
             (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
         };
@@ -303,23 +312,33 @@ impl CpuDecoder {
 
     /// One feed-forward sub-layer of `normed`, added to `x`.
     fn feed_forward(&self, layer: &Layer, normed: &Activations, x: &mut [f32], scratch: &mut Scratch) {
+        match (&layer.router, &layer.experts[..]) {
+            (None, [only]) => self.expert(only, normed, scratch),
+            (None, _) => return,
+            (Some(router), experts) => self.experts(router, experts, normed, scratch),
+        }
+        self.add_result(x, &mut scratch.out, layer.feed_forward_post_norm.as_ref());
+    }
+
+    /// What a feed-forward layer makes of `normed`: (tokens, hidden), in `scratch.out`.
+    fn expert(&self, expert: &Expert<Matrix, Vec<f32>>, normed: &Activations, scratch: &mut Scratch) {
         let Scratch { gate, up, out, .. } = scratch;
         let width = self.config.feed_forward;
         let tokens = normed.tokens();
         up.resize(tokens * width, 0.0);
-        out.resize(x.len(), 0.0);
-        let mut products = vec![Product { weights: &layer.up.weight, out: up }];
-        if let Some(linear) = &layer.gate {
+        out.resize(tokens * self.config.hidden, 0.0);
+        let mut products = vec![Product { weights: &expert.up.weight, out: up }];
+        if let Some(linear) = &expert.gate {
             gate.resize(tokens * width, 0.0);
             products.push(Product { weights: &linear.weight, out: gate });
         }
         matmul(&self.workers, self.isa, normed, &mut products);
         let shared = SharedMut::new(up);
-        let gate = layer.gate.as_ref().map(|linear| (linear, SharedMut::new(gate)));
+        let gate = expert.gate.as_ref().map(|linear| (linear, SharedMut::new(gate)));
         self.workers.for_each(tokens, |token| {
             // SAFETY: each token has its own part.
             let up = unsafe { shared.slice(token * width, width) };
-            self.add_bias(up, &layer.up);
+            self.add_bias(up, &expert.up);
             let Some((linear, gate)) = &gate else { return self.activate(up) };
             // SAFETY: as above.
             let gate = unsafe { gate.slice(token * width, width) };
@@ -328,8 +347,40 @@ impl CpuDecoder {
             multiply(self.isa, up, gate);
         });
         let up = self.quantize_plain(up, width);
-        matmul(&self.workers, self.isa, &up, &mut [Product { weights: &layer.down.weight, out }]);
-        self.add_result(x, out, &layer.down, layer.feed_forward_post_norm.as_ref());
+        matmul(&self.workers, self.isa, &up, &mut [Product { weights: &expert.down.weight, out }]);
+        self.add_bias(out, &expert.down);
+    }
+
+    /// The weighted sum of the experts that each token uses, in `scratch.out`; a token's are added in the
+    /// order of their numbers, whoever else uses them.
+    fn experts(
+        &self,
+        router: &Linear<Matrix, Vec<f32>>,
+        experts: &[Expert<Matrix, Vec<f32>>],
+        normed: &Activations,
+        scratch: &mut Scratch,
+    ) {
+        let Some(settings) = self.config.experts else { return };
+        let (tokens, hidden) = (normed.tokens(), self.config.hidden);
+        let mut scores = vec![0.0; tokens * settings.count];
+        matmul(&self.workers, self.isa, normed, &mut [Product { weights: &router.weight, out: &mut scores }]);
+        let routes = scores.chunks_exact_mut(settings.count).map(|scores| {
+            softmax(self.isa, scores);
+            route(scores, settings)
+        });
+        let users = users(routes, settings.count);
+        let mut mixed = vec![0.0; tokens * hidden];
+        for (expert, users) in experts.iter().zip(&users).filter(|(_, users)| !users.is_empty()) {
+            let own = Activations::quantize(&self.workers, users.len(), hidden, self.dense, |index, row| {
+                row.copy_from_slice(&normed.values(users[index].0)[..hidden]);
+            });
+            self.expert(expert, &own, scratch);
+            for ((token, weight), out) in users.iter().zip(scratch.out.chunks_exact_mut(hidden)) {
+                out.iter_mut().for_each(|value| *value *= weight);
+                add(self.isa, &mut mixed[token * hidden..(token + 1) * hidden], out);
+            }
+        }
+        scratch.out = mixed;
     }
 
     fn activate(&self, x: &mut [f32]) {

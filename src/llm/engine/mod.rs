@@ -261,6 +261,14 @@ impl Generator for Llm {
         Llm::score(self, prompt, continuations)
     }
 
+    fn can_score(&self) -> bool {
+        true
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.text.encode(text).map_or(0, |tokens| tokens.len())
+    }
+
     fn infill(&self) -> Option<&InfillTokens> {
         self.infill.as_ref()
     }

@@ -219,13 +219,15 @@ pub(crate) struct Attention<'a, E> {
     pub(crate) value_stride: usize,
     /// A multiple of 16.
     pub(crate) dim: usize,
-    /// Cached positions to attend to.
+    /// The first positions, which get no attention.
+    pub(crate) unseen: usize,
+    /// Cached positions, the unseen ones included.
     pub(crate) positions: usize,
 }
 
 /// Attention of the query heads that share one key head. `out` (heads, dim).
 pub(crate) fn attend<E: Element>(isa: Isa, call: Attention<'_, E>, out: &mut [f32]) {
-    let Attention { queries, keys, key_stride, values, value_stride, dim, positions } = call;
+    let Attention { queries, keys, key_stride, values, value_stride, dim, unseen, positions } = call;
     let heads = out.len() / dim;
     let width = positions.next_multiple_of(KEY_BLOCK);
     let mut scores = vec![0.0f32; heads * width];
@@ -238,7 +240,8 @@ pub(crate) fn attend<E: Element>(isa: Isa, call: Attention<'_, E>, out: &mut [f3
     }
     for scores in scores.chunks_exact_mut(width) {
         // Positions past the end hold whatever the cache held.
-        softmax(isa, &mut scores[..positions]);
+        softmax(isa, &mut scores[unseen..positions]);
+        scores[..unseen].fill(0.0);
     }
     for first in (0..dim).step_by(LANES) {
         let rows = &values[first..];
@@ -344,6 +347,7 @@ mod tests {
                     values: &values,
                     value_stride: dim,
                     dim,
+                    unseen: 3,
                     positions,
                 };
                 let mut out = vec![0.0; heads * dim];
@@ -357,6 +361,7 @@ mod tests {
                     values: &half_values,
                     value_stride: dim,
                     dim,
+                    unseen: 3,
                     positions,
                 };
                 let mut out_of_halves = vec![0.0; heads * dim];
@@ -401,6 +406,7 @@ mod tests {
             values: &values,
             value_stride: dim,
             dim,
+            unseen: 2,
             positions,
         };
         let mut out = vec![0.0; heads * dim];
@@ -409,6 +415,8 @@ mod tests {
             let q = &queries[head * dim..(head + 1) * dim];
             let weights: Vec<f64> = (0..positions)
                 .map(|p| (0..dim).map(|d| f64::from(q[d] * plain[p * dim + d])).sum::<f64>().exp())
+                .enumerate()
+                .map(|(p, weight)| if p < 2 { 0.0 } else { weight })
                 .collect();
             let total: f64 = weights.iter().sum();
             for d in 0..dim {

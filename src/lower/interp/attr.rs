@@ -246,6 +246,7 @@ impl Interp<'_> {
     pub(crate) fn set_attr(&mut self, target: &Value, name: &str, value: Value) -> R<()> {
         match target {
             Value::Object(object) => {
+                self.members(object, 0)?;
                 if object.class.is_module() && torch::modules::assign(self, object, name, &value)? {
                     return Ok(());
                 }

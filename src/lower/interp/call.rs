@@ -129,7 +129,19 @@ impl Interp<'_> {
                 self.call(&partial.0, all)
             }
             Value::Class(class) => self.instantiate(class, args),
-            Value::ClassMethod(method) => self.call_native(&method.0, method.1, args),
+            Value::ClassMethod(method) => {
+                if let Some(Value::Object(object)) = args.positional.first() {
+                    let items = |value: &Value| match value {
+                        Value::List(items) | Value::Iter(items) => items.borrow().len(),
+                        Value::Tuple(tuple) => tuple.items.len(),
+                        Value::Dict(dict) => dict.borrow().len(),
+                        _ => 1,
+                    };
+                    let new = args.positional.iter().skip(1).map(items).sum();
+                    self.members(object, new)?;
+                }
+                self.call_native(&method.0, method.1, args)
+            }
             Value::Object(object) => self.call_object(object, args),
             Value::Descriptor(crate::lower::value::Descriptor::Static, inner) => self.call(inner, args),
             Value::Opaque(name) => {

@@ -125,6 +125,25 @@ static FUNCTIONS: &[Entry] = &[
         }
         this.list(items)
     }),
+    // What tensors were wrapped in before PyTorch 0.4.
+    entry("torch.autograd", "Variable", "data, requires_grad=False, volatile=False", |_, args| {
+        Ok(args.get("data"))
+    }),
+    entry("inspect", "isfunction", "object", |_, args| {
+        let object = args.get("object");
+        // The functions of torch.nn.functional are written in Python, most of torch's are not.
+        let python = match &object {
+            Value::Function(_) => true,
+            Value::Builtin(builtin) => {
+                super::find('f', builtin.name).is_some_and(|found| std::ptr::eq(found, *builtin))
+            }
+            _ => false,
+        };
+        Ok(Value::Bool(python))
+    }),
+    entry("inspect", "isclass", "object", |_, args| {
+        Ok(Value::Bool(matches!(args.get("object"), Value::Class(_))))
+    }),
     entry("functools", "partial", "function, *args, **keywords", |this, args| {
         let partial = (args.get("function"), args.rest.clone(), args.keywords.clone());
         this.own(Value::Partial(Rc::new(partial)))

@@ -51,8 +51,8 @@ def multi_head_attention_forward(
         raise AssertionError("expected key and value to have as many dimensions as query")
     if is_causal and attn_mask is None:
         raise RuntimeError("need attn_mask if specifying the is_causal hint")
-    if bias_k is not None or add_zero_attn or static_k is not None or static_v is not None:
-        raise NotImplementedError("attention with add_bias_kv, add_zero_attn or static keys")
+    if static_k is not None or static_v is not None:
+        raise NotImplementedError("attention with static keys")
     batched = query.dim() == 3
     same = query is key and key is value
     if not batched:
@@ -75,15 +75,28 @@ def multi_head_attention_forward(
         k = F.linear(key, weights[1], biases[1])
         v = F.linear(value, weights[2], biases[2])
     q = q.reshape(length, batch * num_heads, head).transpose(0, 1)
+    attn_mask = _additive(attn_mask, query)
+    key_padding_mask = _additive(key_padding_mask, query)
+    if bias_k is not None:
+        k = torch.cat([k, bias_k.expand(1, batch, width)])
+        v = torch.cat([v, bias_v.expand(1, batch, width)])
+        source = source + 1
+    if add_zero_attn:
+        k = torch.cat([k, torch.zeros(1, batch, width)])
+        v = torch.cat([v, torch.zeros(1, batch, width)])
+        source = source + 1
+    added = int(bias_k is not None) + int(add_zero_attn)
+    if added and attn_mask is not None:
+        attn_mask = F.pad(attn_mask, (0, added))
+    if added and key_padding_mask is not None:
+        key_padding_mask = F.pad(key_padding_mask, (0, added))
     k = k.reshape(source, batch * num_heads, head).transpose(0, 1)
     v = v.reshape(source, batch * num_heads, head).transpose(0, 1)
     weights = torch.bmm(q * math.sqrt(1.0 / head), k.transpose(-2, -1))
-    attn_mask = _additive(attn_mask, query)
     if attn_mask is not None:
         if attn_mask.dim() == 2:
             attn_mask = attn_mask.unsqueeze(0)
         weights = weights + attn_mask
-    key_padding_mask = _additive(key_padding_mask, query)
     if key_padding_mask is not None:
         mask = key_padding_mask.reshape(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
         weights = weights + mask.reshape(batch * num_heads, 1, source)
@@ -94,7 +107,10 @@ def multi_head_attention_forward(
         output = output.squeeze(1)
     if not need_weights:
         return output, None
-    weights = weights.reshape(batch, num_heads, length, source)
+    try:
+        weights = weights.reshape(batch, num_heads, length, source)
+    except RuntimeError:  # a sequence along the batch: its square is no size
+        weights = torch.stack([weights[head::num_heads] for head in range(num_heads)], dim=1)
     if average_attn_weights:
         weights = weights.mean(dim=1)
     return output, (weights if batched else weights.squeeze(0))
@@ -452,3 +468,264 @@ class Softmax2d(nn.Module):
         if input.dim() not in (3, 4):
             raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
         return F.softmax(input, -3)
+
+
+class CosineSimilarity(nn.Module):
+    def __init__(self, dim=1, eps=1e-8):
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1, x2):
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(nn.Module):
+    def __init__(self, p=2.0, eps=1e-6, keepdim=False):
+        super().__init__()
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1, x2):
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+
+class Unfold(nn.Module):
+    def __init__(self, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input):
+        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+
+class Fold(nn.Module):
+    def __init__(self, output_size, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.output_size = output_size
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input):
+        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+
+class EmbeddingBag(nn.Module):
+    def __init__(self, num_embeddings, embedding_dim, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean"):
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.max_norm = max_norm
+        self.mode = mode
+        self.weight = nn.Parameter(torch.randn(num_embeddings, embedding_dim))
+
+    def forward(self, input, offsets=None, per_sample_weights=None):
+        if per_sample_weights is not None:
+            raise NotImplementedError("EmbeddingBag with per_sample_weights")
+        return F.embedding_bag(input, self.weight, offsets, self.max_norm, mode=self.mode)
+
+
+class MaxUnpool1d(nn.Module):
+    def __init__(self, kernel_size, stride=None, padding=0):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, input, indices, output_size=None):
+        return F.max_unpool1d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class MaxUnpool2d(nn.Module):
+    def __init__(self, kernel_size, stride=None, padding=0):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, input, indices, output_size=None):
+        return F.max_unpool2d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class Transformer(nn.Module):
+    def __init__(
+        self,
+        d_model=512,
+        nhead=8,
+        num_encoder_layers=6,
+        num_decoder_layers=6,
+        dim_feedforward=2048,
+        dropout=0.1,
+        activation=F.relu,
+        custom_encoder=None,
+        custom_decoder=None,
+        layer_norm_eps=1e-5,
+        batch_first=False,
+        norm_first=False,
+        bias=True,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        settings = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
+        if custom_encoder is None:
+            norm = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+            custom_encoder = TransformerEncoder(TransformerEncoderLayer(*settings), num_encoder_layers, norm)
+        self.encoder = custom_encoder
+        if custom_decoder is None:
+            norm = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+            custom_decoder = TransformerDecoder(TransformerDecoderLayer(*settings), num_decoder_layers, norm)
+        self.decoder = custom_decoder
+        for value in self.parameters():
+            if value.dim() > 1:
+                nn.init.xavier_uniform_(value)
+        self.d_model = d_model
+        self.nhead = nhead
+        self.batch_first = batch_first
+
+    def forward(
+        self,
+        src,
+        tgt,
+        src_mask=None,
+        tgt_mask=None,
+        memory_mask=None,
+        src_key_padding_mask=None,
+        tgt_key_padding_mask=None,
+        memory_key_padding_mask=None,
+        src_is_causal=None,
+        tgt_is_causal=None,
+        memory_is_causal=False,
+    ):
+        if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
+            raise RuntimeError("the feature number of src and tgt must be equal to d_model")
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask)
+        return self.decoder(
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+        )
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz, device=None, dtype=None):
+        return torch.triu(torch.full((sz, sz), float("-inf")), diagonal=1)
+
+
+# Layers that take their input's width from the first input. The front-end shows them one before it traces.
+
+
+class LazyLinear(nn.Linear):
+    def __init__(self, out_features, bias=True, device=None, dtype=None):
+        nn.Module.__init__(self)
+        self._settings = (out_features, bias)
+
+    def forward(self, input):
+        if self._settings is not None:
+            settings, self._settings = self._settings, None
+            nn.Linear.__init__(self, input.shape[-1], *settings)
+        return nn.Linear.forward(self, input)
+
+
+class LazyConv1d(nn.Conv1d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv1d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv1d.forward(self, input)
+
+
+class LazyConv2d(nn.Conv2d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv2d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv2d.forward(self, input)
+
+
+class LazyConv3d(nn.Conv3d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv3d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv3d.forward(self, input)
+
+
+class LazyConvTranspose1d(nn.ConvTranspose1d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input, output_size=None):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.ConvTranspose1d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.ConvTranspose1d.forward(self, input, output_size)
+
+
+class LazyConvTranspose2d(nn.ConvTranspose2d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input, output_size=None):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.ConvTranspose2d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.ConvTranspose2d.forward(self, input, output_size)
+
+
+class LazyBatchNorm1d(nn.BatchNorm1d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm1d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm1d.forward(self, input)
+
+
+class LazyBatchNorm2d(nn.BatchNorm2d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm2d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm2d.forward(self, input)
+
+
+class LazyBatchNorm3d(nn.BatchNorm3d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm3d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm3d.forward(self, input)
