@@ -91,3 +91,31 @@ fn a_tokenizer_built_from_ggmls_keys_gives_the_ids_of_transformers() {
         }
     }
 }
+
+/// `LLMATIC_VOCABULARIES=FOLDER cargo test --release --lib real_vocabularies -- --ignored --nocapture`: the folder
+/// holds `ggml-vocab-*.gguf` with `.inp` and `.out` (ids that Hugging Face's tokenizers gave), as llama.cpp's
+/// source has them in `models`.
+#[test]
+#[ignore = "needs vocabularies that are too large for the repository"]
+fn real_vocabularies_give_the_ids_of_their_makers() {
+    let folder = PathBuf::from(std::env::var_os("LLMATIC_VOCABULARIES").unwrap());
+    for name in ["gpt-2", "qwen2", "starcoder", "refact", "deepseek-coder", "llama-bpe", "llama-spm"] {
+        let path = folder.join(format!("ggml-vocab-{name}.gguf"));
+        let tokenizer = from_ggml(&Gguf::open(&path).unwrap()).unwrap();
+        let text = |end: &str| std::fs::read_to_string(path.with_extension(end)).unwrap();
+        let (texts, ids) = (text("gguf.inp"), text("gguf.out"));
+        let cases = texts.split("\n__ggml_vocab_test__\n").zip(ids.lines());
+        let (mut count, mut wrong) = (0, 0);
+        for (text, ids) in cases {
+            let expected: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let found = tokenizer.encode_fast(text, false).unwrap();
+            count += 1;
+            if found.get_ids() != expected {
+                wrong += 1;
+                eprintln!("{name}: {text:?}: {:?}, expected {expected:?}", found.get_ids());
+            }
+        }
+        eprintln!("{name}: {wrong} of {count} texts differ");
+        assert!(wrong == 0 && count > 30, "{name}");
+    }
+}
