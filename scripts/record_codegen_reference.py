@@ -8,6 +8,8 @@ qwen3moe are cut into two shards.
 
 Needs torch, safetensors and transformers (>= 5):
     python3 scripts/record_codegen_reference.py tests/fixtures [codegen llama ...]
+The ids of a real tokenizer on TEXTS and this script, for tests/llm_real.rs:
+    python3 scripts/record_codegen_reference.py tests/fixtures qwen2-tokens=PATH/tokenizer.json
 The shape of CodeGen 350M, for the ignored test (1.4 GB, not to be committed):
     python3 scripts/record_codegen_reference.py FOLDER codegen-350m
 """
@@ -300,9 +302,26 @@ def reference(model, tokenizer):
     }
 
 
+def record_tokens(target, tokenizer):
+    """Ids of a real tokenizer, whose file is too large to be committed."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(tokenizer)
+    lines = pathlib.Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
+    texts = TEXTS + ["".join(lines[at : at + 20]) for at in range(0, 200, 20)]
+    cases = [{"text": text, "tokens": tokenizer.encode(text).ids} for text in texts]
+    write_json(target, cases)
+
+
 def main():
     without_distributed()
     target = pathlib.Path(sys.argv[1])
+    for argument in [argument for argument in sys.argv[2:] if "=" in argument]:
+        name, _, path = argument.partition("=")
+        sys.argv.remove(argument)
+        record_tokens(target / f"{name}.json", path)
+        if len(sys.argv) == 2:
+            return
     for name in sys.argv[2:] or MODELS:
         folder = target / (name if name in BY_HAND else f"{name}-tiny")
         folder.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,23 @@ fn mixed_requests() -> Vec<Request> {
     requests
 }
 
+/// The ids were recorded with the model's own tokenizer.json, by `scripts/record_codegen_reference.py`; here they
+/// come from the file's metadata.
+#[test]
+fn texts_get_the_token_ids_of_the_models_own_tokenizer() {
+    let Some(selection) = selection() else { return };
+    let llm = load(&selection, 1, 1);
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen2-tokens.json");
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(recorded).unwrap()).unwrap();
+    assert!(cases.len() > 12);
+    for case in cases {
+        let text = case["text"].as_str().unwrap();
+        let ids = case["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32);
+        assert_eq!(llm.tokens(text).unwrap(), ids.collect::<Vec<u32>>(), "{text:?}");
+    }
+}
+
 #[test]
 fn a_greedy_completion_writes_the_rest_of_the_class() {
     let Some(selection) = selection() else { return };

@@ -192,9 +192,20 @@ pub(crate) enum ModelsCommand {
         /// Name, alias or path of a .gguf file
         name: String,
     },
-    /// Bring a model file into $LLMATIC_HOME from a folder or a Hugging Face cache
+    /// Fetch a model from the Hugging Face hub into $LLMATIC_HOME: the one command that uses the network
+    ///
+    /// HF_ENDPOINT names another hub, HF_HOME the cache; HF_HUB_OFFLINE=1 refuses, as --offline does.
+    Pull {
+        /// Name of a known model
+        name: String,
+        /// Refuse to use the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Bring a model into $LLMATIC_HOME from a file, a folder, a Hugging Face cache or an archive
     Import {
-        /// The .gguf file, a folder that holds it, or a Hugging Face cache
+        /// The .gguf file; a folder, Hugging Face cache or archive (.tar, .tar.gz, .zip) that holds it; or the
+        /// directory of a model to convert
         source: PathBuf,
         /// Name of the model; one without a manifest gets one
         #[arg(long)]

@@ -148,6 +148,27 @@ pub enum LlmError {
         /// Why it cannot.
         reason: String,
     },
+    /// A model that was to be pulled without the network.
+    #[error(
+        "model `{name}` cannot be pulled: `--offline` or HF_HUB_OFFLINE forbids the network; bring `{file}` \
+         ({source_words}) and use `models import`"
+    )]
+    Offline {
+        /// The model.
+        name: String,
+        /// The file to bring.
+        file: String,
+        /// Where it comes from, in words.
+        source_words: String,
+    },
+    /// A model that cannot be fetched from the hub.
+    #[error("pulling model `{name}`: {reason}")]
+    Pull {
+        /// The model.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
     /// No way of quantizing has this name.
     #[error("unknown quantization `{asked}`, expected one of: {known}")]
     Quantization {

@@ -18,11 +18,13 @@ mod import;
 mod kernels;
 mod machine;
 mod manifest;
+mod pull;
 mod sampling;
 mod sentencepiece;
 mod stop;
 mod store;
 mod tokenizer;
+mod unpack;
 mod vocabulary;
 
 pub use api::{
@@ -35,4 +37,5 @@ pub use error::LlmError;
 pub use import::{Verified, import, verify};
 pub use machine::Probe;
 pub use manifest::{Alias, HuggingFaceFile, Manifest, PromptStyle, aliases, manifests};
+pub use pull::{PullProgress, pull};
 pub use store::{Selection, installed_path, model_folder, select};

@@ -5,7 +5,7 @@
 //! executed. The file appears under its name only when it is whole. Limit: matrices and vectors; models that
 //! `layout` knows.
 
-mod archive;
+pub(super) mod archive;
 mod layout;
 mod pickle;
 mod quantize;
@@ -105,6 +105,12 @@ pub fn convert(
         fallbacks: fallbacks.map(|(item, (dtype, _))| (item.name.clone(), format!("{dtype:?}"))).collect(),
         ignored: source.names().filter(|name| !used.contains(name)).map(str::to_owned).collect(),
     })
+}
+
+/// The quantization that a file's name ends with: `q4_k_m` of `codegen-350m-mono-q4_k_m.gguf`.
+pub(super) fn quantization_of(file: &str) -> Option<&'static str> {
+    let stem = file.strip_suffix(".gguf")?.to_ascii_lowercase();
+    RECIPES.into_iter().find(|recipe| stem.ends_with(&format!("-{recipe}")))
 }
 
 /// An error about a file that is converted.
