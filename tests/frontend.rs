@@ -225,6 +225,7 @@ fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
         "y = x * 1\nz = y.transpose(1, 2)\ny += 1\nreturn self.fc(z.flatten(1))",
         "y = x * 1\nz = y[:, :1]\ntorch.relu_(z) if False else z.relu_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny.detach().mul_(2)\nreturn self.fc(y.flatten(1))",
+        "y = (x * 1).clone()\ny[:, :1].zero_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny[0].copy_(x[0])\nreturn self.fc(y.flatten(1))",
     ] {
         let refusal = plain(&with_forward("", forward)).unwrap_err();
