@@ -18,8 +18,8 @@ const MAX_VALUES: usize = 1 << 20;
 
 const OPTIONS: &str = "*size, out=None, dtype=None, device=None, requires_grad=False, generator=None, names=None, \
     layout=None, pin_memory=False, memory_format=None";
-const ARANGE: &str = "*bounds, start=None, end=None, step=None, dtype=None, device=None, requires_grad=False, out=None, \
-    layout=None, pin_memory=False";
+const ARANGE: &str = "*bounds, start=None, end=None, step=None, dtype=None, device=None, requires_grad=False, \
+    out=None, layout=None, pin_memory=False";
 const LIKE: &str =
     "input, *, dtype=None, device=None, requires_grad=False, memory_format=None, layout=None, generator=None";
 

@@ -131,6 +131,9 @@ fn overwrite(this: &mut Interp<'_>, target: &Rc<Tensor>) -> R<()> {
         let old = this.tensor_ref(target)?;
         let memory = this.memory(old);
         this.overwritten.insert(memory);
+        if memory != old {
+            this.viewed.insert(memory);
+        }
     }
     Ok(())
 }

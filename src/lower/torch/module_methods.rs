@@ -1,7 +1,7 @@
 //! The methods of `nn.Module`: registration, traversal, modes.
 //!
-//! Input: an instance and the call of a method. Output: what PyTorch's returns. Limit: hooks, copies of weights and other
-//! element types are refused.
+//! Input: an instance and the call of a method. Output: what PyTorch's returns. Limit: hooks, copies of weights and
+//! other element types are refused.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

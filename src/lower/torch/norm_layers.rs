@@ -1,7 +1,7 @@
 //! The batch and instance norms of `torch.nn`: constructors and forward passes.
 //!
-//! Input: constructor arguments, kept as attributes; then tensors. Output: parameters, buffers and one node a call. Limit:
-//! instance norms keep no running statistics.
+//! Input: constructor arguments, kept as attributes; then tensors. Output: parameters, buffers and one node a call.
+//! Limit: instance norms keep no running statistics.
 
 use std::rc::Rc;
 

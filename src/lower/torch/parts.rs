@@ -1,6 +1,7 @@
 //! Functions that join tensors and take parts of them: `cat`, `stack`, `split`, `chunk`, `unbind`, `narrow`, ...
 //!
-//! Input: tensors and sizes. Output: nodes with exact bounds. Limit: a dimension that depends on the batch is not split.
+//! Input: tensors and sizes. Output: nodes with exact bounds. Limit: a dimension that depends on the batch is not
+//! split.
 
 use std::rc::Rc;
 
