@@ -7,6 +7,7 @@ use ruff_python_ast::{Operator, UnaryOp};
 
 use crate::graph::Dim;
 use crate::lower::error::{R, Raise};
+use crate::lower::interp::enums::plain;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch::{self, signature};
 use crate::lower::value::Value;
@@ -63,6 +64,8 @@ impl Interp<'_> {
                 }
             }
         }
+        let (plain_left, plain_right) = (plain(left), plain(right));
+        let (left, right) = (plain_left.as_ref().unwrap_or(left), plain_right.as_ref().unwrap_or(right));
         if let Some(value) = self.numbers(op, left, right)? {
             return Ok(value);
         }
@@ -173,6 +176,11 @@ impl Interp<'_> {
             (Operator::BitOr, Value::Dict(a), Value::Dict(b)) => {
                 let entries = a.borrow().entries().iter().chain(b.borrow().entries()).cloned().collect();
                 self.dict(entries)?
+            }
+            (Operator::BitXor, Value::Set(_), Value::Set(_)) => {
+                let (a, b) =
+                    (self.binary(Operator::Sub, left, right)?, self.binary(Operator::Sub, right, left)?);
+                self.binary(Operator::BitOr, &a, &b)?
             }
             (Operator::BitOr | Operator::BitAnd | Operator::Sub, Value::Set(a), Value::Set(b)) => {
                 let (a, b) = (a.borrow(), b.borrow());

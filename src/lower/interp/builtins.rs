@@ -291,6 +291,9 @@ impl Interp<'_> {
                 | "OrderedDict"
                 | "defaultdict"
                 | "NamedTuple"
+                | "Enum"
+                | "IntEnum"
+                | "StrEnum"
         );
         if let Some((known, _)) = TYPES.iter().find(named).filter(|_| !hidden) {
             return Ok(Some(Value::Class(self.class(known)?)));

@@ -218,6 +218,7 @@ fn nominal(value: &Value) -> Option<f64> {
     match value {
         #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
         Value::Dim(dim) => Some(dim.at(NOMINAL_BATCH) as f64),
+        Value::Object(_) => signature::number(&super::enums::plain(value)?),
         other => signature::number(other),
     }
 }

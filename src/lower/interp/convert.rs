@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::items::range_len;
-use crate::lower::interp::{Args, Interp};
+use crate::lower::interp::{Args, FIELD, Interp};
 use crate::lower::torch;
 use crate::lower::value::{Class, Descriptor, Value};
 
@@ -18,7 +18,10 @@ impl Interp<'_> {
         let name = Rc::clone(&class.name);
         let first = args.positional.first().cloned();
         match &*name {
-            "int" => self.int_of(first.unwrap_or(Value::Int(0))),
+            "int" => match (first, args.positional.get(1)) {
+                (Some(Value::Str(text)), Some(Value::Int(base))) => based(&text, *base),
+                (first, _) => self.int_of(first.unwrap_or(Value::Int(0))),
+            },
             "float" => match first {
                 None => Ok(Value::Float(0.0)),
                 Some(Value::Str(text)) => match text.trim().to_lowercase().as_str() {
@@ -219,6 +222,17 @@ impl Interp<'_> {
         for field in fields {
             let named = args.named.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone());
             let default = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
+            let default = match default {
+                Some(Value::Partial(field)) if matches!(&field.0, Value::Opaque(name) if &**name == FIELD) => {
+                    let option = |wanted: &str| field.2.iter().find(|(name, _)| &**name == wanted);
+                    match (option("default"), option("default_factory")) {
+                        (Some((_, value)), _) => Some(value.clone()),
+                        (None, Some((_, factory))) => Some(self.call(factory, Args::default())?),
+                        _ => None,
+                    }
+                }
+                default => default,
+            };
             match positional.next().or(named).or(default) {
                 Some(value) => self.set_attr(&target, &field, value)?,
                 None => {
@@ -244,4 +258,21 @@ impl Interp<'_> {
         *class.fields.borrow_mut() = fields;
         Ok(Value::Class(class))
     }
+}
+
+/// `int(text, base)`.
+fn based(text: &str, base: i64) -> R<Value> {
+    let wrong = || Raise::value_error(format!("invalid literal for int() with base {base}: '{text}'"));
+    let trimmed = text.trim().to_lowercase().replace('_', "");
+    let (prefix, given) = match base {
+        2 => ("0b", 2),
+        8 => ("0o", 8),
+        16 => ("0x", 16),
+        base => ("", u32::try_from(base).unwrap_or(0)),
+    };
+    if !(2..=36).contains(&given) {
+        return Err(Raise::unsupported(format!("int() with base {base} is not supported")));
+    }
+    let digits = trimmed.strip_prefix(prefix).unwrap_or(&trimmed);
+    i64::from_str_radix(digits, given).map(Value::Int).map_err(|_| wrong())
 }

@@ -119,6 +119,9 @@ impl Interp<'_> {
         result?;
         let attrs = scope.names.borrow().clone();
         let class = self.make_class(def.name.as_str(), bases, attrs)?;
+        if class.is_enum() {
+            self.make_members(&class, &def.body)?;
+        }
         let value = self.decorate(Value::Class(class), &def.decorator_list)?;
         self.set_name(def.name.as_str(), value)
     }

@@ -33,18 +33,19 @@ impl Interp<'_> {
             }
             Value::Str(text) => text.chars().map(|char| Value::str(char.to_string())).collect(),
             Value::Tensor(_) => torch::parts::unbind(self, value, 0)?,
+            Value::Class(class) if class.is_enum() => self.enum_members(class),
             Value::Dim(_) => return Err(Raise::unsupported("a loop over the batch is not supported")),
             Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
             Value::Object(object) => {
                 if let Some(method) = self.class_attr(&object.class, "__iter__", None) {
                     let result = self.call(&method, Args::of(vec![value.clone()]))?;
-                    if let Value::Object(_) = result {
-                        return Err(Raise::unsupported("iterators written as classes are not supported"));
-                    }
-                    return self.iterate(&result);
+                    return match result {
+                        Value::Object(_) => self.walk(&result),
+                        result => self.iterate(&result),
+                    };
                 }
                 if self.class_attr(&object.class, "__getitem__", None).is_some() {
-                    return Err(Raise::unsupported("iteration by __getitem__ is not supported"));
+                    return self.walk_items(value);
                 }
                 return Err(Raise::type_error(format!("'{}' object is not iterable", object.class.name)));
             }
@@ -56,6 +57,34 @@ impl Interp<'_> {
         Ok(items)
     }
 
+    /// What `__next__` of an iterator written as a class gives, to its end.
+    fn walk(&mut self, iterator: &Value) -> R<Vec<Value>> {
+        let next = self.get_attr(iterator, "__next__")?;
+        let mut items = Vec::new();
+        loop {
+            match self.call(&next, Args::default()) {
+                Ok(item) => items.push(item),
+                Err(raise) if raise.class() == Some("StopIteration") => return Ok(items),
+                Err(raise) => return Err(raise),
+            }
+            self.check_length("iterator", items.len(), self.limits.list_length)?;
+        }
+    }
+
+    /// What `__getitem__` gives for 0, 1, 2, ... until it raises `IndexError`.
+    fn walk_items(&mut self, value: &Value) -> R<Vec<Value>> {
+        let mut items = Vec::new();
+        loop {
+            let at = Value::Int(i64::try_from(items.len()).unwrap_or(i64::MAX));
+            match self.get_item(value, &at) {
+                Ok(item) => items.push(item),
+                Err(raise) if raise.class() == Some("IndexError") => return Ok(items),
+                Err(raise) => return Err(raise),
+            }
+            self.check_length("iterator", items.len(), self.limits.list_length)?;
+        }
+    }
+
     /// Python's `len`, where it does not depend on the batch.
     pub(crate) fn length(&mut self, value: &Value) -> R<i64> {
         let length = match value {
@@ -63,6 +92,7 @@ impl Interp<'_> {
             Value::Tuple(tuple) => tuple.items.len(),
             Value::Dict(dict) | Value::Set(dict) => dict.borrow().len(),
             Value::Str(text) => text.chars().count(),
+            Value::Class(class) if class.is_enum() => class.fields.borrow().len(),
             Value::Range(start, stop, step) => return Ok(range_len(*start, *stop, *step)),
             Value::Object(object) => match self.class_attr(&object.class, "__len__", None) {
                 Some(method) => {
@@ -142,6 +172,16 @@ impl Interp<'_> {
                 None => Err(not_subscriptable(value)),
             },
             Value::Opaque(_) => Ok(value.clone()),
+            Value::Class(class) if class.is_enum() => {
+                let found = match index {
+                    Value::Str(name) => class.attrs.borrow().get(name).cloned(),
+                    _ => None,
+                };
+                match found {
+                    Some(member @ Value::Object(_)) => Ok(member),
+                    _ => Err(Raise::python("KeyError", self.repr(index)?)),
+                }
+            }
             Value::Class(_) => Ok(value.clone()),
             other => Err(not_subscriptable(other)),
         }

@@ -12,10 +12,12 @@ mod compare;
 mod containers;
 mod convert;
 mod define;
+mod enums;
 mod exceptions;
 mod expr;
 mod imports;
 mod items;
+mod matching;
 mod stmt;
 mod text;
 mod types;
@@ -41,6 +43,10 @@ pub(crate) use define::annotations;
 /// A built-in function's code.
 pub(crate) type Run = fn(&mut Interp<'_>, Bound) -> R<Value>;
 
+/// Name of what `dataclasses.field(...)` gives.
+pub(crate) const FIELD: &str = "dataclasses.field";
+/// Name of what `enum.auto()` gives.
+pub(crate) const AUTO: &str = "enum.auto";
 /// Deepest nesting of expressions and statements being evaluated, whatever calls they are spread over.
 const MAX_DEPTH: usize = 6_000;
 

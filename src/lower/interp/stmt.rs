@@ -1,6 +1,6 @@
 //! Statements of the Python subset.
 //!
-//! Input: syntax trees of statements. Output: changed names, and how control flow goes on. Limit: `match`, `async` and
+//! Input: syntax trees of statements. Output: changed names, and how control flow goes on. Limit: `async` and
 //! `del` of anything but names, items and attributes are refused.
 
 use std::collections::BTreeMap;
@@ -193,7 +193,7 @@ impl Interp<'_> {
             Stmt::Pass(_) | Stmt::TypeAlias(_) => {}
             Stmt::Break(_) => return Ok(Flow::Break),
             Stmt::Continue(_) => return Ok(Flow::Continue),
-            Stmt::Match(_) => return Err(Raise::unsupported("match statements are not supported")),
+            Stmt::Match(stmt) => return self.match_stmt(stmt),
             Stmt::IpyEscapeCommand(_) => {
                 return Err(Raise::unsupported("IPython commands are not supported"));
             }

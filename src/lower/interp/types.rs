@@ -36,6 +36,9 @@ pub(crate) const TYPES: &[(&str, &str)] = &[
     ("OrderedDict", "dict"),
     ("defaultdict", "dict"),
     ("NamedTuple", "tuple"),
+    ("Enum", "object"),
+    ("IntEnum", "Enum"),
+    ("StrEnum", "Enum"),
 ];
 
 pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
@@ -108,7 +111,6 @@ impl Interp<'_> {
                         Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
                     }
                     "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
-                    "Enum" => Ok(false),
                     "Sequence" | "List" | "Tuple" => Ok(sequence),
                     "Mapping" | "MutableMapping" | "Dict" => Ok(mapping),
                     "Number" | "Integral" | "Real" => {

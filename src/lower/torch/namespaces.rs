@@ -40,6 +40,7 @@ const NAMES: &[&str] = &[
     "warnings",
     "typing",
     "dataclasses",
+    "enum",
 ];
 
 /// The module of this name.
@@ -108,6 +109,12 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         "collections" => match name {
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),
             "defaultdict" => Some(Value::Class(this.class("defaultdict")?)),
+            _ => Some(stand_in(namespace, name)),
+        },
+        "enum" => match name {
+            "Enum" => Some(Value::Class(this.class("Enum")?)),
+            "IntEnum" => Some(Value::Class(this.class("IntEnum")?)),
+            "StrEnum" => Some(Value::Class(this.class("StrEnum")?)),
             _ => Some(stand_in(namespace, name)),
         },
         "itertools" if name == "chain" => stdlib::find("itertools", "chain").map(Value::Builtin),
