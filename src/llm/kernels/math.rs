@@ -361,6 +361,7 @@ mod tests {
                     values: &half_values,
                     value_stride: dim,
                     dim,
+                    unseen: 3,
                     positions,
                 };
                 let mut out_of_halves = vec![0.0; heads * dim];
