@@ -212,8 +212,7 @@ fn opposite_and_shuffled_prompts_reach_the_llm() {
             0.0
         });
         whole(1, &format!("{RANK}{extra}"), listener);
-        let first = seen.lock().unwrap()[0].clone();
-        first
+        seen.lock().unwrap().swap_remove(0)
     };
     let plain = prompts("");
     assert!(plain.contains("highest validation accuracy") && plain.ends_with("# The change:"), "{plain}");

@@ -83,7 +83,7 @@ pub enum Event {
     /// An elite's results.
     Result(ResultRow),
     /// The search is over.
-    Finished(Summary),
+    Finished(Box<Summary>),
 }
 
 /// A finished search in a few numbers.

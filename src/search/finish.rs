@@ -41,7 +41,7 @@ pub(super) fn finish(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, Se
         run.store.keep_results(&results)?;
     }
     let summary = summarise(run, &results)?;
-    (parts.observe)(Event::Finished(summary.clone()));
+    (parts.observe)(Event::Finished(Box::new(summary.clone())));
     Ok(summary)
 }
 
