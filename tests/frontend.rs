@@ -99,7 +99,7 @@ fn recorded_generations_get_pytorchs_verdict() {
     eprintln!(
         "qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}"
     );
-    assert!(agreed * 100 >= rows.len() * 95, "agreement {agreed} of {}", rows.len());
+    assert!(agreed * 100 >= rows.len() * 99, "agreement {agreed} of {}", rows.len());
 }
 
 fn reference() -> serde_json::Value {
@@ -281,4 +281,80 @@ fn a_text_that_breaks_off_after_forward_loses_its_last_statement() {
     assert_eq!(network.source, whole);
     let inside = with_forward("", "x = self.fc(x.flatten(1))\nx = torch.relu(");
     assert_eq!(repaired(&inside).unwrap_err().verdict, Verdict::SyntaxError);
+}
+
+/// A network, and the same one with other names and with its layers made in another order.
+const TWINS: [&str; 2] = [
+    "import torch\nimport torch.nn as nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n\
+     \x20       self.conv = nn.Conv2d(3, 8, 3)\n        self.norm = nn.BatchNorm2d(8)\n        self.fc = nn.Linear(8, 10)\n\
+     \x20   def forward(self, x):\n        x = torch.relu(self.norm(self.conv(x)))\n        return self.fc(x.mean((2, 3)))\n",
+    "import torch\nfrom torch import nn\n\nclass Other(nn.Module):\n    def __init__(self, width=8):\n\
+     \x20       super(Other, self).__init__()\n        self.last = nn.Linear(width, 10)\n\
+     \x20       self.first = nn.Sequential(nn.Conv2d(3, width, kernel_size=(3, 3)), nn.BatchNorm2d(width), nn.ReLU())\n\
+     \x20   def forward(self, image):\n        y = self.first(image)\n        return self.last(torch.mean(y, dim=[2, 3]))\n",
+];
+
+#[test]
+fn renamed_and_reordered_twins_have_one_architecture_id() {
+    let [one, other] = TWINS.map(|source| plain(source).unwrap().graph.architecture_id());
+    assert_eq!(one, other);
+}
+
+#[test]
+fn networks_that_differ_in_one_setting_have_different_architecture_ids() {
+    let changes = [
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 5)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, padding=1)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, stride=2)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, dilation=2)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, bias=False)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, padding=1, padding_mode='reflect')"),
+        ("BatchNorm2d(8)", "BatchNorm2d(8, eps=1e-3)"),
+        ("BatchNorm2d(8)", "GroupNorm(2, 8)"),
+        ("BatchNorm2d(8)", "Identity()"),
+        ("torch.relu", "torch.tanh"),
+        ("torch.relu", "nn.functional.gelu"),
+        ("x.mean((2, 3))", "x.amax((2, 3))"),
+        ("x.mean((2, 3))", "x.sum((2, 3))"),
+        ("self.norm(self.conv(x))", "self.conv(x)"),
+        ("return self.fc(x.mean((2, 3)))", "return self.fc(x.mean((2, 3))) * 2"),
+        ("return self.fc(x.mean((2, 3)))", "return self.fc(x.mean((2, 3))) + 2"),
+        ("nn.Linear(8, 10)", "nn.Linear(8, 10, bias=False)"),
+    ];
+    let mut ids =
+        BTreeMap::from([(plain(TWINS[0]).unwrap().graph.architecture_id().to_string(), "as it is")]);
+    for (old, new) in changes {
+        let source = TWINS[0].replace(old, new);
+        assert_ne!(source, TWINS[0], "{old}");
+        let network = plain(&source).unwrap_or_else(|refusal| panic!("{new}: {refusal}"));
+        if let Some(twin) = ids.insert(network.graph.architecture_id().to_string(), new) {
+            panic!("{new} has the architecture id of {twin}");
+        }
+    }
+}
+
+#[test]
+fn every_accept_fixture_has_an_id_of_its_own_that_survives_new_names() {
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    for (name, source) in fixtures("accept") {
+        let graph = plain(&source).unwrap().graph;
+        let id = graph.architecture_id().to_string();
+        let printed = graph.to_pytorch("Renamed");
+        let again = plain(&printed).unwrap_or_else(|refusal| panic!("{}", refusal.render(&printed, &name)));
+        assert_eq!(again.graph.architecture_id().to_string(), id, "{name}:\n{printed}");
+        if let Some(twin) = ids.insert(id, name.clone()) {
+            panic!("{name} has the architecture id of {twin}");
+        }
+    }
+}
+
+#[test]
+fn verdicts_have_the_names_that_inspect_prints() {
+    let verdict =
+        |source: &str| plain(source).map_or_else(|refusal| refusal.verdict, |_| Verdict::Accepted).as_str();
+    assert_eq!(verdict(TWINS[0]), "accepted");
+    assert_eq!(verdict("class Net(nn.Module:\n"), "syntax_error");
+    assert_eq!(verdict(&with_forward("", "return self.fc(torch.fft.fft(x).real.flatten(1))")), "unsupported");
+    assert_eq!(verdict(&with_forward("", "return self.fc(x)")), "shape_error");
+    assert_eq!(verdict(&with_forward("while True: pass", "return x")), "limit_exceeded");
 }

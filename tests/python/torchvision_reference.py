@@ -86,10 +86,13 @@ def record(job):
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 2.0)
-    for value in net.parameters():
-        # A weight that starts at zero (the head of a vision transformer) would hide everything before it.
+    for name, value in net.named_parameters():
+        # A weight that starts at zero (the head of a vision transformer) or next to it (ConvNeXt's layer_scale, 1e-6)
+        # would hide everything before it.
         if value.dim() > 1 and not value.any():
             torch.nn.init.normal_(value, 0, 0.02)
+        elif name.endswith("layer_scale"):
+            torch.nn.init.normal_(value, 0, 0.5)
     net.eval()
     inputs = torch.randn(2, *job["sizes"])
     if job["gradients"]:

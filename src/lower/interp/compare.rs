@@ -120,6 +120,8 @@ impl Interp<'_> {
         if let (Some(a), Some(b)) = (nominal(left), nominal(right)) {
             return Ok(a == b);
         }
+        let (plain_left, plain_right) = (super::enums::plain(left), super::enums::plain(right));
+        let (left, right) = (plain_left.as_ref().unwrap_or(left), plain_right.as_ref().unwrap_or(right));
         Ok(match (left, right) {
             (Value::Str(a), Value::Str(b)) => a == b,
             (Value::List(_), Value::List(_)) | (Value::Tuple(_), Value::Tuple(_)) => {

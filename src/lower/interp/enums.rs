@@ -86,10 +86,10 @@ impl Interp<'_> {
     }
 }
 
-/// What a member of an `IntEnum` or `StrEnum` counts as in comparisons and arithmetic.
+/// What a member of an `IntEnum`, or of an enumeration that is a `str` too, counts as in comparisons and arithmetic.
 pub(crate) fn plain(value: &Value) -> Option<Value> {
     let Value::Object(object) = value else { return None };
-    let is_plain = |class: &Rc<Class>| matches!(&*class.name, "IntEnum" | "StrEnum");
+    let is_plain = |class: &Rc<Class>| matches!(&*class.name, "IntEnum" | "StrEnum" | "str" | "int");
     if !object.class.is_enum() || !object.class.ancestors.iter().any(is_plain) {
         return None;
     }
