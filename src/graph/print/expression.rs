@@ -250,7 +250,7 @@ fn random(shape: &Shape, distribution: Distribution) -> String {
     match distribution {
         Distribution::Uniform => format!("torch.rand({shape})"),
         Distribution::Normal => format!("torch.randn({shape})"),
-        Distribution::Bernoulli(p) => format!("torch.bernoulli(torch.full({shape}, {p:?}))"),
+        Distribution::Bernoulli(p) => format!("torch.empty({shape}).bernoulli_({p:?})"),
     }
 }
 
