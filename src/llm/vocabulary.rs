@@ -89,9 +89,11 @@ fn byte_level(gguf: &Gguf, tokens: &[String], kinds: &[i64], merges: &[String]) 
     let vocabulary: Vocab = named.map(|(token, id)| (token.clone(), id)).collect();
     check_merges(&merges, |token| vocabulary.contains_key(token))
         .map_err(|reason| format!("metadata `tokenizer.ggml.merges`: {reason}"))?;
-    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build();
-    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     let pre = gguf.string("tokenizer.ggml.pre").unwrap_or("default");
+    // Llama 3 takes a piece that is a token as it is.
+    let whole = matches!(pre, "llama-bpe" | "llama3");
+    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(whole).build();
+    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     if pre == "qwen2" {
         tokenizer.with_normalizer(Some(NFC)).map_err(|error| error.to_string())?;
     }
