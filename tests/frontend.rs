@@ -220,18 +220,21 @@ fn with_forward(init: &str, forward: &str) -> String {
 fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
     for forward in [
         "y = x * 1\ny.view(-1, 3072).add_(1)\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\nz = y[:, :1]\ny[:, 0] = 0\nreturn self.fc(torch.cat([z, z, z], 1).flatten(1))",
+        "y = x.view(-1, 3072)\ny[:, 0] += 1\nreturn self.fc(x.flatten(1))",
         "y = x * 1\nz = y.transpose(1, 2)\ny += 1\nreturn self.fc(z.flatten(1))",
         "y = x * 1\nz = y[:, :1]\ntorch.relu_(z) if False else z.relu_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny.detach().mul_(2)\nreturn self.fc(y.flatten(1))",
+        "y = (x * 1).clone()\ny[:, :1].zero_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny[0].copy_(x[0])\nreturn self.fc(y.flatten(1))",
     ] {
         let refusal = plain(&with_forward("", forward)).unwrap_err();
         assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{forward}: {}", refusal.message);
     }
     for forward in [
-        "y = x * 1\ny = y.view(-1, 3072)\ny += 1\nreturn self.fc(y)",
         "y = x * 1\ny[:, 0] = 0\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny[:, 0] += 1\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\ny = y.view(-1, 3072)\ny += 1\nreturn self.fc(y)",
         "y = x * 1\nz = y\ny += 1\nreturn self.fc(z.flatten(1))",
         "y = x * 1\nz = y.clone()\nz += 1\nreturn self.fc((y + z).flatten(1))",
         "y = x * 1\nz = y.flatten(1)\nw = z + 1\nw += z\nreturn self.fc(w)",

@@ -26,7 +26,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "search",
         &["config", "rng", "python", "graph", "lower", "descriptor", "llm", "data", "train", "archive"],
     ),
-    ("bench", &["search", "archive", "rng", "lower", "graph"]),
+    ("bench", &["search", "archive", "rng", "lower", "graph", "llm", "config"]),
     ("report", &["search", "config", "graph"]),
 ];
 

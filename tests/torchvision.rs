@@ -44,6 +44,7 @@ const CLASSIFIERS: &[(&str, &str)] = &[
     ("regnet", "regnet_x_8gf regnet_x_16gf regnet_x_32gf"),
     ("convnext", "convnext_tiny convnext_small convnext_base convnext_large"),
     ("vision_transformer", "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14"),
+    ("swin_transformer", "swin_t swin_s swin_b"),
 ];
 
 /// Networks whose logits are compared: file, entry, input size, and whether gradients are compared too.
@@ -67,6 +68,7 @@ const COMPARED: &[(&str, &str, usize, bool)] = &[
     ("regnet", "regnet_x_400mf()", 64, false),
     ("convnext", "convnext_tiny()", 64, true),
     ("vision_transformer", "vit_b_16(image_size=64)", 64, true),
+    ("swin_transformer", "swin_t()", 64, false),
 ];
 
 /// The two folders of the wheel.

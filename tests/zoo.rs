@@ -1,7 +1,7 @@
 //! Any zoo of networks against real PyTorch: `LLMATIC_ZOO=ZOO.json cargo test --release --test zoo -- --nocapture`.
 //!
-//! ZOO.json is a list of {"root": folder, "module": dotted name of a file below it, "entry": expression, "sizes": of one
-//! input}. Each network is read from its file, with what that imports from the folder, and compared in verdict,
+//! ZOO.json is a list of {"root": folder, "module": dotted name of a file below it, "entry": expression, "sizes": of
+//! one input}. Each network is read from its file, with what that imports from the folder, and compared in verdict,
 //! parameters, `state_dict` and logits. Skipped where the variable is not set: no zoo is part of this repository.
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]

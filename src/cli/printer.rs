@@ -126,7 +126,13 @@ impl Printer {
                 );
             }
             Event::Training { generation, done, of, steps, of_steps } => {
-                self.phase(*generation, &format!("training: {done}/{of} networks, step {steps}/{of_steps}"));
+                // What is trained after the last generation is the winner, for its final steps.
+                let what = if *generation < self.generations {
+                    format!("training: {done}/{of} networks")
+                } else {
+                    "training the best network further".to_owned()
+                };
+                self.phase(*generation, &format!("{what}, step {steps}/{of_steps}"));
             }
             Event::Candidate { .. } => {}
             Event::Generation(row) => self.generation(row),
@@ -155,10 +161,16 @@ impl Printer {
         self.tokens += row.tokens;
         self.writing_seconds += row.generate_seconds;
         let done = row.number + 1;
-        let per_generation = self.started.elapsed().as_secs_f64() / (done - self.first).max(1) as f64;
+        // The seed network alone, generation 0, says nothing about how long the others take.
+        if row.number == 0 {
+            (self.started, self.first) = (Instant::now(), 1);
+        }
+        let measured = done.saturating_sub(self.first);
+        let per_generation = self.started.elapsed().as_secs_f64() / measured.max(1) as f64;
         let left = per_generation * self.generations.saturating_sub(done) as f64;
         let best = row.best.map_or_else(|| "none".to_owned(), |best| format!("{:.2} %", 100.0 * best));
-        let eta = if done == self.generations { String::new() } else { format!(", ETA {}", minutes(left)) };
+        let known = measured > 0 && done < self.generations;
+        let eta = if known { format!(", ETA {}", minutes(left)) } else { String::new() };
         let speed = if row.generate_seconds > 0.0 && row.tokens > 0 {
             format!(", {:.0} tokens/s", row.tokens as f64 / row.generate_seconds)
         } else {
@@ -187,13 +199,18 @@ impl Printer {
     }
 
     fn phase(&mut self, generation: u64, text: &str) {
+        let prefix = if generation < self.generations {
+            format!("generation {generation}")
+        } else {
+            "final".to_owned()
+        };
         let best = self.best.map_or_else(String::new, |best| format!(", best {:.2} %", 100.0 * best));
         if let Some(bar) = &self.bar {
-            bar.set_prefix(format!("generation {generation}"));
+            bar.set_prefix(prefix);
             bar.set_message(format!("{text}{best}"));
         } else if self.last_line.elapsed() >= PLAIN_INTERVAL {
             self.last_line = Instant::now();
-            note(&format!("generation {generation}: {text}{best}"));
+            note(&format!("{prefix}: {text}{best}"));
         }
     }
 }
@@ -215,7 +232,7 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
     }
     text.push_str(&format!(
         "\n\n{} generations: {} texts written ({} copies asked again), {} valid, {} trained; {} of {} niches \
-         filled, QD-score {:.3}",
+         filled, QD-score {:.3}, mean of the elites {}",
         summary.generations - 1,
         summary.candidates - 1,
         summary.retried,
@@ -223,8 +240,15 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         summary.trained,
         summary.elites,
         summary.niches,
-        summary.qd_score
+        summary.qd_score,
+        percent(summary.mean)
     ));
+    if let (Some(tokens), Some(seconds)) = (summary.tokens_per_trained, summary.seconds_per_trained) {
+        text.push_str(&format!(
+            "\nper trained network: {tokens:.0} tokens, {seconds:.2} s; {} copies and {} duplicates",
+            summary.copies, summary.duplicates
+        ));
+    }
     for row in &summary.yields {
         let each = row.tokens.checked_div(row.novel).map_or_else(|| "-".to_owned(), grouped);
         text.push_str(&format!(

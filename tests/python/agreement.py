@@ -25,6 +25,15 @@ from safetensors.torch import load_file, save_file
 STAND_INS = {"torchvision", "huggingface_hub", "munch", "yaml", "requests", "PIL", "pytorch_lightning", "torchmetrics"}
 
 
+class AnyClass(type):
+    """A class that has every attribute, for defaults and annotations that are never used."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return name
+
+
 class Anything(types.ModuleType):
     """A module that has every name; each is a class."""
 
@@ -33,7 +42,7 @@ class Anything(types.ModuleType):
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (), {"__class_getitem__": classmethod(lambda cls, item: cls)})
+        return AnyClass(name, (), {"__class_getitem__": classmethod(lambda cls, item: cls)})
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -95,8 +95,21 @@ impl Interp<'_> {
 
     fn numbers(&mut self, op: Operator, left: &Value, right: &Value) -> R<Option<Value>> {
         if let (Value::Dim(_), _) | (_, Value::Dim(_)) = (left, right) {
-            let (Some(a), Some(b)) = (signature::dim(left), signature::dim(right)) else { return Ok(None) };
-            return dim_arithmetic(op, a, b).map(Some);
+            // `int(n / 4.0)` is how a batch is often found again behind windows: a whole float counts as its integer.
+            let size = |value: &Value| match value {
+                #[expect(clippy::cast_possible_truncation, reason = "checked to be whole")]
+                Value::Float(float) if float.fract() == 0.0 && float.abs() < 1e15 => {
+                    Some(Dim::fixed(*float as i64))
+                }
+                other => signature::dim(other),
+            };
+            return match (size(left), size(right)) {
+                (Some(a), Some(b)) => dim_arithmetic(op, a, b).map(Some),
+                _ if matches!((left, right), (Value::Float(_), _) | (_, Value::Float(_))) => {
+                    Err(Raise::unsupported("arithmetic on the batch size that is not linear in it"))
+                }
+                _ => Ok(None),
+            };
         }
         let int = |value: &Value| match value {
             Value::Int(int) => Some(*int),

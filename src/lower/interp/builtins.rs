@@ -303,6 +303,7 @@ impl Interp<'_> {
         }
         Ok(match name {
             "NotImplemented" => Some(Value::NotImplemented),
+            "Ellipsis" => Some(Value::Ellipsis),
             "__debug__" => Some(Value::Bool(true)),
             "__build_class__" | "memoryview" | "bytes" | "bytearray" | "complex" | "help" | "exit"
             | "quit" | "StopAsyncIteration" | "OSError" | "IOError" | "FileNotFoundError" | "ascii"

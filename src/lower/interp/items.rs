@@ -32,7 +32,7 @@ impl Interp<'_> {
                 items
             }
             Value::Str(text) => text.chars().map(|char| Value::str(char.to_string())).collect(),
-            Value::Tensor(_) => torch::shape::unbind(self, value, 0)?,
+            Value::Tensor(_) => torch::parts::unbind(self, value, 0)?,
             Value::Class(class) if class.is_enum() => self.enum_members(class),
             Value::Dim(_) => return Err(Raise::unsupported("a loop over the batch is not supported")),
             Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),

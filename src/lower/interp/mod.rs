@@ -126,6 +126,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) no_grad: usize,
     /// Tensors of the current pass whose memory was overwritten since: what still refers to them is out of date.
     pub(crate) overwritten: BTreeSet<TensorRef>,
+    /// Those of them that were written through a view: copies of them, which share the node, are out of date too.
+    pub(crate) viewed: BTreeSet<TensorRef>,
     pub(crate) frames: Vec<Frame>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
@@ -157,6 +159,7 @@ impl<'a> Interp<'a> {
             body: 0,
             no_grad: 0,
             overwritten: BTreeSet::new(),
+            viewed: BTreeSet::new(),
             frames: Vec::new(),
             path: Vec::new(),
             paths: BTreeMap::new(),
@@ -391,7 +394,7 @@ impl<'a> Interp<'a> {
         match state {
             TensorState::Node { tensor: reference, body } if body == self.body => {
                 if !self.overwritten.is_empty()
-                    && !tensor.copied.get()
+                    && (!tensor.copied.get() || self.viewed.contains(&self.memory(reference)))
                     && self.overwritten.contains(&self.memory(reference))
                 {
                     return Err(Raise::unsupported(

@@ -8,8 +8,10 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::Interp;
 use crate::lower::value::Value;
 
+const ATTENTION_SOURCE: &str = include_str!("python/attention.py");
 const LAYER_SOURCE: &str = include_str!("python/layers.py");
 const FUNCTION_SOURCE: &str = include_str!("python/functions.py");
+const POINTWISE_SOURCE: &str = include_str!("python/pointwise.py");
 const FOURIER_SOURCE: &str = include_str!("python/fourier.py");
 const EINOPS_SOURCE: &str = include_str!("python/einops.py");
 
@@ -32,6 +34,15 @@ pub(crate) const LAYERS: &[&str] = &[
     "EmbeddingBag",
     "MaxUnpool1d",
     "MaxUnpool2d",
+    "LazyLinear",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
 ];
 
 /// The functions, by where they are found: `t` in `torch`, `f` in `torch.nn.functional`, `m` as a method of tensors.
@@ -42,6 +53,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
         "t",
         "broadcast_tensors broadcast_shapes cartesian_prod block_diag logspace fliplr flipud complex polar",
     ),
+    ("tm", "bernoulli"),
     ("t", "var_mean std_mean bucketize searchsorted cdist tensordot"),
     (
         "tm",
@@ -61,6 +73,11 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("t", "relu_ selu_ celu_ threshold_ rrelu_"),
 ];
 
+/// Those of [`FUNCTIONS`] that are computed element by element.
+const POINTWISE: &str = "frac hypot logaddexp fmod heaviside exp2 logit nan_to_num lerp addcmul addcdiv sinc isnan \
+    isinf isfinite logical_xor bitwise_xor is_floating_point positive float_power logspace bernoulli gumbel_softmax \
+    relu_ relu6_ elu_ selu_ celu_ leaky_relu_ rrelu_ threshold_ hardtanh_";
+
 /// Whether there is a function of this name in a space.
 pub(crate) fn has(space: char, name: &str) -> bool {
     FUNCTIONS
@@ -70,14 +87,20 @@ pub(crate) fn has(space: char, name: &str) -> bool {
 
 /// The layer of this name.
 pub(crate) fn layer(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    if name.starts_with("Transformer") || name == "MultiheadAttention" {
+        return get(this, "torch.nn.attention.composed", ATTENTION_SOURCE, name);
+    }
     get(this, "torch.nn.composed", LAYER_SOURCE, name)
 }
 
 /// The function of this name.
 pub(crate) fn function(this: &mut Interp<'_>, name: &str) -> R<Value> {
     match name {
-        "multi_head_attention_forward" => layer(this, name),
+        "multi_head_attention_forward" => get(this, "torch.nn.attention.composed", ATTENTION_SOURCE, name),
         "complex" | "polar" | "view_as_real" | "view_as_complex" => fourier(this, name),
+        _ if POINTWISE.split(' ').any(|known| known == name) => {
+            get(this, "torch.pointwise.composed", POINTWISE_SOURCE, name)
+        }
         _ => get(this, "torch.composed", FUNCTION_SOURCE, name),
     }
 }

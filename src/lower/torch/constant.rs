@@ -287,7 +287,7 @@ fn compute(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>
             let mut values = x.values.clone();
             let stride: usize = sizes[dim + 1..].iter().product();
             for at in 0..count {
-                if (at / stride) % sizes[*dim] > 0 {
+                if !(at / stride).is_multiple_of(sizes[*dim]) {
                     values[at] += values[at - stride];
                 }
             }

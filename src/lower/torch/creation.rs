@@ -18,8 +18,8 @@ const MAX_VALUES: usize = 1 << 20;
 
 const OPTIONS: &str = "*size, out=None, dtype=None, device=None, requires_grad=False, generator=None, names=None, \
     layout=None, pin_memory=False, memory_format=None";
-const ARANGE: &str = "*bounds, start=None, end=None, step=None, dtype=None, device=None, requires_grad=False, out=None, \
-    layout=None, pin_memory=False";
+const ARANGE: &str = "*bounds, start=None, end=None, step=None, dtype=None, device=None, requires_grad=False, \
+    out=None, layout=None, pin_memory=False";
 const LIKE: &str =
     "input, *, dtype=None, device=None, requires_grad=False, memory_format=None, layout=None, generator=None";
 
@@ -133,7 +133,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             let step = if length > 1 { (end - start) / (length - 1) as f64 } else { 0.0 };
             #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
             let values = (0..length).map(|index| start + step * index as f64).collect();
-            known(this, vec![length], DType::F32, Init::Values(values))
+            let dtype = dtype(&args, DType::F32)?;
+            known(this, vec![length], dtype, Init::Values(values))
         },
     ),
     row("t", "eye", "n, m=None, *, dtype=None, device=None, requires_grad=False", |this, args| {
@@ -145,7 +146,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         for at in 0..rows.min(columns) {
             values[at * columns + at] = 1.0;
         }
-        known(this, vec![rows, columns], DType::F32, Init::Values(values))
+        let dtype = dtype(&args, DType::F32)?;
+        known(this, vec![rows, columns], dtype, Init::Values(values))
     }),
     row("t", "diff", "input", |this, args| {
         let tensor = args.tensor("input")?;
@@ -157,9 +159,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             }
             _ => Err(Raise::unsupported("torch.diff of a computed tensor is not supported")),
         }
-    }),
-    row("t", "bernoulli", "input, p=None, *, generator=None", |_, _| {
-        Err(Raise::unsupported("torch.bernoulli is not supported"))
     }),
     row("t", "is_tensor", "obj", |_, args| Ok(Value::Bool(matches!(args.get("obj"), Value::Tensor(_))))),
 ];

@@ -326,34 +326,9 @@ fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
             args.function
         )));
     }
-    if let Some(folded) = fold_unary(this, args, op)? {
-        return Ok(folded);
-    }
     let input = operand(this, args, "input")?;
     let result = this.append(Op::Unary(op), &[input])?;
     finish(this, args, result)
-}
-
-/// An elementary function of a tensor written in the source, outside a forward pass.
-fn fold_unary(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Option<Value>> {
-    let (Mode::Building, Value::Tensor(tensor)) = (this.mode, args.get("input")) else { return Ok(None) };
-    let run: fn(f64) -> f64 = match op {
-        Unary::Round => f64::round_ties_even,
-        Unary::Floor => f64::floor,
-        Unary::Ceil => f64::ceil,
-        Unary::Neg => |x| -x,
-        Unary::Abs => f64::abs,
-        Unary::Exp => f64::exp,
-        Unary::Log => f64::ln,
-        Unary::Sqrt => f64::sqrt,
-        Unary::Sin => f64::sin,
-        Unary::Cos => f64::cos,
-        _ => return Ok(None),
-    };
-    let state = tensor.state.borrow().clone();
-    let TensorState::Known { sizes, init: Init::Values(values), .. } = state else { return Ok(None) };
-    let values = values.into_iter().map(|value| single(run(value))).collect();
-    creation::known(this, sizes, DType::F32, Init::Values(values)).map(Some)
 }
 
 /// A number as single precision holds it.

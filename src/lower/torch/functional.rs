@@ -148,7 +148,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             operands => operands.to_vec(),
         };
         let list = this.tuple(operands)?;
-        let inputs = super::shape::tensors(this, &list)?;
+        let inputs = super::parts::tensors(this, &list)?;
         let ranks: Vec<usize> = inputs.iter().map(|&input| this.builder.fact(input).shape.rank()).collect();
         let equation = if equation.contains("...") { without_ellipsis(&equation, &ranks)? } else { equation };
         let equation = if equation.contains("->") { equation } else { implicit(&equation) };

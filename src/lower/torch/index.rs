@@ -1,8 +1,8 @@
 //! Indexing of tensors, and assignment to elements.
 //!
-//! Input: a tensor and what stands in brackets: integers, slices, `None`, `...`, index tensors and lists, masks. Output:
-//! a chain of `Select`, `Slice`, `Unsqueeze` and `IndexSelect`; for an assignment, of `SliceScatter` or `Where`. Limit:
-//! several index tensors must stand side by side; a mask that is computed can only be assigned to.
+//! Input: a tensor and what stands in brackets: integers, slices, `None`, `...`, index tensors and lists, masks.
+//! Output: a chain of `Select`, `Slice`, `Unsqueeze` and `IndexSelect`; for an assignment, of `SliceScatter` or
+//! `Where`. Limit: several index tensors must stand side by side; a mask that is computed can only be assigned to.
 
 use std::rc::Rc;
 

@@ -4,23 +4,31 @@
 //! of a table (name, signature, code); methods are the functions whose first argument is the tensor. Limit: results are
 //! real and dense; values of tensors are not computed.
 
+pub(crate) mod attributes;
 mod composed;
 pub(crate) mod constant;
+mod containers;
+mod conv_layers;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod functional;
 pub(crate) mod index;
 mod initialisers;
 pub(crate) mod layers;
+pub(crate) mod module_methods;
 pub(crate) mod modules;
 pub(crate) mod namespaces;
+mod norm_layers;
+pub(crate) mod parts;
 mod places;
 mod pooling;
 mod recurrent;
 mod reduce;
+mod resize;
 pub(crate) mod shape;
 pub(crate) mod signature;
 mod stdlib;
+mod unsupported;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -48,9 +56,11 @@ static TABLE: LazyLock<BTreeMap<(char, &'static str), &'static Builtin>> = LazyL
         creation::FUNCTIONS,
         elementwise::FUNCTIONS,
         functional::FUNCTIONS,
+        parts::FUNCTIONS,
         places::FUNCTIONS,
         pooling::FUNCTIONS,
         reduce::FUNCTIONS,
+        resize::FUNCTIONS,
         shape::FUNCTIONS,
     ];
     let mut table = BTreeMap::new();
@@ -121,47 +131,12 @@ fn overwrite(this: &mut Interp<'_>, target: &Rc<Tensor>) -> R<()> {
         let old = this.tensor_ref(target)?;
         let memory = this.memory(old);
         this.overwritten.insert(memory);
+        if memory != old {
+            this.viewed.insert(memory);
+        }
     }
     Ok(())
 }
-
-/// Names of tensor attributes that exist in PyTorch and are not supported here.
-const UNSUPPORTED_METHODS: &[&str] = &[
-    "backward",
-    "grad",
-    "numpy",
-    "index_add",
-    "index_fill",
-    "masked_select",
-    "nonzero",
-    "bernoulli",
-    "bernoulli_",
-    "uniform_",
-    "normal_",
-    "fill_",
-    "zero_",
-    "copy_",
-    "inverse",
-    "det",
-    "svd",
-    "qr",
-    "stride",
-    "storage",
-    "data_ptr",
-    "register_hook",
-    "retain_grad",
-    "histc",
-    "unique",
-    "mode",
-    "renorm",
-    "addmv",
-    "addr",
-    "addbmm",
-    "cross",
-    "half",
-    "double",
-    "H",
-];
 
 /// An attribute of a tensor.
 pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str) -> R<Value> {
@@ -196,7 +171,7 @@ pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str
     if exists(name) || (base != name && exists(base)) {
         return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
     }
-    if UNSUPPORTED_METHODS.contains(&name) || initialisers::is_method(name) {
+    if unsupported::METHODS.contains(&name) || initialisers::is_method(name) {
         if initialisers::is_method(name) {
             return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
         }

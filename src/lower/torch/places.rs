@@ -105,7 +105,8 @@ fn grid_sample(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         "bicubic" => Interpolation::Cubic,
         other => {
             let message = format!(
-                "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{other}'"
+                "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but \
+                 got: '{other}'"
             );
             return Err(Raise::value_error(message));
         }
@@ -116,8 +117,8 @@ fn grid_sample(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         "reflection" => PadMode::Reflect,
         other => {
             let message = format!(
-                "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: \
-                 '{other}'"
+                "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but \
+                 got: '{other}'"
             );
             return Err(Raise::value_error(message));
         }

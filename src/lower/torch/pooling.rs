@@ -1,6 +1,7 @@
 //! Pooling functions.
 //!
-//! Input: tensors and windows, as in `torch.nn.functional`. Output: nodes. Limit: indices of adaptive maxima are refused.
+//! Input: tensors and windows, as in `torch.nn.functional`. Output: nodes. Limit: indices of adaptive maxima are
+//! refused.
 
 use crate::graph::Op;
 use crate::graph::op::Pool;

@@ -9,7 +9,8 @@ use crate::graph::op::{Cell, Recurrent};
 use crate::graph::{Init, Op, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
-use crate::lower::torch::layers::{attr_bool, attr_float, attr_text, attr_usize, parameter, rank_hint};
+use crate::lower::torch::attributes::{attr_bool, attr_float, attr_text, attr_usize};
+use crate::lower::torch::layers::{parameter, rank_hint};
 use crate::lower::torch::{modules, signature};
 use crate::lower::value::{Object, Value};
 

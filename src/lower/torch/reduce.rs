@@ -1,7 +1,7 @@
 //! Reductions over dimensions: sum, mean, max, var, norm, ...
 //!
-//! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit: ties may
-//! be ordered otherwise than PyTorch orders them.
+//! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit:
+//! ties may be ordered otherwise than PyTorch orders them.
 
 use std::rc::Rc;
 

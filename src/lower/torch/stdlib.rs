@@ -177,6 +177,10 @@ static FUNCTIONS: &[Entry] = &[
         }
         this.list(items)
     }),
+    // What tensors were wrapped in before PyTorch 0.4.
+    entry("torch.autograd", "Variable", "data, requires_grad=False, volatile=False", |_, args| {
+        Ok(args.get("data"))
+    }),
     entry("inspect", "isfunction", "object", |_, args| {
         let object = args.get("object");
         // The functions of torch.nn.functional are written in Python, most of torch's are not.

@@ -1,7 +1,7 @@
 """The functions and layers of einops, in the Python that the front-end reads.
 
-Input: tensors and patterns such as "b c (h p) (w q) -> b (h w) (p q c)". Output: the same elements in the pattern's order.
-Written after the documentation of einops 0.8. Limit: lists of tensors must be stacked first.
+Input: tensors and patterns such as "b c (h p) (w q) -> b (h w) (p q c)". Output: the same elements in
+the pattern's order. Written after the documentation of einops 0.8. Limit: reductions by name or function only.
 """
 import torch
 from torch import nn
