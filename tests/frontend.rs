@@ -285,13 +285,31 @@ fn a_text_that_breaks_off_after_forward_loses_its_last_statement() {
 
 /// A network, and the same one with other names and with its layers made in another order.
 const TWINS: [&str; 2] = [
-    "import torch\nimport torch.nn as nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n\
-     \x20       self.conv = nn.Conv2d(3, 8, 3)\n        self.norm = nn.BatchNorm2d(8)\n        self.fc = nn.Linear(8, 10)\n\
-     \x20   def forward(self, x):\n        x = torch.relu(self.norm(self.conv(x)))\n        return self.fc(x.mean((2, 3)))\n",
-    "import torch\nfrom torch import nn\n\nclass Other(nn.Module):\n    def __init__(self, width=8):\n\
-     \x20       super(Other, self).__init__()\n        self.last = nn.Linear(width, 10)\n\
-     \x20       self.first = nn.Sequential(nn.Conv2d(3, width, kernel_size=(3, 3)), nn.BatchNorm2d(width), nn.ReLU())\n\
-     \x20   def forward(self, image):\n        y = self.first(image)\n        return self.last(torch.mean(y, dim=[2, 3]))\n",
+    "import torch
+import torch.nn as nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 10)
+    def forward(self, x):
+        x = torch.relu(self.norm(self.conv(x)))
+        return self.fc(x.mean((2, 3)))
+",
+    "import torch
+from torch import nn
+
+class Other(nn.Module):
+    def __init__(self, width=8):
+        super(Other, self).__init__()
+        self.last = nn.Linear(width, 10)
+        self.first = nn.Sequential(nn.Conv2d(3, width, kernel_size=(3, 3)), nn.BatchNorm2d(width), nn.ReLU())
+    def forward(self, image):
+        y = self.first(image)
+        return self.last(torch.mean(y, dim=[2, 3]))
+",
 ];
 
 #[test]

@@ -3,8 +3,8 @@
 //! The cases are the same in every run: case N depends on N alone. `LLMATIC_FUZZ_SECONDS` makes it go on for longer,
 //! and then a case that takes more than a second of processor time fails it too. A panic inside is caught by the
 //! front-end and named "internal error", which this test refuses; what a case allocates is counted. Recorded
-//! generations of `LLMATIC_SHARED` are mutated beside the fixtures where there are any. Limit: coverage is not measured,
-//! so the mutations are not guided by it.
+//! generations of `LLMATIC_SHARED` are mutated beside the fixtures where there are any. Limit: coverage is not
+//! measured, so the mutations are not guided by it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say what they did")]
 
 mod fuzz;

@@ -1,4 +1,4 @@
-//! Texts for the fuzz test: sources made by a grammar, hostile programs, and texts mutated by character, byte and token.
+//! Texts for the fuzz test: sources made by a grammar, hostile programs, texts mutated by character, byte and token.
 //!
 //! Input: a number. Output: the same text for the same number. Limit: nothing guides the mutations.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
@@ -243,7 +243,8 @@ pub(crate) fn hostile(random: &mut Random) -> String {
         }
         _ => {
             source += "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
-            source += "        self.fc = nn.Linear(3072, 10)\n    def forward(self, x):\n        a, b, c = x, [x], 'x'\n";
+            source += "        self.fc = nn.Linear(3072, 10)\n    def forward(self, x):\n";
+            source += "        a, b, c = x, [x], 'x'\n";
             lines.iter().for_each(|line| source += &indented(line, 8));
             source += "        return self.fc(x.flatten(1))\n";
         }
@@ -284,18 +285,29 @@ fn greedy(random: &mut Random, depth: usize) -> String {
 fn greedy_value(random: &mut Random) -> String {
     #[rustfmt::skip]
     const VALUES: &[&str] = &[
-        "[a, a, a]", "(a, b)", "{N: a}", "a + a", "b + b", "c + c", "c * N", "[0] * N", "[a] * N", "list(range(N))",
+        "[a, a, a]", "(a, b)", "{N: a}", "a + a", "b + b",
+        "c + c", "c * N", "[0] * N", "[a] * N", "list(range(N))",
         "sorted(range(N), key=lambda k: -k)", "sum(range(N))", "max(range(N))", "c.join([c] * N)", "str(a) * N",
-        "[i for i in range(N) for j in range(N)]", "{i: a for i in range(N)}", "'%*d' % (N, N)", "f'{a!r:>{N}}'",
-        "copy.deepcopy(a)", "list(itertools.product(b, b))", "functools.reduce(lambda p, q: p + q, [b] * N)", "[*b, *b]",
-        "nn.Sequential(*[nn.ReLU() for _ in range(N)])", "nn.ModuleList([nn.Linear(8, 8)] * N)", "a == b", "N ** N",
-        "nn.Linear(N, N)", "torch.zeros(N, N)", "torch.cat([x] * N)", "x.repeat(1, N, 1, 1)", "x.expand(N, -1, -1, -1, -1)",
-        "F.pad(x, (N, N))", "F.interpolate(x, scale_factor=N)", "x.unfold(2, 1, 1)", "torch.stack([x] * N, 1)", "x + N",
-        "x.split(1, 2)", "x.chunk(N, 1)", "list(x.unbind(3))", "[x[:, i] for i in range(N)]", "math.factorial(N)",
-        "np.arange(N)", "np.linspace(0, 1, N)", "lambda: a", "type('A', (nn.Module,), {})", "hash(a)", "id(a)", "1 << N",
-        "c.replace('', c)", "c.split('x')", "c.format(*b)", "b.index(N)", "N in b", "dict(zip(b, b))", "set(b)", "b[::-1]",
-        "b.pop()", "reversed(b)", "isinstance(a, (int, list))", "getattr(a, c, a)", "x.view(-1, N)", "x.reshape(N, N)",
-        "torch.einsum('bchw,bdhw->bcd', x, x)", "torch.arange(N)", "x.flatten(1) @ torch.ones(3072, N)", "nn.Conv2d(3, N, N)(x)",
+        "[i for i in range(N) for j in range(N)]", "{i: a for i in range(N)}",
+        "'%*d' % (N, N)", "f'{a!r:>{N}}'",
+        "copy.deepcopy(a)", "list(itertools.product(b, b))",
+        "functools.reduce(lambda p, q: p + q, [b] * N)", "[*b, *b]",
+        "nn.Sequential(*[nn.ReLU() for _ in range(N)])", "nn.ModuleList([nn.Linear(8, 8)] * N)",
+        "a == b", "N ** N",
+        "nn.Linear(N, N)", "torch.zeros(N, N)",
+        "torch.cat([x] * N)", "x.repeat(1, N, 1, 1)", "x.expand(N, -1, -1, -1, -1)",
+        "F.pad(x, (N, N))", "F.interpolate(x, scale_factor=N)",
+        "x.unfold(2, 1, 1)", "torch.stack([x] * N, 1)", "x + N",
+        "x.split(1, 2)", "x.chunk(N, 1)",
+        "list(x.unbind(3))", "[x[:, i] for i in range(N)]", "math.factorial(N)",
+        "np.arange(N)", "np.linspace(0, 1, N)", "lambda: a",
+        "type('A', (nn.Module,), {})", "hash(a)", "id(a)", "1 << N",
+        "c.replace('', c)", "c.split('x')", "c.format(*b)", "b.index(N)",
+        "N in b", "dict(zip(b, b))", "set(b)", "b[::-1]",
+        "b.pop()", "reversed(b)", "isinstance(a, (int, list))",
+        "getattr(a, c, a)", "x.view(-1, N)", "x.reshape(N, N)",
+        "torch.einsum('bchw,bdhw->bcd', x, x)", "torch.arange(N)",
+        "x.flatten(1) @ torch.ones(3072, N)", "nn.Conv2d(3, N, N)(x)",
     ];
     random.pick(VALUES).replace('N', &large(random))
 }

@@ -445,7 +445,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 
 /// `copy.copy` and `copy.deepcopy`; `made` keeps shared parts shared.
 fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap<usize, Value>) -> R<Value> {
-    this.tick(2)?;
+    this.tick(8)?;
     if let Some(known) = value.identity().and_then(|identity| made.get(&identity)) {
         return Ok(known.clone());
     }
