@@ -1,8 +1,8 @@
 //! A tokenizer from GGUF metadata: ggml's keys in, the Hugging Face tokenizer that gives the same ids out.
 //!
-//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE; `llama`: `sentencepiece`), `.pre` (how text is cut
-//! before merging), `.tokens`, `.merges`, `.token_type` (control tokens are special; user-defined ones, such as
-//! CodeGen's runs of spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
+//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE; `llama`: `sentencepiece`), `.pre` (how text is cut before
+//! merging), `.tokens`, `.merges`, `.token_type` (control tokens are special; user-defined ones, such as CodeGen's
+//! runs of spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
 //! `tokenizer.json`. Limit: the cuts in [`cut`]; a model of another kind needs its `tokenizer.json`.
 
 use tokenizers::decoders::byte_level::ByteLevel;
