@@ -1,8 +1,8 @@
 //! How long it takes to read a network: parse, lower and cost, on one core.
 //!
 //! Input: torchvision's ResNet-152 (its folder in `LLMATIC_TORCHVISION`, else where `scripts/setup.sh --test-python`
-//! puts it), fixtures of the size that models write, and the recorded generations in `LLMATIC_SHARED` that are networks.
-//! Output: medians in milliseconds. Limit: wall-clock time.
+//! puts it), fixtures of the size that models write, and those recorded generations in `LLMATIC_SHARED` that are
+//! networks. Output: medians in milliseconds. Limit: wall-clock time.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark says what it measures")]
 
 use std::path::{Path, PathBuf};

@@ -243,7 +243,9 @@ def randomise(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
-                centre = 1.0 if name.endswith("weight") else 0.0
+                # Gemma stores what its norms differ from 1 by.
+                around_one = name.endswith("weight") and not model.config.model_type.startswith("gemma")
+                centre = 1.0 if around_one else 0.0
                 parameter.copy_(centre + 0.1 * torch.randn_like(parameter))
             else:
                 parameter.copy_(scale * torch.randn_like(parameter))

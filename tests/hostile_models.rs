@@ -20,9 +20,8 @@ const BASE: usize = 4 << 20;
 
 struct Counting;
 
-/// A single request for memory may be a small multiple of the file (numbers of 16 bits become 32), or what any
-/// load takes.
-const MOST_AT_ONCE: usize = 4;
+/// A single request for memory may be as large as the file, or as the largest buffer of fixed size (that of
+/// hashing).
 const BASE_AT_ONCE: usize = 1 << 20;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -128,7 +127,7 @@ fn attack(
         assert!(used <= bound, "{}: {used} bytes in round {round}, at most {bound}", path.display());
         most = most.max(used);
         let one = LARGEST.load(Ordering::Relaxed);
-        let bound = BASE_AT_ONCE + MOST_AT_ONCE * original.len().max(bytes.len());
+        let bound = BASE_AT_ONCE.max(original.len()).max(bytes.len());
         assert!(one <= bound, "{}: {one} bytes at once in round {round}, at most {bound}", path.display());
         largest = largest.max(one);
         if let Err(error) = result {

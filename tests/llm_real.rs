@@ -260,7 +260,8 @@ fn a_truncated_model_is_refused_by_name_at_every_length() {
     std::fs::write(&path, &foreign).unwrap();
     let message = refusal(&selection, &path);
     assert!(
-        message.contains("architecture `qwerk` is not supported yet, expected one of: codegen, llama, qwen2"),
+        message
+            .contains("architecture `qwerk` is not supported yet, expected one of: codegen, gemma3, llama"),
         "{message}"
     );
 }

@@ -172,7 +172,8 @@ fn controls_without_an_llm_run_every_operator_without_asking() {
     for operator in ["rewrite", "crossover", "infill", "rank"] {
         for prior in ["none", "random"] {
             let extra = format!(
-                "[model]\nname = \"none\"\n[operators]\nrewrite = 0\ncrossover = 0\n{operator} = 1\nprior = \"{prior}\"\n"
+                "[model]\nname = \"none\"\n[operators]\nrewrite = 0\ncrossover = 0\n\
+                 {operator} = 1\nprior = \"{prior}\"\n"
             )
             .replace("rewrite = 0\ncrossover = 0\nrewrite", "crossover = 0\nrewrite")
             .replace("crossover = 0\ncrossover", "crossover");

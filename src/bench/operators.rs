@@ -1,8 +1,9 @@
 //! Operators compared on a real evaluator: what finished runs came to, at equal evaluations and at equal wall clock.
 //!
-//! Input: run records, by arm. Output: a Markdown table of means and sample deviations over seeds. Archives are rebuilt from
-//! the first so many trained networks, so that a generation that overshoots the budget gives nobody an advantage. Limit:
-//! seconds are those of the machine that ran them; arms compare only if they ran alone on one machine.
+//! Input: run records, by arm. Output: a Markdown table of means and sample deviations over seeds. Archives are
+//! rebuilt from the first so many trained networks, so that a generation that overshoots the budget gives nobody an
+//! advantage. Limit: seconds are those of the machine that ran them; arms compare only if they ran alone on one
+//! machine.
 
 use std::fmt::Write as _;
 
@@ -91,7 +92,8 @@ pub fn markdown(arms: &[ArmRuns], evaluations: usize) -> String {
     let runs = || arms.iter().flat_map(|arm| &arm.runs);
     let quickest = runs().map(seconds).fold(f64::INFINITY, f64::min);
     let mut text = format!(
-        "| operators | seeds | trained | best validation, % | in {quickest:.0} s, % | QD-score | coverage, % | texts per \
+        "| operators | seeds | trained | best validation, % | in {quickest:.0} s, % | QD-score | coverage, % | \
+         texts per \
          network | tokens written | tokens read | s writing | s training |\n|---|{}\n",
         "---|".repeat(11)
     );
@@ -118,7 +120,8 @@ pub fn markdown(arms: &[ArmRuns], evaluations: usize) -> String {
     text
 }
 
-/// Differences in best validation accuracy, each arm minus the first, paired by seed: mean and standard error in points.
+/// Differences in best validation accuracy, each arm minus the first, paired by seed: mean and standard error in
+/// points.
 pub fn paired_markdown(arms: &[ArmRuns], evaluations: usize) -> String {
     let Some((first, others)) = arms.split_first() else { return String::new() };
     let mut text = format!(

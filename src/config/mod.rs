@@ -378,8 +378,8 @@ pub struct LoopConfig {
     pub parents: Parents,
     /// How many elites `parents = "fittest"` chooses among.
     pub fittest: usize,
-    /// Random elites of which `parents = "curious"` takes the most curious; networks of which `parents = "ageing"` takes
-    /// the fittest.
+    /// Random elites of which `parents = "curious"` takes the most curious; networks of which `parents = "ageing"`
+    /// takes the fittest.
     pub tournament: usize,
     /// How many of the latest trained networks `parents = "ageing"` chooses among.
     pub population: usize,

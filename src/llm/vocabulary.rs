@@ -1,8 +1,8 @@
 //! A tokenizer from GGUF metadata: ggml's keys in, the Hugging Face tokenizer that gives the same ids out.
 //!
-//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE; `llama`: `sentencepiece`), `.pre` (how text is cut before merging), `.tokens`,
-//! `.merges`, `.token_type` (control tokens are special; user-defined ones, such as CodeGen's runs of
-//! spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
+//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE; `llama`: `sentencepiece`), `.pre` (how text is cut
+//! before merging), `.tokens`, `.merges`, `.token_type` (control tokens are special; user-defined ones, such as
+//! CodeGen's runs of spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
 //! `tokenizer.json`. Limit: the cuts in [`cut`]; a model of another kind needs its `tokenizer.json`.
 
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -88,9 +88,11 @@ fn byte_level(gguf: &Gguf, tokens: &[String], kinds: &[i64], merges: &[String]) 
     let vocabulary: Vocab = named.map(|(token, id)| (token.clone(), id)).collect();
     check_merges(&merges, |token| vocabulary.contains_key(token))
         .map_err(|reason| format!("metadata `tokenizer.ggml.merges`: {reason}"))?;
-    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build();
-    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     let pre = gguf.string("tokenizer.ggml.pre").unwrap_or("default");
+    // Llama 3 takes a piece that is a token as it is.
+    let whole = matches!(pre, "llama-bpe" | "llama3");
+    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(whole).build();
+    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     if pre == "qwen2" {
         tokenizer.with_normalizer(Some(NFC)).map_err(|error| error.to_string())?;
     }

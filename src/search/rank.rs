@@ -1,10 +1,10 @@
 //! The rank operator: the typed edits of a parent are listed, scored, and the best one that was not tried is taken.
 //!
-//! Input: a parent, and what is known of the run. Output: an edited source with its score. The score is the LLM's mean
-//! log-probability per token of the edit in words, read off its logits: exact, never invalid, nothing is sampled. Its
-//! controls (`operators.prior`) replace the score and leave the rest as it is. Edits come in a random order of the parent
-//! and are scored `rank_options` at a time, the next ones when all before were tried. Limit: an edit is judged by its
-//! words, without a look at the text that it gives.
+//! Input: a parent, and what is known of the run. Output: an edited source with its score. The score is the LLM's
+//! mean log-probability per token of the edit in words, read off its logits: exact, never invalid, nothing is
+//! sampled. Its controls (`operators.prior`) replace the score and leave the rest as it is. Edits come in a random
+//! order of the parent and are scored `rank_options` at a time, the next ones when all before were tried. Limit: an
+//! edit is judged by its words, without a look at the text that it gives.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,9 +1,9 @@
 //! A model of fitness: ridge regression over what is known of a network before it is trained.
 //!
-//! Input: trained candidates, one by one, in the order of the run, live or replayed. Output: an expected fitness. Features
-//! are graph statistics (layers by class), descriptors, the operator, the parents' fitness and the LLM's log-probability,
-//! each scaled to deviation 1 (Hoerl and Kennard 1970). Only sums are kept, so memory does not grow. Limit: linear, so it
-//! learns what tends to help and not what goes with what.
+//! Input: trained candidates, one by one, in the order of the run, live or replayed. Output: an expected fitness.
+//! Features are graph statistics (layers by class), descriptors, the operator, the parents' fitness and the LLM's
+//! log-probability, each scaled to deviation 1 (Hoerl and Kennard 1970). Only sums are kept, so memory does not grow.
+//! Limit: linear, so it learns what tends to help and not what goes with what.
 
 use super::record::{Candidate, Facts, OPERATORS};
 

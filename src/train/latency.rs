@@ -1,7 +1,7 @@
 //! How long a trained network takes for one sample, alone in its batch.
 //!
-//! Input: a graph and its weights. Output: milliseconds, the median of [`ROUNDS`] after [`WARM_UP`], on one thread of the
-//! processor or on the device. Limit: wall-clock time, so whoever needs it again must write it down.
+//! Input: a graph and its weights. Output: milliseconds, the median of [`ROUNDS`] after [`WARM_UP`], on one thread of
+//! the processor or on the device. Limit: wall-clock time, so whoever needs it again must write it down.
 
 use std::time::Instant;
 

@@ -1,9 +1,9 @@
 //! Cells as code that an LLM can change, and code read back as cells.
 //!
-//! Input: a cell. Output: a PyTorch module whose class `Net` has one line per edge, and its edits. Back: whatever text the
-//! front-end reads as a network that computes what a cell computes is that cell, however it is written; other networks
-//! are refused. Limit: cells that compute the same function in another order of nodes have one architecture id; the
-//! first of them by number stands for all.
+//! Input: a cell. Output: a PyTorch module whose class `Net` has one line per edge, and its edits. Back: whatever
+//! text the front-end reads as a network that computes what a cell computes is that cell, however it is written;
+//! other networks are refused. Limit: cells that compute the same function in another order of nodes have one
+//! architecture id; the first of them by number stands for all.
 
 use std::collections::BTreeMap;
 
@@ -207,7 +207,11 @@ mod tests {
         let cell = Cell::from_code("330133").unwrap();
         let other = cell
             .to_module()
-            .replace("self.edge01 = ConvBN(3)", "self.first = nn.Sequential(nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))")
+            .replace(
+                "self.edge01 = ConvBN(3)",
+                "self.first = nn.Sequential(nn.ReLU(), \
+                 nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))",
+            )
             .replace("self.edge01(x)", "self.first(x)");
         assert_eq!(reader.cell(&reader.read(&other).unwrap().graph.architecture_id()), Some(cell));
         let outside = cell.to_module().replace("self.edge01 = ConvBN(3)", "self.edge01 = ConvBN(5)");

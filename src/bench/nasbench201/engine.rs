@@ -1,9 +1,9 @@
 //! The search engine itself on the table: its operators, archives and prompts, with the table in the trainer's place.
 //!
-//! Input: an arm, an LLM, a seed, a run directory. Output: the evaluations in the order of the run. The engine is the one
-//! of real searches (`search`), told by `configs/nasbench201.toml`; only reading (`CellReader`) and measuring (the table) are
-//! other ones. Runs lie in directories and go on where they stopped. Limit: a search that finds nothing new any more is
-//! ended after twenty texts per evaluation asked for.
+//! Input: an arm, an LLM, a seed, a run directory. Output: the evaluations in the order of the run. The engine is the
+//! one of real searches (`search`), told by `configs/nasbench201.toml`; only reading (`CellReader`) and measuring
+//! (the table) are other ones. Runs lie in directories and go on where they stopped. Limit: a search that finds
+//! nothing new any more is ended after twenty texts per evaluation asked for.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

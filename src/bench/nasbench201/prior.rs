@@ -1,8 +1,8 @@
 //! What orders the edits of a cell: an LLM's log-probabilities of the changed lines, or one of its controls.
 //!
-//! Input: a cell as code and the lines that its edits would write. Output: one score per edit, the mean log-probability
-//! per token after a prompt that asks for a high (or, as a control, a low) accuracy. Scores are kept, since the searches of
-//! other seeds and data sets come by the same cells. Limit: the prompt names no data set.
+//! Input: a cell as code and the lines that its edits would write. Output: one score per edit, the mean
+//! log-probability per token after a prompt that asks for a high (or, as a control, a low) accuracy. Scores are kept,
+//! since the searches of other seeds and data sets come by the same cells. Limit: the prompt names no data set.
 
 use std::collections::BTreeMap;
 

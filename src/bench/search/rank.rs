@@ -1,8 +1,8 @@
 //! Local search whose neighbours come in the order of a prior: an LLM's log-probabilities, or a control of it.
 //!
-//! Input: a [`Prior`], asked once per centre of the search. Output: the best-scored unseen neighbour of the best point; a
-//! better one moves the search at once, a used-up neighbourhood restarts it at a random point, as in `local`. With an even
-//! prior it is local search. Limit: the prior sees one point, not what was learnt before.
+//! Input: a [`Prior`], asked once per centre of the search. Output: the best-scored unseen neighbour of the best
+//! point; a better one moves the search at once, a used-up neighbourhood restarts it at a random point, as in
+//! `local`. With an even prior it is local search. Limit: the prior sees one point, not what was learnt before.
 
 use crate::bench::search::{Evaluation, Ledger, SearchError, TableSearch};
 use crate::bench::space::Space;

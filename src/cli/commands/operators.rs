@@ -1,7 +1,8 @@
 //! `bench operators`: one run per arm and seed on a real evaluator, then a table of what they came to.
 //!
-//! Input: a run file that all arms share, arms, seeds, a number of evaluations. Output: Markdown on standard output; runs in
-//! a folder, which go on where they stopped. An arm is a name of [`ARMS`], or a run file whose keys lie over the shared one;
+//! Input: a run file that all arms share, arms, seeds, a number of evaluations. Output: Markdown on standard output;
+//! runs in a folder, which go on where they stopped. An arm is a name of [`ARMS`], or a run file whose keys lie over
+//! the shared one;
 //! `:PRIOR` behind it runs a control of the LLM. One limit: runs follow one another, so that their seconds compare.
 
 use std::collections::BTreeMap;
@@ -120,7 +121,8 @@ fn overlay(arm: &str) -> Result<Table, Failure> {
         let ([rewrite, crossover, infill, rank, typed], choice) =
             (known.1, if known.2 { "bandit" } else { "rates" });
         format!(
-            "[operators]\nchoice = \"{choice}\"\nrewrite = {rewrite:?}\ncrossover = {crossover:?}\ninfill = {infill:?}\n\
+            "[operators]\nchoice = \"{choice}\"\nrewrite = {rewrite:?}\ncrossover = {crossover:?}\n\
+             infill = {infill:?}\n\
              rank = {rank:?}\ntyped = {typed:?}\n"
         )
     };

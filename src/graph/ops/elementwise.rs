@@ -147,7 +147,11 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
         | U::Asin
         | U::Acos
         | U::Atan
+        | U::Asinh
+        | U::Acosh
+        | U::Atanh
         | U::Erf
+        | U::Erfc
         | U::Tanh
         | U::Sigmoid => Ok(DType::F32),
         _ if input == DType::F32 => Ok(DType::F32),

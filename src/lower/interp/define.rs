@@ -1,7 +1,8 @@
 //! Definitions: functions, their decorators, and classes.
 //!
-//! Input: syntax trees of `def` and `class`. Output: function and class values, with Python's method resolution order.
-//! Limit: metaclasses and class keywords are not looked at; a decorator outside the subset leaves its function alone.
+//! Input: syntax trees of `def` and `class`. Output: function and class values, with Python's method resolution
+//! order. Limit: metaclasses and class keywords are not looked at; a decorator outside the subset leaves its function
+//! as it is.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

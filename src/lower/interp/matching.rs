@@ -1,7 +1,8 @@
 //! `match` statements.
 //!
 //! Input: the statement. Output: the block of the first case whose pattern fits, with its names bound. Limit: a class
-//! pattern with positional parts is read for built-in types, named tuples and dataclasses, without `__match_args__`.
+//! pattern with positional parts is read for built-in types, named tuples and dataclasses, not through
+//! `__match_args__`.
 
 use std::rc::Rc;
 

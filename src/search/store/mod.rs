@@ -1,8 +1,8 @@
 //! The run database: SQLite in WAL mode, one transaction per generation.
 //!
 //! Tables `run` (one row), `generation`, `candidate`, `niche`, `centroid`, `prompt_niche`, `result`, and the views
-//! `generation_rates` and `yield`; [`SCHEMA`] documents each column. One limit: lists (parents, repairs, curves) are JSON texts inside
-//! their column.
+//! `generation_rates` and `yield`; [`SCHEMA`] documents each column. One limit: lists (parents, repairs, curves) are
+//! JSON texts inside their column.
 
 mod rows;
 
@@ -221,7 +221,8 @@ impl Store {
 
     fn yields_by(&self, instruction: &str, group: &str) -> Result<Vec<OperatorYield>, SearchError> {
         let sql = format!(
-            "SELECT operator, {instruction} AS prompt, SUM(texts) AS texts, SUM(retried) AS retried, SUM(valid) AS valid, \
+            "SELECT operator, {instruction} AS prompt, SUM(texts) AS texts, SUM(retried) AS retried, \
+             SUM(valid) AS valid, \
              SUM(novel) AS novel, SUM(trained) AS trained, SUM(archived) AS archived, SUM(tokens) AS tokens, \
              SUM(prompt_tokens) AS prompt_tokens, SUM(generate_seconds) AS generate_seconds, \
              SUM(train_seconds) AS train_seconds FROM yield GROUP BY {group} ORDER BY {group}"
