@@ -104,6 +104,7 @@ impl<'g> Schedule<'g> {
                 Op::Input => vec![input.shallow_clone()],
                 _ => run_node(node, &values, context).map_err(|error| located(error, node))?,
             };
+            as_inferred(node, &values[index], context.batch)?;
             for &freed in &self.frees[index] {
                 values[freed as usize].clear();
             }
@@ -114,6 +115,20 @@ impl<'g> Schedule<'g> {
             .and_then(|outputs| outputs.drain(..).nth(usize::from(output.output)))
             .ok_or_else(|| broken("the output was not computed"))
     }
+}
+
+/// Whether results have the sizes that were inferred for them when the graph was built.
+fn as_inferred(node: &Node, results: &[Tensor], batch: i64) -> Result<(), TchError> {
+    for (fact, result) in node.outputs.iter().zip(results) {
+        let (inferred, computed) = (fact.shape.at(batch), result.size());
+        if inferred != computed {
+            return Err(broken(format!(
+                "{}: inferred sizes {inferred:?}, computed {computed:?}",
+                node.op.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn run_node(node: &Node, values: &[Vec<Tensor>], context: &mut Context<'_>) -> Result<Vec<Tensor>, TchError> {
