@@ -172,6 +172,11 @@ impl Raise {
         Box::new(Raise { kind: RaiseKind::Limit(message.into()), span: None, hint: None })
     }
 
+    /// Python's integers have no end; those here do.
+    pub(crate) fn overflow() -> Box<Raise> {
+        Raise::limit("integers: expected at most 64 bits, got more")
+    }
+
     pub(crate) fn with_hint(mut self: Box<Raise>, hint: Hint) -> Box<Raise> {
         self.hint = Some(Box::new(hint));
         self

@@ -71,10 +71,15 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
     let network = make(&mut this, request.entry, suite)?;
     *class_name = Some(network.class.name.to_string());
     this.builder.abandon_body();
-    for (path, module) in modules::named_modules(&mut this, &network, "")? {
+    let modules = modules::named_modules(&mut this, &network, "")?;
+    let lazy = |object: &Rc<Object>| object.class.lineage().any(|class| class.name.starts_with("Lazy"));
+    let unsettled = modules.iter().any(|(_, module)| lazy(module));
+    for (path, module) in modules {
         this.paths.insert(Rc::as_ptr(&module) as usize, path);
     }
-    settle(&mut this, &network, request)?;
+    if unsettled {
+        settle(&mut this, &network, request)?;
+    }
     let eval = trace(&mut this, &network, request, false)?;
     let train = if this.asks_training { Some(trace(&mut this, &network, request, true)?) } else { None };
     let names = modules::state_names(&mut this, &network)?;
@@ -107,14 +112,10 @@ fn make(this: &mut Interp<'_>, entry: Option<&str>, suite: &[Stmt]) -> R<Rc<Obje
 
 /// Show lazy layers an input, from which they take their sizes.
 fn settle(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>) -> R<()> {
-    let modules = modules::named_modules(this, network, "")?;
-    let lazy = |object: &Rc<Object>| object.class.lineage().any(|class| class.name.starts_with("Lazy"));
-    if modules.iter().any(|(_, object)| lazy(object)) {
-        let input = this.builder.input(request.input_sizes);
-        let input = this.wrap(input)?;
-        this.call_module(network, Args::of(vec![input]))?;
-        this.builder.abandon_body();
-    }
+    let input = this.builder.input(request.input_sizes);
+    let input = this.wrap(input)?;
+    this.call_module(network, Args::of(vec![input]))?;
+    this.builder.abandon_body();
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::session::{Network, evaluation_generator};
-use super::workers::side_by_side;
+use super::workers::alone;
 use super::{Failure, Weights};
 use crate::config::Device;
 use crate::data;
@@ -22,7 +22,7 @@ const WARM_UP: usize = 3;
 /// # Errors
 /// [`Failure`] where the weights do not fit the graph or libtorch fails.
 pub fn latency(graph: &Graph, weights: &Weights, device: Device) -> Result<f64, Failure> {
-    let results = side_by_side(vec![()], 1, |(), _| {
+    alone(|| {
         let network = Network::with_weights(graph, weights, device)?;
         let sizes: Vec<i64> = std::iter::once(1)
             .chain(graph.input_sizes.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)))
@@ -42,7 +42,5 @@ pub fn latency(graph: &Graph, weights: &Weights, device: Device) -> Result<f64, 
         }
         times.sort_by(f64::total_cmp);
         Ok(times[ROUNDS / 2])
-    });
-    let none = || Err(Failure::Libtorch { message: "no result".to_owned() });
-    results.into_iter().next().unwrap_or_else(none)
+    })
 }

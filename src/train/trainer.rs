@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::session::{EVALUATION_BATCH, Network, Session, evaluation_generator, summed};
-use super::workers::side_by_side;
+use super::workers::{alone, side_by_side};
 use super::{Evaluation, Failure, Job, Outcome, TrainError, TrainEvent, Weights, shim};
 use crate::config::{Device, TrainConfig};
 use crate::data::{self, Dataset, DatasetInfo, Normalisation, Part, Split};
@@ -172,7 +172,7 @@ pub fn predict(
     input: &[f32],
 ) -> Result<(Vec<usize>, Vec<f32>), Failure> {
     check_input(graph, sizes, input)?;
-    let results = side_by_side(vec![()], 1, |(), _| {
+    alone(|| {
         let network = Network::with_weights(graph, weights, Device::Cpu)?;
         let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
         let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
@@ -184,8 +184,7 @@ pub fn predict(
         logits.f_copy_data(&mut values, count)?;
         let sizes = logits.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
         Ok((sizes, values))
-    });
-    results.into_iter().next().unwrap_or_else(no_result)
+    })
 }
 
 /// Gradients of the mean cross-entropy of inputs `(n, *input_sizes)` and their labels, in evaluation mode on the CPU:
@@ -205,7 +204,7 @@ pub fn gradients(
         let message = format!("labels: expected {:?}, got {}", sizes.first(), labels.len());
         return Err(Failure::Libtorch { message });
     }
-    let results = side_by_side(vec![()], 1, |(), _| {
+    alone(|| {
         let network = Network::with_weights(graph, weights, Device::Cpu)?;
         let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
         let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
@@ -220,12 +219,7 @@ pub fn gradients(
             named.push((name.to_owned(), values));
         }
         Ok(named)
-    });
-    results.into_iter().next().unwrap_or_else(no_result)
-}
-
-fn no_result<T>() -> Result<T, Failure> {
-    Err(Failure::Libtorch { message: "no result".to_owned() })
+    })
 }
 
 fn check_input(graph: &Graph, sizes: &[usize], input: &[f32]) -> Result<(), Failure> {

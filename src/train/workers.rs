@@ -46,6 +46,12 @@ pub(crate) fn side_by_side<S: Send, R: Send>(
     results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
 }
 
+/// Run one task on a thread of its own, which computes with one thread.
+pub(crate) fn alone<R: Send>(run: impl Fn() -> Result<R, Failure> + Sync) -> Result<R, Failure> {
+    let none = || Err(Failure::Libtorch { message: "no result".to_owned() });
+    side_by_side(vec![()], 1, |(), _| run()).pop().unwrap_or_else(none)
+}
+
 /// tch panics where it has no fallible form, and where a function that takes a number fails (its `Scalar`
 /// meets the pending error as it is dropped). Neither must end the search, or write to the terminal.
 fn guarded<R>(task: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {

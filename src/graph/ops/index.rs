@@ -4,7 +4,8 @@
 //! `gather`: input of rank r and indices of rank r, no larger but in the dimension; `unfold`: `(N, C, H, W)` to
 //! `(N, C * kernel, L)`, `fold` back; `grid_sample`: `(N, C, H, W)` and `(N, H', W', 2)` to `(N, C, H', W')`.
 
-use super::{float, known, layout, shape_error, take};
+use super::layout::within;
+use super::{float, known, layout, pooled_size, shape_error, take};
 use crate::graph::op::{Op, Patches};
 use crate::graph::{BuildError, DType, Dim, Fact, Shape};
 
@@ -66,10 +67,6 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
     }
 }
 
-fn within(dim: usize, shape: &Shape) -> Result<(), BuildError> {
-    if dim < shape.rank() { Ok(()) } else { Err(shape_error(format!("Dimension out of range (got {dim})"))) }
-}
-
 fn indices(name: &str, dim: usize, input: &Fact, index: &Fact) -> Result<(), BuildError> {
     if index.dtype != DType::I64 {
         return Err(shape_error(format!("{name}(): Expected dtype int64 for index")));
@@ -98,9 +95,8 @@ fn counts(name: &str, patches: &Patches, sizes: [usize; 2]) -> Result<[usize; 2]
                 "{name}: kernel size, dilation and stride should be greater than zero"
             )));
         }
-        let reach = dilation.saturating_mul(kernel - 1).saturating_add(1);
-        let room = sizes[axis].saturating_add(patches.padding[axis].saturating_mul(2));
-        counts[axis] = room.checked_sub(reach).map_or(0, |free| free / patches.stride[axis] + 1);
+        let (stride, padding) = (patches.stride[axis], patches.padding[axis]);
+        counts[axis] = pooled_size(sizes[axis], kernel, stride, padding, dilation, false).unwrap_or(0);
     }
     Ok(counts)
 }

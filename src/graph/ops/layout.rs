@@ -288,7 +288,7 @@ fn with(shape: &Shape, dim: usize, size: Dim) -> Result<Shape, BuildError> {
     Ok(Shape(dims))
 }
 
-fn within(dim: usize, shape: &Shape) -> Result<(), BuildError> {
+pub(super) fn within(dim: usize, shape: &Shape) -> Result<(), BuildError> {
     if dim < shape.rank() { Ok(()) } else { Err(out_of_range(dim, shape.rank())) }
 }
 

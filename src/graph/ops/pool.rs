@@ -18,7 +18,7 @@ pub fn pooled_size(
     ceil_mode: bool,
 ) -> Option<usize> {
     let reach = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
-    let free = (length + 2 * padding).checked_sub(reach)?;
+    let free = length.saturating_add(padding.saturating_mul(2)).checked_sub(reach)?;
     let mut size = if ceil_mode { free.div_ceil(stride) } else { free / stride } + 1;
     if ceil_mode && (size - 1) * stride >= length + padding {
         size -= 1;

@@ -15,7 +15,7 @@ use crate::lower::value::Value;
 impl Interp<'_> {
     pub(crate) fn unary(&mut self, op: UnaryOp, value: &Value) -> R<Value> {
         match (op, value) {
-            (UnaryOp::USub, Value::Int(int)) => int.checked_neg().map(Value::Int).ok_or_else(overflow),
+            (UnaryOp::USub, Value::Int(int)) => int.checked_neg().map(Value::Int).ok_or_else(Raise::overflow),
             (UnaryOp::USub, Value::Float(float)) => Ok(Value::Float(-float)),
             (UnaryOp::USub, Value::Bool(flag)) => Ok(Value::Int(-i64::from(*flag))),
             (UnaryOp::USub, Value::Dim(dim)) => Ok(Value::from_dim(Dim::fixed(0).minus(*dim))),
@@ -201,16 +201,12 @@ impl Interp<'_> {
     }
 }
 
-fn overflow() -> Box<Raise> {
-    Raise::limit("integers: expected at most 64 bits, got more")
-}
-
 fn zero_division(message: &str) -> Box<Raise> {
     Raise::python("ZeroDivisionError", message)
 }
 
 fn int_arithmetic(op: Operator, a: i64, b: i64) -> R<Value> {
-    let checked = |value: Option<i64>| value.map(Value::Int).ok_or_else(overflow);
+    let checked = |value: Option<i64>| value.map(Value::Int).ok_or_else(Raise::overflow);
     match op {
         Operator::Add => checked(a.checked_add(b)),
         Operator::Sub => checked(a.checked_sub(b)),
@@ -222,11 +218,11 @@ fn int_arithmetic(op: Operator, a: i64, b: i64) -> R<Value> {
             Err(zero_division("integer division or modulo by zero"))
         }
         Operator::FloorDiv => {
-            let quotient = a.checked_div(b).ok_or_else(overflow)?;
+            let quotient = a.checked_div(b).ok_or_else(Raise::overflow)?;
             Ok(Value::Int(if a % b != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient }))
         }
         Operator::Mod => {
-            let rest = a.checked_rem(b).ok_or_else(overflow)?;
+            let rest = a.checked_rem(b).ok_or_else(Raise::overflow)?;
             Ok(Value::Int(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }))
         }
         Operator::Pow if b >= 0 => checked(u32::try_from(b).ok().and_then(|b| a.checked_pow(b))),

@@ -501,7 +501,7 @@ fn number(number: &Number) -> R<Value> {
     match number {
         Number::Int(int) => match int.as_i64() {
             Some(int) => Ok(Value::Int(int)),
-            None => Err(Raise::limit("integers: expected at most 64 bits, got more")),
+            None => Err(Raise::overflow()),
         },
         Number::Float(float) => Ok(Value::Float(*float)),
         Number::Complex { .. } => Err(Raise::unsupported("complex numbers are not supported")),

@@ -30,6 +30,8 @@ use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
 use crate::graph::{Builder, Fact, Init, Op, Origin, TensorRef};
 use crate::lower::error::{R, Raise};
+use crate::lower::torch::constant::{self, Constant};
+use crate::lower::torch::creation;
 use crate::lower::value::{
     Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
 };
@@ -478,11 +480,11 @@ impl<'a> Interp<'a> {
     /// A tensor of the current pass as a value.
     pub(crate) fn wrap(&mut self, tensor: TensorRef) -> R<Value> {
         if self.mode == Mode::Building
-            && let Some(constant) = crate::lower::torch::constant::of_result(self, tensor)?
+            && let Some(constant) = constant::of_result(self, tensor)?
         {
             // A constructor may keep it.
-            let init = Init::Values(constant.values.clone());
-            return crate::lower::torch::creation::known(self, constant.sizes.clone(), constant.dtype, init);
+            let Constant { sizes, dtype, values } = Rc::unwrap_or_clone(constant);
+            return creation::known(self, sizes, dtype, Init::Values(values));
         }
         let state = TensorState::Node { tensor, body: self.body };
         self.own(Value::Tensor(Rc::new(Tensor {

@@ -11,30 +11,45 @@ use crate::graph::op::{Binary, PadMode, Reduction, Unary};
 use crate::graph::{DType, Init, Op, ParamId, ParamKind, TensorRef};
 use crate::lower::error::R;
 use crate::lower::interp::{Interp, Mode};
-use crate::lower::value::{Tensor, TensorState};
+use crate::lower::torch;
+use crate::lower::torch::creation::MAX_VALUES;
+use crate::lower::value::{Tensor, TensorState, Value};
 
-/// Most elements that are computed.
-const MAX_VALUES: usize = 1 << 20;
 /// Longest chain of operations that is followed back: in a constructor every result is kept, so chains are short.
 const BUILDING_DEPTH: usize = 8;
 const TRACING_DEPTH: usize = 200;
 
 /// A tensor's elements, row-major.
+#[derive(Clone)]
 pub(crate) struct Constant {
     pub(crate) sizes: Vec<usize>,
     pub(crate) dtype: DType,
     pub(crate) values: Vec<f64>,
 }
 
+impl Constant {
+    /// One element as a value of its type.
+    pub(crate) fn element(&self, at: usize) -> R<Value> {
+        let value = self.values[at];
+        match self.dtype {
+            DType::F32 => Ok(Value::Float(value)),
+            DType::I64 => torch::whole(value),
+            DType::Bool => Ok(Value::Bool(value != 0.0)),
+        }
+    }
+}
+
 /// The value of a tensor, if it has one.
 pub(crate) fn of(this: &mut Interp<'_>, tensor: &Tensor) -> R<Option<Rc<Constant>>> {
-    let state = tensor.state.borrow().clone();
-    match state {
-        TensorState::Known { sizes, dtype, init } => Ok(values(sizes, dtype, &init).map(Rc::new)),
-        TensorState::Param(id) => Ok(buffer(this, id).map(Rc::new)),
-        TensorState::Node { body, .. } if body != this.body => Ok(None),
-        TensorState::Node { tensor, .. } => of_result(this, tensor),
-    }
+    let result = match &*tensor.state.borrow() {
+        TensorState::Known { sizes, dtype, init } => {
+            return Ok(values(sizes.clone(), *dtype, init).map(Rc::new));
+        }
+        TensorState::Param(id) => return Ok(buffer(this, *id).map(Rc::new)),
+        TensorState::Node { body, .. } if *body != this.body => return Ok(None),
+        TensorState::Node { tensor, .. } => *tensor,
+    };
+    of_result(this, result)
 }
 
 /// The value of an operation's result, if it has one.
@@ -89,36 +104,38 @@ fn evaluate_new(
     depth: usize,
     memo: &mut Memo,
 ) -> R<Option<Rc<Constant>>> {
-    let fact = this.builder.fact(tensor).clone();
+    let fact = this.builder.fact(tensor);
+    let dtype = fact.dtype;
     let Some(sizes) = fact.shape.known() else { return Ok(None) };
     let Some(count) = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) else {
         return Ok(None);
     };
-    let node = this.builder.node(tensor).clone();
-    if depth == 0 || count > MAX_VALUES || tensor.output != 0 || !foldable(&node.op) {
+    // Nodes may hold long literals: they are looked at where they are.
+    if depth == 0 || count > MAX_VALUES || tensor.output != 0 || !foldable(&this.builder.node(tensor).op) {
         return Ok(None);
     }
     this.tick(1 + count / 4)?;
-    if let Op::Param(id) = node.op {
+    if let Op::Param(id) = this.builder.node(tensor).op {
         return Ok(buffer(this, id).map(Rc::new));
     }
-    let mut inputs = Vec::with_capacity(node.inputs.len());
-    for &input in &node.inputs {
+    let sources = this.builder.node(tensor).inputs.clone();
+    let mut inputs = Vec::with_capacity(sources.len());
+    for input in sources {
         match evaluate(this, input, depth - 1, memo)? {
             Some(constant) => inputs.push(constant),
             None => return Ok(None),
         }
     }
-    let Some(mut values) = compute(&node.op, &inputs, &sizes) else { return Ok(None) };
-    if fact.dtype == DType::F32 {
+    let Some(mut values) = compute(&this.builder.node(tensor).op, &inputs, &sizes) else { return Ok(None) };
+    if dtype == DType::F32 {
         values.iter_mut().for_each(|value| *value = single(*value));
     }
-    Ok(Some(Rc::new(Constant { sizes, dtype: fact.dtype, values })))
+    Ok(Some(Rc::new(Constant { sizes, dtype, values })))
 }
 
 /// A number as single precision holds it.
 #[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
-fn single(number: f64) -> f64 {
+pub(crate) fn single(number: f64) -> f64 {
     f64::from(number as f32)
 }
 
@@ -247,10 +264,6 @@ impl Constant {
     }
 }
 
-fn fixed(dim: crate::graph::Dim) -> Option<usize> {
-    dim.known()
-}
-
 fn compute(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>> {
     let count: usize = sizes.iter().product();
     let first = inputs.first();
@@ -325,7 +338,7 @@ fn moved(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>> 
             at.iter_mut().zip(&x.sizes).for_each(|(index, &size)| *index %= size.max(1));
         }),
         Op::Slice { dim, start, step, .. } => {
-            let start = fixed(*start)?;
+            let start = start.known()?;
             read(&mut |at| at[*dim] = start + at[*dim] * step)
         }
         Op::Select { dim, index } => read(&mut |at| at.insert(*dim, *index)),
@@ -343,7 +356,7 @@ fn moved(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>> 
             read(&mut |at| at[*dim] = index[at[*dim]])
         }
         Op::SliceScatter { dim, start, end, step } => {
-            let (new, start, end) = (inputs.get(1)?, fixed(*start)?, fixed(*end)?);
+            let (new, start, end) = (inputs.get(1)?, start.known()?, end.known()?);
             build(sizes, |place| {
                 let at = place[*dim];
                 if at < start || at >= end || (at - start) % step != 0 {

@@ -14,7 +14,7 @@ use crate::lower::torch::{Function, row, signature};
 use crate::lower::value::{Tensor, TensorState, Tuple, Value};
 
 /// Most elements of a tensor whose values are written out.
-const MAX_VALUES: usize = 1 << 20;
+pub(crate) const MAX_VALUES: usize = 1 << 20;
 
 const OPTIONS: &str = "*size, out=None, dtype=None, device=None, requires_grad=False, generator=None, names=None, \
     layout=None, pin_memory=False, memory_format=None";
@@ -163,7 +163,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("t", "is_tensor", "obj", |_, args| Ok(Value::Bool(matches!(args.get("obj"), Value::Tensor(_))))),
 ];
 
-fn named(this: &mut Interp<'_>, name: &str, names: &[&str], items: Vec<Value>) -> R<Value> {
+/// A named tuple.
+pub(crate) fn named(this: &mut Interp<'_>, name: &str, names: &[&str], items: Vec<Value>) -> R<Value> {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     this.own(Value::Tuple(Rc::new(Tuple {
         items,

@@ -11,6 +11,7 @@ use crate::graph::op::{Binary, Dropout, Unary};
 use crate::graph::{DType, Init, Op, TensorRef, When};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
+use crate::lower::torch::constant::single;
 use crate::lower::torch::{Function, axis, creation, rebind, row, signature};
 use crate::lower::value::{TensorState, Value};
 
@@ -331,12 +332,6 @@ fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
     finish(this, args, result)
 }
 
-/// A number as single precision holds it.
-#[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
-fn single(number: f64) -> f64 {
-    f64::from(number as f32)
-}
-
 fn clamp(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     let min = args.optional_float("min")?;
     let max = args.optional_float("max")?;
@@ -355,7 +350,8 @@ fn with_alpha(this: &mut Interp<'_>, args: &Bound, op: Operator) -> R<Value> {
     operator(this, op, &args.get("input"), &other)
 }
 
-fn along(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)> {
+/// The input, and which of its dimensions the function goes along.
+pub(crate) fn along(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)> {
     let tensor = args.tensor("input")?;
     let shape = this.fact(&tensor)?.shape;
     let dim = axis(&shape, args.int("dim")?)?;

@@ -40,7 +40,7 @@ pub(crate) fn get(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> 
                 dim += 1;
             }
             Value::Tensor(index) => {
-                if let Some((_, last)) = tensors.last().map(|(dim, _)| ((), *dim)) {
+                if let Some((last, _)) = tensors.last() {
                     between += dim - last - 1;
                 }
                 tensors.push((dim, Rc::clone(index)));

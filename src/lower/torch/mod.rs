@@ -168,13 +168,10 @@ pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str
     }
     let base = name.strip_suffix('_').unwrap_or(name);
     let exists = |name: &str| find('m', name).is_some() || composed::has('m', name);
-    if exists(name) || (base != name && exists(base)) {
+    if exists(name) || (base != name && exists(base)) || initialisers::is_method(name) {
         return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
     }
-    if unsupported::METHODS.contains(&name) || initialisers::is_method(name) {
-        if initialisers::is_method(name) {
-            return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
-        }
+    if unsupported::METHODS.contains(&name) {
         return Err(Raise::unsupported(format!("Tensor.{name} is not supported")));
     }
     Err(crate::lower::interp::no_attribute(&value, name))
@@ -280,7 +277,7 @@ pub(crate) fn whole(number: f64) -> R<Value> {
         return Err(Raise::value_error("cannot convert float NaN to integer"));
     }
     if number.abs() >= 9e18 {
-        return Err(Raise::limit("integers: expected at most 64 bits, got more"));
+        return Err(Raise::overflow());
     }
     #[expect(clippy::cast_possible_truncation, reason = "the range is checked above")]
     Ok(Value::Int(number as i64))

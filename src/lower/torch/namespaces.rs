@@ -84,7 +84,6 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         | "torch.nn.modules.conv"
         | "torch.nn.modules.batchnorm"
         | "torch.nn.parameter" => nn(this, name)?,
-        "torch.nn.functional" if composed::has('f', name) => Some(composed::function(this, name)?),
         "torch.linalg" => Some(composed::linalg(this, name)?),
         "torch.fft" => Some(composed::fourier(this, name)?),
         "einops" | "einops.layers.torch" => Some(match name {
@@ -92,7 +91,10 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "torch" => Value::Namespace("einops.layers.torch"),
             _ => composed::einops(this, name)?,
         }),
-        "torch.nn.functional" => functional(name),
+        "torch.nn.functional" => match functional(name) {
+            None if composed::has('f', name) => Some(composed::function(this, name)?),
+            found => found,
+        },
         "torch.nn.init" => initialisers::find(name).map(Value::Builtin),
         "math" => match name {
             "pi" => Some(Value::Float(std::f64::consts::PI)),
@@ -157,10 +159,6 @@ fn torch(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "bool" => Value::DType(DType::Bool),
         "pi" => Value::Float(std::f64::consts::PI),
         "inf" => Value::Float(f64::INFINITY),
-        "relu_" | "sigmoid_" | "tanh_" => match function('t', name.trim_end_matches('_')) {
-            Some(_) => stand_in("torch", name),
-            None => return Ok(None),
-        },
         name if unsupported::TORCH.contains(&name) || name.starts_with('_') => stand_in("torch", name),
         _ => return Ok(None),
     }))

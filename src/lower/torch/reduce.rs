@@ -3,15 +3,14 @@
 //! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit:
 //! ties may be ordered otherwise than PyTorch orders them.
 
-use std::rc::Rc;
-
 use crate::graph::Op;
 use crate::graph::op::{Binary, Reduction};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp};
-use crate::lower::torch::elementwise::operand;
+use crate::lower::torch::creation::named;
+use crate::lower::torch::elementwise::{along, operand};
 use crate::lower::torch::{Function, axis, row};
-use crate::lower::value::{Tuple, Value};
+use crate::lower::value::Value;
 
 const DIMS: &str = "input, dim=None, keepdim=False, *, dtype=None, out=None, axis=None";
 
@@ -44,24 +43,15 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         reduce(this, &args, Reduction::Norm { p })
     }),
     row("tm", "cumsum", "input, dim, *, dtype=None", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let input = this.tensor_ref(&tensor)?;
+        let (input, dim) = along(this, &args)?;
         this.op(Op::CumSum { dim }, &[input])
     }),
     row("tm", "cumprod", "input, dim, *, dtype=None", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let input = this.tensor_ref(&tensor)?;
+        let (input, dim) = along(this, &args)?;
         this.op(Op::CumProd { dim }, &[input])
     }),
     row("tm", "sort", "input, dim=-1, descending=False, stable=None, *, out=None", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let input = this.tensor_ref(&tensor)?;
+        let (input, dim) = along(this, &args)?;
         let outputs = this.append_all(Op::Sort { dim, descending: args.bool("descending")? }, &[input], 2)?;
         let items = vec![this.wrap(outputs[0])?, this.wrap(outputs[1])?];
         pair(this, "sort", items)
@@ -70,8 +60,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 /// Values and indices, as PyTorch names them.
 pub(crate) fn pair(this: &mut Interp<'_>, function: &str, items: Vec<Value>) -> R<Value> {
-    let names = Rc::new((format!("torch.return_types.{function}"), vec!["values".into(), "indices".into()]));
-    this.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: Some(names) })))
+    named(this, &format!("torch.return_types.{function}"), &["values", "indices"], items)
 }
 
 fn correction(args: &Bound) -> R<f64> {

@@ -241,14 +241,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let Some(known) = super::constant::of(this, &tensor)? else {
             return Err(Raise::unsupported("the values of a computed tensor as a list"));
         };
-        let mut items = Vec::with_capacity(known.values.len());
-        for &value in &known.values {
-            items.push(match known.dtype {
-                DType::F32 => Value::Float(value),
-                DType::I64 => super::whole(value)?,
-                DType::Bool => Value::Bool(value != 0.0),
-            });
-        }
+        let mut items = (0..known.values.len()).map(|at| known.element(at)).collect::<R<Vec<Value>>>()?;
         for &size in known.sizes.iter().skip(1).rev() {
             let rows: Vec<Vec<Value>> = items.chunks(size.max(1)).map(<[Value]>::to_vec).collect();
             items = rows.into_iter().map(|row| this.list(row)).collect::<R<_>>()?;
@@ -260,11 +253,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         if let Some(known) = super::constant::of(this, &tensor)?
             && known.values.len() == 1
         {
-            return match known.dtype {
-                DType::F32 => Ok(Value::Float(known.values[0])),
-                DType::I64 => super::whole(known.values[0]),
-                DType::Bool => Ok(Value::Bool(known.values[0] != 0.0)),
-            };
+            return known.element(0);
         }
         Err(Raise::unsupported("control flow on the values of a tensor"))
     }),

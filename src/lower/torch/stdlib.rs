@@ -100,15 +100,16 @@ static FUNCTIONS: &[Entry] = &[
         let (n, k) = (args.count("n")?, args.count("k")?);
         let mut total: i64 = 1;
         for at in 0..k.min(n.saturating_sub(k)) {
-            let factor = i64::try_from(n - at).map_err(|_| too_large())?;
-            total = total.checked_mul(factor).ok_or_else(too_large)? / (i64::try_from(at).unwrap_or(0) + 1);
+            let factor = i64::try_from(n - at).map_err(|_| Raise::overflow())?;
+            total =
+                total.checked_mul(factor).ok_or_else(Raise::overflow)? / (i64::try_from(at).unwrap_or(0) + 1);
         }
         Ok(Value::Int(if k > n { 0 } else { total }))
     }),
     entry("math", "factorial", "n", |_, args| {
-        let n = i64::try_from(args.count("n")?).map_err(|_| too_large())?;
+        let n = i64::try_from(args.count("n")?).map_err(|_| Raise::overflow())?;
         let product = (2..=n.min(21)).try_fold(1i64, i64::checked_mul);
-        product.map(Value::Int).ok_or_else(too_large)
+        product.map(Value::Int).ok_or_else(Raise::overflow)
     }),
     entry("math", "hypot", "x, y", |_, args| Ok(Value::Float(args.float("x")?.hypot(args.float("y")?)))),
     entry("math", "copysign", "x, y", |_, args| {
@@ -399,10 +400,6 @@ pub(crate) fn find(module: &str, name: &str) -> Option<&'static Builtin> {
         .iter()
         .find(|entry| entry.module == module && entry.builtin.name == name)
         .map(|entry| &entry.builtin)
-}
-
-fn too_large() -> Box<Raise> {
-    Raise::limit("integers: expected at most 64 bits, got more")
 }
 
 /// Rows of `r` elements of `x`, each position allowed by those before it.

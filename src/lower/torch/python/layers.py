@@ -153,131 +153,85 @@ class EmbeddingBag(nn.Module):
         return F.embedding_bag(input, self.weight, offsets, self.max_norm, mode=self.mode)
 
 
-class MaxUnpool1d(nn.Module):
+class _MaxUnpool(nn.Module):
     def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
 
+
+class MaxUnpool1d(_MaxUnpool):
     def forward(self, input, indices, output_size=None):
         return F.max_unpool1d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
-class MaxUnpool2d(nn.Module):
-    def __init__(self, kernel_size, stride=None, padding=0):
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-
+class MaxUnpool2d(_MaxUnpool):
     def forward(self, input, indices, output_size=None):
         return F.max_unpool2d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
-class LazyLinear(nn.Linear):
+class _Lazy:
+    """Before a layer, which it makes when the first input tells how many channels there are."""
+
+    _channels = 1
+
+    def _wait(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input, *args, **kwargs):
+        if self._settings is not None:
+            (settings, named), self._settings = self._settings, None
+            self._layer.__init__(self, input.shape[self._channels], *settings, **named)
+        return self._layer.forward(self, input, *args, **kwargs)
+
+
+class _LazyConv(_Lazy):
+    def __init__(self, out_channels, *args, **kwargs):
+        self._wait(out_channels, *args, **kwargs)
+
+
+class _LazyNorm(_Lazy):
+    def __init__(self, *args, **kwargs):
+        self._wait(*args, **kwargs)
+
+
+class LazyLinear(_Lazy, nn.Linear):
+    _layer = nn.Linear
+    _channels = -1
+
     def __init__(self, out_features, bias=True, device=None, dtype=None):
-        nn.Module.__init__(self)
-        self._settings = (out_features, bias)
-
-    def forward(self, input):
-        if self._settings is not None:
-            settings, self._settings = self._settings, None
-            nn.Linear.__init__(self, input.shape[-1], *settings)
-        return nn.Linear.forward(self, input)
+        self._wait(out_features, bias)
 
 
-class LazyConv1d(nn.Conv1d):
-    def __init__(self, out_channels, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (out_channels, args, kwargs)
-
-    def forward(self, input):
-        if self._settings is not None:
-            (channels, args, kwargs), self._settings = self._settings, None
-            nn.Conv1d.__init__(self, input.shape[1], channels, *args, **kwargs)
-        return nn.Conv1d.forward(self, input)
+class LazyConv1d(_LazyConv, nn.Conv1d):
+    _layer = nn.Conv1d
 
 
-class LazyConv2d(nn.Conv2d):
-    def __init__(self, out_channels, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (out_channels, args, kwargs)
-
-    def forward(self, input):
-        if self._settings is not None:
-            (channels, args, kwargs), self._settings = self._settings, None
-            nn.Conv2d.__init__(self, input.shape[1], channels, *args, **kwargs)
-        return nn.Conv2d.forward(self, input)
+class LazyConv2d(_LazyConv, nn.Conv2d):
+    _layer = nn.Conv2d
 
 
-class LazyConv3d(nn.Conv3d):
-    def __init__(self, out_channels, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (out_channels, args, kwargs)
-
-    def forward(self, input):
-        if self._settings is not None:
-            (channels, args, kwargs), self._settings = self._settings, None
-            nn.Conv3d.__init__(self, input.shape[1], channels, *args, **kwargs)
-        return nn.Conv3d.forward(self, input)
+class LazyConv3d(_LazyConv, nn.Conv3d):
+    _layer = nn.Conv3d
 
 
-class LazyConvTranspose1d(nn.ConvTranspose1d):
-    def __init__(self, out_channels, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (out_channels, args, kwargs)
-
-    def forward(self, input, output_size=None):
-        if self._settings is not None:
-            (channels, args, kwargs), self._settings = self._settings, None
-            nn.ConvTranspose1d.__init__(self, input.shape[1], channels, *args, **kwargs)
-        return nn.ConvTranspose1d.forward(self, input, output_size)
+class LazyConvTranspose1d(_LazyConv, nn.ConvTranspose1d):
+    _layer = nn.ConvTranspose1d
 
 
-class LazyConvTranspose2d(nn.ConvTranspose2d):
-    def __init__(self, out_channels, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (out_channels, args, kwargs)
-
-    def forward(self, input, output_size=None):
-        if self._settings is not None:
-            (channels, args, kwargs), self._settings = self._settings, None
-            nn.ConvTranspose2d.__init__(self, input.shape[1], channels, *args, **kwargs)
-        return nn.ConvTranspose2d.forward(self, input, output_size)
+class LazyConvTranspose2d(_LazyConv, nn.ConvTranspose2d):
+    _layer = nn.ConvTranspose2d
 
 
-class LazyBatchNorm1d(nn.BatchNorm1d):
-    def __init__(self, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (args, kwargs)
-
-    def forward(self, input):
-        if self._settings is not None:
-            (args, kwargs), self._settings = self._settings, None
-            nn.BatchNorm1d.__init__(self, input.shape[1], *args, **kwargs)
-        return nn.BatchNorm1d.forward(self, input)
+class LazyBatchNorm1d(_LazyNorm, nn.BatchNorm1d):
+    _layer = nn.BatchNorm1d
 
 
-class LazyBatchNorm2d(nn.BatchNorm2d):
-    def __init__(self, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (args, kwargs)
-
-    def forward(self, input):
-        if self._settings is not None:
-            (args, kwargs), self._settings = self._settings, None
-            nn.BatchNorm2d.__init__(self, input.shape[1], *args, **kwargs)
-        return nn.BatchNorm2d.forward(self, input)
+class LazyBatchNorm2d(_LazyNorm, nn.BatchNorm2d):
+    _layer = nn.BatchNorm2d
 
 
-class LazyBatchNorm3d(nn.BatchNorm3d):
-    def __init__(self, *args, **kwargs):
-        nn.Module.__init__(self)
-        self._settings = (args, kwargs)
-
-    def forward(self, input):
-        if self._settings is not None:
-            (args, kwargs), self._settings = self._settings, None
-            nn.BatchNorm3d.__init__(self, input.shape[1], *args, **kwargs)
-        return nn.BatchNorm3d.forward(self, input)
+class LazyBatchNorm3d(_LazyNorm, nn.BatchNorm3d):
+    _layer = nn.BatchNorm3d
