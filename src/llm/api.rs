@@ -126,6 +126,13 @@ pub struct Score {
     pub tokens: usize,
 }
 
+impl Score {
+    /// The mean over its tokens; 0 of none.
+    pub fn per_token(&self) -> f64 {
+        self.log_probability / self.tokens.max(1) as f64
+    }
+}
+
 /// Where a call to [`Generator::generate`] stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {

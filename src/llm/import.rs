@@ -14,7 +14,7 @@ use super::convert::quantization_of;
 use super::decoder::Config;
 use super::gguf::Gguf;
 use super::manifest::{Catalogue, is_file_name};
-use super::store::{describe, hash_file, hash_once, size_of_file};
+use super::store::{describe, hash_file, hash_once, is_sha256, size_of_file};
 use super::unpack::{is_archive, unpack};
 use crate::config::home;
 use crate::llm::{LlmError, Manifest, convert};
@@ -57,7 +57,7 @@ pub fn import(source: &Path, name: &str) -> Result<Verified, LlmError> {
 /// As [`select`](crate::llm::select); a file whose hash is another.
 pub fn verify(name: &str) -> Result<Verified, LlmError> {
     let selection = crate::llm::select(name, None)?;
-    check(&selection.manifest, &selection.path)
+    check(&selection.manifest, &selection.path, None)
 }
 
 pub(super) fn import_into(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmError> {
@@ -88,16 +88,16 @@ fn import_plain(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmE
         let reason = format!("`{name}` cannot be a model's name: expected a plain folder name, not an alias");
         return Err(LlmError::Import { path: source.to_owned(), reason });
     }
-    let found = match find(source, known)? {
-        Found::File(path) => path,
+    let (found, hash) = match find(source, known)? {
+        Found::File(path) => (path, None),
         Found::Original(folder, manifest, quantization) => {
             let target = home.join("models").join(&manifest.name);
             std::fs::create_dir_all(&target).map_err(|error| io(&target, error))?;
             let target = target.join(&manifest.file);
-            convert(&folder, quantization, &target, &mut |_| {})?;
+            let report = convert(&folder, quantization, &target, &mut |_| {})?;
             // What was pinned before is another conversion.
             let _ = std::fs::remove_file(pin_path(&target));
-            target
+            (target, Some(report.sha256))
         }
     };
     // A cache's files are links to blobs.
@@ -120,7 +120,7 @@ fn import_plain(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmE
         return Err(gguf
             .error(format!("expected architecture `{expected}` for model `{name}`, got `{architecture}`")));
     }
-    let checked = check(&manifest, &found)?;
+    let checked = check(&manifest, &found, hash)?;
     let folder = home.join("models").join(&manifest.name);
     std::fs::create_dir_all(&folder).map_err(|error| io(&folder, error))?;
     let target = folder.join(&manifest.file);
@@ -149,7 +149,7 @@ fn import_plain(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmE
 pub(super) fn pinned(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(pin_path(path)).ok()?;
     let hash = text.split_whitespace().next()?;
-    (hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| hash.to_ascii_lowercase())
+    is_sha256(hash).then(|| hash.to_ascii_lowercase())
 }
 
 fn pin_path(path: &Path) -> PathBuf {
@@ -158,8 +158,8 @@ fn pin_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Hashes a file afresh and compares size and hash with what is known of it.
-fn check(manifest: &Manifest, path: &Path) -> Result<Verified, LlmError> {
+/// Compares size and hash of a file with what is known of it; hashes it afresh unless it was just now.
+fn check(manifest: &Manifest, path: &Path, hash: Option<String>) -> Result<Verified, LlmError> {
     let bytes = size_of_file(path)?;
     let name = manifest.name.clone();
     if manifest.bytes != 0 && manifest.bytes != bytes {
@@ -170,7 +170,7 @@ fn check(manifest: &Manifest, path: &Path) -> Result<Verified, LlmError> {
             found: bytes,
         });
     }
-    let sha256 = hash_file(path)?;
+    let sha256 = hash.map_or_else(|| hash_file(path), Ok)?;
     let known = Some(manifest.sha256.clone()).filter(|hash| !hash.is_empty()).or_else(|| pinned(path));
     match &known {
         Some(expected) if *expected != sha256 => {

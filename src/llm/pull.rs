@@ -12,7 +12,7 @@ use hf_hub::{Cache, Repo};
 
 use super::import::import_into;
 use super::manifest::Catalogue;
-use super::store::{hash_file, size_of_file};
+use super::store::{hash_file, is_sha256, size_of_file};
 use crate::config::home;
 use crate::llm::{LlmError, Manifest, Verified};
 
@@ -149,7 +149,7 @@ fn check_blob(blob: &Path, expected: u64) -> Result<(), String> {
         return Err(format!("{}: expected {expected} bytes, got {bytes}; pull again", blob.display()));
     }
     let named = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if named.len() != 64 || !named.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !is_sha256(named) {
         return Ok(());
     }
     let found = hash_file(blob).map_err(|error| error.to_string())?;

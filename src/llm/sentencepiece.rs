@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 
+use tokenizers::Tokenizer;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
@@ -15,10 +16,9 @@ use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
-use tokenizers::{AddedToken, Tokenizer};
 
 use super::gguf::Gguf;
-use super::vocabulary::{BYTE, CONTROL, UNKNOWN, USER_DEFINED};
+use super::vocabulary::{BYTE, CONTROL, UNKNOWN, USER_DEFINED, add_tokens};
 
 /// What stands for a space.
 const SPACE: &str = "▁";
@@ -65,16 +65,7 @@ pub(super) fn tokenizer(gguf: &Gguf, tokens: &[String], kinds: &[i64]) -> Result
     };
     tokenizer.with_normalizer(Some(normalizer)).map_err(text)?;
     tokenizer.with_decoder(Some(Decoders::new(decoders)));
-    let added = |(piece, kind): (&Piece, &i64)| match *kind {
-        CONTROL | UNKNOWN => Some(AddedToken::from(piece.text.clone(), true)),
-        USER_DEFINED => Some(AddedToken::from(piece.text.clone(), false).normalized(false)),
-        _ => None,
-    };
-    let added: Vec<AddedToken> = pieces.iter().zip(kinds).filter_map(added).collect();
-    let (special, plain): (Vec<AddedToken>, Vec<AddedToken>) =
-        added.into_iter().partition(|token| token.special);
-    tokenizer.add_special_tokens(special).map_err(text)?;
-    tokenizer.add_tokens(plain).map_err(text)?;
+    add_tokens(kinds, pieces.iter().map(|piece| &piece.text), &[CONTROL, UNKNOWN], &mut tokenizer)?;
     Ok(tokenizer)
 }
 

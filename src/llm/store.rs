@@ -241,6 +241,11 @@ pub(super) fn hash_once(path: &Path) -> Result<String, LlmError> {
     Ok(hash)
 }
 
+/// Whether a text looks like a SHA-256.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// SHA-256 of a file, computed.
 pub(super) fn hash_file(path: &Path) -> Result<String, LlmError> {
     let io = |source| LlmError::Io { path: path.to_owned(), source };

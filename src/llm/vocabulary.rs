@@ -98,7 +98,7 @@ fn byte_level(gguf: &Gguf, tokens: &[String], kinds: &[i64], merges: &[String]) 
     }
     tokenizer.with_pre_tokenizer(Some(cut(pre)?));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    add_tokens(kinds, tokens, &mut tokenizer)?;
+    add_tokens(kinds, tokens.iter(), &[CONTROL], &mut tokenizer)?;
     Ok(tokenizer)
 }
 
@@ -180,13 +180,22 @@ fn pattern(regex: &str) -> Result<PreTokenizerWrapper, String> {
     split.map(Into::into).map_err(|error| error.to_string())
 }
 
-/// Control and user-defined tokens are matched whole; the former are left out of decoded text.
-fn add_tokens(kinds: &[i64], tokens: &[String], tokenizer: &mut Tokenizer) -> Result<(), String> {
-    let of = |kind: i64| tokens.iter().zip(kinds).filter(move |(_, known)| **known == kind);
+/// Tokens of the kinds `special` and user-defined ones are matched whole; the former are left out of decoded text.
+pub(super) fn add_tokens<'a>(
+    kinds: &[i64],
+    tokens: impl Iterator<Item = &'a String> + Clone,
+    special: &[i64],
+    tokenizer: &mut Tokenizer,
+) -> Result<(), String> {
+    let of = |wanted: &[i64]| -> Vec<&'a String> {
+        tokens.clone().zip(kinds).filter(|(_, kind)| wanted.contains(kind)).map(|(text, _)| text).collect()
+    };
     let special: Vec<AddedToken> =
-        of(CONTROL).map(|(text, _)| AddedToken::from(text.clone(), true)).collect();
-    let plain: Vec<AddedToken> =
-        of(USER_DEFINED).map(|(text, _)| AddedToken::from(text.clone(), false).normalized(false)).collect();
+        of(special).into_iter().map(|text| AddedToken::from(text.clone(), true)).collect();
+    let plain: Vec<AddedToken> = of(&[USER_DEFINED])
+        .into_iter()
+        .map(|text| AddedToken::from(text.clone(), false).normalized(false))
+        .collect();
     tokenizer.add_special_tokens(special).map_err(|error| error.to_string())?;
     tokenizer.add_tokens(plain).map_err(|error| error.to_string())?;
     Ok(())

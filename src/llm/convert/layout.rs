@@ -41,29 +41,21 @@ pub(super) struct Item {
 /// Names within a block: GGUF's, Hugging Face's.
 type Names = &'static [(&'static str, &'static str)];
 
-const LLAMA_BLOCK: Names = &[
+const LLAMA_ATTENTION: Names = &[
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
     ("attn_output", "self_attn.o_proj"),
+];
+const LLAMA_FEED_FORWARD: Names = &[
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
 ];
 const HEAD_NORMS: Names = &[("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm")];
-const QWEN3MOE_BLOCK: Names = &[
-    ("attn_norm", "input_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("attn_q_norm", "self_attn.q_norm"),
-    ("attn_k_norm", "self_attn.k_norm"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("ffn_gate_inp", "mlp.gate"),
-];
+const ROUTER: Names = &[("ffn_norm", "post_attention_layernorm"), ("ffn_gate_inp", "mlp.gate")];
 const EXPERT: Names =
     &[("ffn_gate_exps", "gate_proj"), ("ffn_up_exps", "up_proj"), ("ffn_down_exps", "down_proj")];
 const GEMMA3_BLOCK: Names = &[
@@ -110,10 +102,10 @@ pub(super) fn layout(config: &Config<'_>, source: &Source) -> Result<Layout, Llm
             }
             gemma3(&text, source)
         }
-        "llama" => llama(config, source, "llama", &[LLAMA_BLOCK]),
-        "qwen2" => llama(config, source, "qwen2", &[LLAMA_BLOCK]),
-        "qwen3" => llama(config, source, "qwen3", &[LLAMA_BLOCK, HEAD_NORMS]),
-        "qwen3_moe" => llama(config, source, "qwen3moe", &[QWEN3MOE_BLOCK]),
+        "llama" => llama(config, source, "llama", &[LLAMA_ATTENTION, LLAMA_FEED_FORWARD]),
+        "qwen2" => llama(config, source, "qwen2", &[LLAMA_ATTENTION, LLAMA_FEED_FORWARD]),
+        "qwen3" => llama(config, source, "qwen3", &[LLAMA_ATTENTION, LLAMA_FEED_FORWARD, HEAD_NORMS]),
+        "qwen3_moe" => llama(config, source, "qwen3moe", &[LLAMA_ATTENTION, HEAD_NORMS, ROUTER]),
         "starcoder2" => llama(config, source, "starcoder2", &[STARCODER2_BLOCK]),
         other => Err(config.fault(format!("`model_type` is `{other}`, expected one of: {KNOWN}"))),
     }

@@ -150,7 +150,6 @@ impl<E: Element> Kept<E> {
         self.values.clear();
         self.reserve(shape, positions);
         self.keys.extend_from_slice(&source.keys[..positions.next_multiple_of(KEY_BLOCK) * shape.width()]);
-        self.values.clear();
         self.values.extend_from_slice(&source.values[..positions * shape.width()]);
     }
 }

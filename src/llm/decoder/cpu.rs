@@ -371,10 +371,13 @@ impl CpuDecoder {
         let users = users(routes, settings.count);
         let mut mixed = vec![0.0; tokens * hidden];
         for (expert, users) in experts.iter().zip(&users).filter(|(_, users)| !users.is_empty()) {
-            let own = Activations::quantize(&self.workers, users.len(), hidden, self.dense, |index, row| {
-                row.copy_from_slice(&normed.values(users[index].0)[..hidden]);
+            // Where all tokens use it, as one token alone does with each of its experts, theirs are all of them.
+            let own = (users.len() < tokens).then(|| {
+                Activations::quantize(&self.workers, users.len(), hidden, self.dense, |index, row| {
+                    row.copy_from_slice(&normed.values(users[index].0)[..hidden]);
+                })
             });
-            self.expert(expert, &own, scratch);
+            self.expert(expert, own.as_ref().unwrap_or(normed), scratch);
             for ((token, weight), out) in users.iter().zip(scratch.out.chunks_exact_mut(hidden)) {
                 out.iter_mut().for_each(|value| *value *= weight);
                 add(self.isa, &mut mixed[token * hidden..(token + 1) * hidden], out);

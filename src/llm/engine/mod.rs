@@ -173,16 +173,7 @@ impl Llm {
     /// # Errors
     /// Tokens outside the vocabulary, or more of them than the context.
     pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, LlmError> {
-        self.forget();
-        let (prompt_tokens, context) = (tokens.len(), self.context);
-        if !(1..=context).contains(&prompt_tokens) {
-            return Err(LlmError::TooLong { index: 0, prompt_tokens, max_tokens: 0, context });
-        }
-        let mut logits = Vec::new();
-        let done = self.decoder.forward(&[Span { slot: 0, tokens, logits: 1 }], &mut logits);
-        self.decoder.truncate(0, 0);
-        done.map_err(|error| self.compute(&error))?;
-        Ok(logits)
+        self.afresh(tokens, 1)
     }
 
     /// What would be written greedily after each of the last `count` prefixes of `tokens`, the last of which is all
@@ -191,6 +182,12 @@ impl Llm {
     /// # Errors
     /// As [`Llm::logits`].
     pub fn leaders(&mut self, tokens: &[u32], count: usize) -> Result<Vec<(u32, f32)>, LlmError> {
+        let logits = self.afresh(tokens, count)?;
+        Ok(logits.chunks_exact(logits.len() / count.max(1)).map(leader).collect())
+    }
+
+    /// The logits after each of the last `count` prefixes of `tokens`: (count, vocabulary).
+    fn afresh(&mut self, tokens: &[u32], count: usize) -> Result<Vec<f32>, LlmError> {
         self.forget();
         let (prompt_tokens, context) = (tokens.len(), self.context);
         if !(count.max(1)..=context).contains(&prompt_tokens) {
@@ -200,7 +197,7 @@ impl Llm {
         let done = self.decoder.forward(&[Span { slot: 0, tokens, logits: count }], &mut logits);
         self.decoder.truncate(0, 0);
         done.map_err(|error| self.compute(&error))?;
-        Ok(logits.chunks_exact(logits.len() / count.max(1)).map(leader).collect())
+        Ok(logits)
     }
 
     /// Token ids of `text`.
@@ -266,7 +263,7 @@ impl Generator for Llm {
     }
 
     fn count_tokens(&self, text: &str) -> usize {
-        self.text.encode(text).map_or(0, |tokens| tokens.len())
+        Llm::count_tokens(self, text)
     }
 
     fn infill(&self) -> Option<&InfillTokens> {

@@ -4,6 +4,8 @@
 //! few tokens each at a time so that their logits stay small. A score depends on its own texts alone. Limit: what
 //! two continuations share beyond the prompt is computed for each.
 
+use std::ops::Range;
+
 use super::{Llm, PREFILL_CHUNK};
 use crate::llm::decoder::Span;
 use crate::llm::kernels::math::{largest, sum, weights_of};
@@ -20,6 +22,14 @@ struct Scored {
     tokens: Vec<u32>,
     done: usize,
     sum: f64,
+}
+
+impl Scored {
+    /// Places of the tokens to feed next, at most so many: each gives the probability of the one behind it.
+    fn next(&self, most: usize) -> Range<usize> {
+        let end = self.tokens.len().saturating_sub(1);
+        self.done..(self.done + most).min(end).max(self.done)
+    }
 }
 
 impl Llm {
@@ -65,20 +75,22 @@ impl Llm {
         let home = self.claim(prefix, &[])?.0;
         self.prefill(home, prefix, &mut || crate::llm::Control::Continue)?;
         let slots = self.cached.len();
+        // Every group leaves its slots as it found them: the prefix alone.
+        for offset in 1..slots.min(texts.len()) {
+            let slot = (home + offset) % slots;
+            self.decoder.copy_prefix(home, slot, prefix.len()).map_err(|error| self.compute(&error))?;
+            self.cached[slot] = prefix.to_vec();
+        }
         let order: Vec<usize> = (0..texts.len()).collect();
         for group in order.chunks(slots) {
-            let mut rows = Vec::with_capacity(group.len());
-            for (offset, &index) in group.iter().enumerate() {
-                let slot = (home + offset) % slots;
-                self.decoder.copy_prefix(home, slot, prefix.len()).map_err(|error| self.compute(&error))?;
-                self.cached[slot] = prefix.to_vec();
+            let row = |(offset, &index): (usize, &usize)| {
                 let tokens = texts[index][shared - 1..].to_vec();
-                rows.push(Scored { index, slot, tokens, done: 0, sum: 0.0 });
-            }
+                Scored { index, slot: (home + offset) % slots, tokens, done: 0, sum: 0.0 }
+            };
+            let mut rows: Vec<Scored> = group.iter().enumerate().map(row).collect();
             self.score_side_by_side(&mut rows)?;
             for row in rows {
                 scores[row.index] = Score { log_probability: row.sum, tokens: row.done };
-                self.cached[row.slot].truncate(prefix.len());
                 self.decoder.truncate(row.slot, prefix.len());
             }
         }
@@ -87,17 +99,14 @@ impl Llm {
 
     /// Feeds all rows to their ends.
     fn score_side_by_side(&mut self, rows: &mut [Scored]) -> Result<(), LlmError> {
-        let mut logits = Vec::new();
+        let (mut logits, mut weights) = (Vec::new(), Vec::new());
         let together = (LOGIT_ROWS / rows.len()).clamp(1, PREFILL_CHUNK);
         loop {
             let spans: Vec<Span<'_>> = rows
                 .iter()
-                .filter(|row| row.done + 1 < row.tokens.len())
-                .map(|row| {
-                    let end = (row.done + together).min(row.tokens.len() - 1);
-                    let tokens = &row.tokens[row.done..end];
-                    Span { slot: row.slot, tokens, logits: tokens.len() }
-                })
+                .map(|row| (row, row.next(together)))
+                .filter(|(_, next)| !next.is_empty())
+                .map(|(row, next)| Span { slot: row.slot, logits: next.len(), tokens: &row.tokens[next] })
                 .collect();
             let fed: usize = spans.iter().map(|span| span.tokens.len()).sum();
             if fed == 0 {
@@ -106,23 +115,24 @@ impl Llm {
             self.decoder.forward(&spans, &mut logits).map_err(|error| self.compute(&error))?;
             let width = logits.len() / fed;
             let mut logits = logits.chunks_exact(width);
-            for row in rows.iter_mut().filter(|row| row.done + 1 < row.tokens.len()) {
-                let end = (row.done + together).min(row.tokens.len() - 1);
-                for (place, logits) in (row.done..end).zip(&mut logits) {
-                    row.sum += self.log_probability(logits, row.tokens[place + 1])?;
+            for row in rows.iter_mut() {
+                let next = row.next(together);
+                // The places come first: where there are none left, no logits are taken.
+                for (place, logits) in next.clone().zip(&mut logits) {
+                    row.sum += self.log_probability(logits, row.tokens[place + 1], &mut weights)?;
                 }
-                row.done = end;
+                row.done = next.end;
             }
         }
     }
 
-    /// ln softmax(logits)[token]
-    fn log_probability(&self, logits: &[f32], token: u32) -> Result<f64, LlmError> {
+    /// ln softmax(logits)[token]; `weights` is scratch.
+    fn log_probability(&self, logits: &[f32], token: u32, weights: &mut Vec<f32>) -> Result<f64, LlmError> {
         let most = largest(self.isa, logits);
         let logit = logits.get(token as usize).copied().unwrap_or(f32::NAN);
-        let mut weights = vec![0.0; logits.len()];
-        weights_of(self.isa, logits, most, 1.0, &mut weights);
-        let log = f64::from(logit) - f64::from(most) - sum(self.isa, &weights).ln();
+        weights.resize(logits.len(), 0.0);
+        weights_of(self.isa, logits, most, 1.0, weights);
+        let log = f64::from(logit) - f64::from(most) - sum(self.isa, weights).ln();
         if log.is_finite() { Ok(log) } else { Err(LlmError::NotFinite { name: self.identity.name.clone() }) }
     }
 }
