@@ -15,6 +15,17 @@ pub struct Point {
     pub deviation: f64,
 }
 
+impl Point {
+    /// Mean and sample deviation of one value per seed; NaN of none.
+    pub fn of(values: &[f64]) -> Point {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let deviation = if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
+        Point { mean, deviation }
+    }
+}
+
 impl Curve {
     /// A curve of one best-so-far sequence per seed; all are cut to the shortest.
     pub fn new(mut seeds: Vec<Vec<f64>>) -> Self {
@@ -42,12 +53,7 @@ impl Curve {
 
     /// Mean and deviation after `evaluations`, from 1 to [`Curve::len`]; NaN outside of it.
     pub fn at(&self, evaluations: usize) -> Point {
-        let values = self.values_at(evaluations);
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        let deviation = if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
-        Point { mean, deviation }
+        Point::of(&self.values_at(evaluations))
     }
 }
 

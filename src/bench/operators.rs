@@ -7,7 +7,8 @@
 
 use std::fmt::Write as _;
 
-use crate::search::{RunRecord, State, Verdict};
+use crate::bench::curve::Point;
+use crate::search::{RunRecord, State};
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +40,12 @@ pub struct ArmRuns {
     pub name: String,
     /// One record per seed.
     pub runs: Vec<RunRecord>,
+}
+
+/// What the runs of each arm came to at `evaluations`, for the two tables.
+pub fn all_figures(arms: &[ArmRuns], evaluations: usize) -> Vec<Vec<RunFigures>> {
+    let of = |arm: &ArmRuns| arm.runs.iter().map(|record| figures(record, evaluations)).collect();
+    arms.iter().map(of).collect()
 }
 
 /// What the first `evaluations` trained networks of a run came to.
@@ -84,8 +91,8 @@ pub fn best_after(record: &RunRecord, seconds: f64) -> f64 {
     best
 }
 
-/// A table of the arms at `evaluations`, and of their best networks in the time that the quickest run took.
-pub fn markdown(arms: &[ArmRuns], evaluations: usize) -> String {
+/// A table of the arms' figures, and of their best networks in the time that the quickest run took.
+pub fn markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String {
     let seconds = |record: &RunRecord| {
         record.generations.iter().map(|row| row.generate_seconds + row.train_seconds).sum::<f64>()
     };
@@ -97,8 +104,7 @@ pub fn markdown(arms: &[ArmRuns], evaluations: usize) -> String {
          network | tokens written | tokens read | s writing | s training |\n|---|{}\n",
         "---|".repeat(11)
     );
-    for arm in arms {
-        let figures: Vec<RunFigures> = arm.runs.iter().map(|record| figures(record, evaluations)).collect();
+    for (arm, figures) in arms.iter().zip(figures) {
         let of = |value: fn(&RunFigures) -> f64, digits: usize| mean(figures.iter().map(value), digits);
         let _ = writeln!(
             text,
@@ -122,22 +128,18 @@ pub fn markdown(arms: &[ArmRuns], evaluations: usize) -> String {
 
 /// Differences in best validation accuracy, each arm minus the first, paired by seed: mean and standard error in
 /// points.
-pub fn paired_markdown(arms: &[ArmRuns], evaluations: usize) -> String {
-    let Some((first, others)) = arms.split_first() else { return String::new() };
+pub fn paired_markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String {
+    let mut arms = arms.iter().zip(figures);
+    let Some((first, base)) = arms.next() else { return String::new() };
     let mut text = format!(
         "| minus {} | best validation, points | QD-score | coverage, points |\n|---|---|---|---|\n",
         first.name
     );
-    for arm in others {
-        let pairs: Vec<(RunFigures, RunFigures)> = arm
-            .runs
-            .iter()
-            .zip(&first.runs)
-            .map(|(run, base)| (figures(run, evaluations), figures(base, evaluations)))
-            .collect();
+    for (arm, figures) in arms {
         let of = |value: fn(&RunFigures) -> f64, digits: usize| {
-            let differences: Vec<f64> = pairs.iter().map(|(run, base)| value(run) - value(base)).collect();
-            let (mean, deviation) = moments(&differences);
+            let pairs = figures.iter().zip(base);
+            let differences: Vec<f64> = pairs.map(|(run, base)| value(run) - value(base)).collect();
+            let Point { mean, deviation } = Point::of(&differences);
             let error = deviation / (differences.len().max(1) as f64).sqrt();
             format!("{mean:+.digits$} ± {error:.digits$}")
         };
@@ -155,24 +157,15 @@ pub fn paired_markdown(arms: &[ArmRuns], evaluations: usize) -> String {
 
 /// Whether a record holds as many trained networks as were asked for.
 pub fn is_full(record: &RunRecord, evaluations: usize) -> bool {
-    let accepted = record.candidates.iter().filter(|candidate| candidate.verdict == Verdict::Accepted);
-    accepted.count() >= evaluations
+    record.state.trained >= evaluations as u64
 }
 
 fn mean(values: impl Iterator<Item = f64>, digits: usize) -> String {
     let values: Vec<f64> = values.collect();
-    let (mean, deviation) = moments(&values);
+    let Point { mean, deviation } = Point::of(&values);
     if values.len() > 1 {
         format!("{mean:.digits$} ± {deviation:.digits$}")
     } else {
         format!("{mean:.digits$}")
     }
-}
-
-/// Mean and sample deviation; 0 of fewer than two.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-    (mean, if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
 }

@@ -2,7 +2,7 @@
 //!
 //! One limit: ranges are those that make sense at all, not those that a given machine can afford.
 
-use super::{Prior, SearchConfig};
+use super::SearchConfig;
 
 type Violation = (&'static str, String);
 
@@ -57,8 +57,7 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
             "expected at least one operator with a rate above 0, got none".into(),
         ));
     }
-    let asks = matches!(rates.prior, Prior::Llm | Prior::Opposite);
-    if config.model.name == "none" && asks && rates.rewrite + rates.crossover > 0.0 {
+    if config.model.name == "none" && rates.prior.asks() && rates.rewrite + rates.crossover > 0.0 {
         let message =
             "expected a model, got \"none\"; without one, operators.rewrite and operators.crossover are 0";
         return Err(("model.name", message.into()));

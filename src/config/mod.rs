@@ -338,6 +338,26 @@ pub enum Prior {
     Random,
 }
 
+impl Prior {
+    /// All of them.
+    pub const ALL: [Prior; 4] = [Prior::Llm, Prior::Opposite, Prior::None, Prior::Random];
+
+    /// Its word in run files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Prior::Llm => "llm",
+            Prior::Opposite => "opposite",
+            Prior::None => "none",
+            Prior::Random => "random",
+        }
+    }
+
+    /// Whether an LLM is asked.
+    pub fn asks(self) -> bool {
+        matches!(self, Prior::Llm | Prior::Opposite)
+    }
+}
+
 /// A model of fitness that chooses which of several proposals are trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

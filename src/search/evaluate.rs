@@ -56,6 +56,14 @@ pub struct Measured {
     pub seconds: f64,
 }
 
+impl Measured {
+    /// What an evaluator that trains nothing knows: a fitness, and the milliseconds of one sample if it has them.
+    pub fn untrained(fitness: f64, latency: Option<f64>) -> Measured {
+        let score = Score { fitness, loss: 1.0 - fitness, curve: Vec::new(), inherited: 0, latency };
+        Measured { score, weights: None, seconds: 0.0 }
+    }
+}
+
 /// Where a call to [`Evaluator::evaluate`] stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainProgress {
@@ -135,17 +143,9 @@ impl Evaluator for Surrogate {
     ) -> Result<Vec<Result<Measured, String>>, EvaluatorError> {
         on_progress(TrainProgress { done: tasks.len(), steps: 0 });
         let measured = tasks.iter().map(|task| {
-            let fitness = Surrogate::fitness(task.graph);
             // A stand-in too: a nanosecond per multiply-add.
             let latency = (task.graph.macs().max(1) as f64) * 1e-6;
-            let score = Score {
-                fitness,
-                loss: 1.0 - fitness,
-                curve: Vec::new(),
-                inherited: 0,
-                latency: Some(latency),
-            };
-            Ok(Measured { score, weights: None, seconds: 0.0 })
+            Ok(Measured::untrained(Surrogate::fitness(task.graph), Some(latency)))
         });
         Ok(measured.collect())
     }

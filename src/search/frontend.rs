@@ -59,11 +59,15 @@ impl Reader for FrontEnd {
                 let repairs = network.repairs.iter().map(words).collect();
                 Ok(Network { graph: network.graph, source: network.source, repairs })
             }
-            Err(refusal) => Err(Refused {
-                verdict: verdict(refusal.verdict),
-                message: refusal.render(source, "candidate.py"),
-            }),
+            Err(refusal) => Err(Refused::of(&refusal, source)),
         }
+    }
+}
+
+impl Refused {
+    /// The front-end's refusal of a candidate, in the search's words.
+    pub fn of(refusal: &lower::Refusal, source: &str) -> Refused {
+        Refused { verdict: verdict(refusal.verdict), message: refusal.render(source, "candidate.py") }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::archive::{CandidateId, PromptChoice};
-use crate::config::{Prior, SurrogateKind};
+use crate::config::SurrogateKind;
 use crate::llm::{Completion, Control, LlmError, Request};
 
 use super::draft::{Draft, ParentNetworks, Step, draft};
@@ -44,7 +44,7 @@ pub(super) fn generation(
     ranks: &mut Ranks,
     number: u64,
 ) -> Result<Vec<Written>, SearchError> {
-    let alone = matches!(run.config.operators.prior, Prior::None | Prior::Random);
+    let alone = !run.config.operators.prior.asks();
     let can = Abilities {
         infill: alone || parts.generator.infill().is_some(),
         rank: alone || parts.generator.can_score(),

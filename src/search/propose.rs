@@ -129,23 +129,19 @@ fn pool<'a>(config: &SearchConfig, state: &'a State, count: usize) -> Option<Vec
 /// `count` different parents; fewer if there are not so many. `None` before there is any.
 fn pick(config: &SearchConfig, state: &State, count: usize, stream: &mut Stream) -> Option<Vec<Elite>> {
     let mut pool = pool(config, state, count)?;
+    let ageing = config.search.parents == Parents::Ageing;
+    let worth = |elite: &Elite| if ageing { elite.fitness } else { state.archive.curiosity(elite.id) };
+    let rounds = match config.search.parents {
+        Parents::Curious | Parents::Ageing => config.search.tournament,
+        _ => 1,
+    };
     let mut picked = Vec::new();
     while picked.len() < count && !pool.is_empty() {
         let mut index = stream.below(pool.len());
-        if config.search.parents == Parents::Curious {
-            for _ in 1..config.search.tournament {
-                let other = stream.below(pool.len());
-                if state.archive.curiosity(pool[other].id) > state.archive.curiosity(pool[index].id) {
-                    index = other;
-                }
-            }
-        }
-        if config.search.parents == Parents::Ageing {
-            for _ in 1..config.search.tournament {
-                let other = stream.below(pool.len());
-                if pool[other].fitness > pool[index].fitness {
-                    index = other;
-                }
+        for _ in 1..rounds {
+            let other = stream.below(pool.len());
+            if worth(pool[other]) > worth(pool[index]) {
+                index = other;
             }
         }
         picked.push(pool.swap_remove(index).clone());

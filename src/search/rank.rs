@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::config::{Prior, PromptKind, SearchConfig};
-use crate::llm::LlmError;
+use crate::llm::{LlmError, Score};
 use crate::rng::{RootSeed, Stream};
 
 use super::Parts;
@@ -216,7 +216,7 @@ impl Ranked {
             Ok(scores) => {
                 let written: usize = scores.iter().map(|score| score.tokens).sum();
                 self.tokens += (parts.generator.count_tokens(prompt) + written) as u64;
-                Ok(scores.iter().map(|score| score.log_probability / score.tokens.max(1) as f64).collect())
+                Ok(scores.iter().map(Score::per_token).collect())
             }
             // A parent that outgrew the context: its edits come in the order that they have.
             Err(LlmError::TooLong { .. }) => Ok(vec![0.0; next.len()]),

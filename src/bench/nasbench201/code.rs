@@ -141,15 +141,7 @@ impl Default for CellReader {
 
 impl Reader for CellReader {
     fn read(&self, source: &str) -> Result<Network, Refused> {
-        let graph = read(source).map_err(|refusal| Refused {
-            verdict: match refusal.verdict {
-                lower::Verdict::SyntaxError => Verdict::SyntaxError,
-                lower::Verdict::ShapeError => Verdict::ShapeError,
-                lower::Verdict::LimitExceeded => Verdict::LimitExceeded,
-                lower::Verdict::UnsupportedSyntax | lower::Verdict::Accepted => Verdict::Unsupported,
-            },
-            message: refusal.render(source, "candidate.py"),
-        })?;
+        let graph = read(source).map_err(|refusal| Refused::of(&refusal, source))?;
         if self.cell(&graph.architecture_id()).is_none() {
             let message =
                 "expected a cell of the benchmark, got a network that computes something else".into();

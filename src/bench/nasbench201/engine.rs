@@ -16,7 +16,7 @@ use crate::graph::Graph;
 use crate::llm::Generator;
 use crate::rng::RootSeed;
 use crate::search::{
-    self, DataIdentity, Evaluator, EvaluatorError, Event, Measured, Parts, Run, Score, SearchError, Task,
+    self, DataIdentity, Evaluator, EvaluatorError, Event, Measured, Parts, Run, SearchError, Task,
     TrainProgress, Verdict,
 };
 
@@ -89,9 +89,7 @@ impl Evaluator for TableEvaluator<'_> {
         let measure = |task: &Task<'_>| {
             let cell = self.reader.cell(&task.graph.architecture_id()).ok_or("no cell of the table")?;
             let fitness = self.table.record(cell).validation[self.dataset as usize] / 100.0;
-            let score =
-                Score { fitness, loss: 1.0 - fitness, curve: Vec::new(), inherited: 0, latency: None };
-            Ok(Measured { score, weights: None, seconds: 0.0 })
+            Ok(Measured::untrained(fitness, None))
         };
         Ok(tasks.iter().map(measure).collect())
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::bench::nasbench201::{Cell, Operation};
 use crate::bench::search::Prior;
 use crate::config;
-use crate::llm::{Generator, LlmError};
+use crate::llm::{Generator, LlmError, Score};
 use crate::rng::RootSeed;
 
 /// An arm of a comparison: what decides, and whether the legend is shuffled.
@@ -24,18 +24,8 @@ pub struct Arm {
 impl Arm {
     /// The arm's name behind its method's, such as `opposite, shuffled`.
     pub fn name(self) -> String {
-        let prior = match self.prior {
-            config::Prior::Llm => "llm",
-            config::Prior::Opposite => "opposite",
-            config::Prior::None => "none",
-            config::Prior::Random => "random",
-        };
+        let prior = self.prior.name();
         if self.shuffle { format!("{prior}, shuffled") } else { prior.to_owned() }
-    }
-
-    /// Whether an LLM is asked.
-    pub fn asks(self) -> bool {
-        matches!(self.prior, config::Prior::Llm | config::Prior::Opposite)
     }
 }
 
@@ -80,8 +70,7 @@ impl<'a> CellPrior<'a> {
             let texts: Vec<String> = sorted.iter().map(|line| format!("{line}\n")).collect();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let scores = self.generator.score(&prompt, &texts)?;
-            let mean = |score: &crate::llm::Score| score.log_probability / score.tokens.max(1) as f64;
-            self.cache.insert(prompt.clone(), scores.iter().map(mean).collect());
+            self.cache.insert(prompt.clone(), scores.iter().map(Score::per_token).collect());
         }
         let scores = self.cache.get(&prompt).map_or(&[][..], Vec::as_slice);
         let score = |line: &String| {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bench::curve::{Curve, Point};
+use crate::bench::curve::Point;
 use crate::bench::nasbench201::{BenchResult, DataSet};
 use crate::bench::svg::{self, Chart, Line};
 
@@ -116,9 +116,9 @@ pub fn paired_markdown(results: &[BenchResult]) -> String {
         for &milestone in &milestones {
             let pairs =
                 first.validation.values_at(milestone).into_iter().zip(other.validation.values_at(milestone));
-            let differences = Curve::new(pairs.map(|(a, b)| vec![a - b]).collect());
-            let Point { mean, deviation } = differences.at(1);
-            let _ = match differences.values_at(1).len() {
+            let differences: Vec<f64> = pairs.map(|(a, b)| a - b).collect();
+            let Point { mean, deviation } = Point::of(&differences);
+            let _ = match differences.len() {
                 0 => write!(text, " |"),
                 1 => write!(text, " {mean:+.2} |"),
                 pairs => write!(text, " {mean:+.2} ± {:.2} |", deviation / (pairs as f64).sqrt()),

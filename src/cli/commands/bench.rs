@@ -61,6 +61,10 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
     if args.seeds == 0 {
         return Err(refused(&BenchError::NoSeeds));
     }
+    let engine = searchers.iter().zip(&args.method).find(|(it, _)| matches!(it, Searcher::Engine(_)));
+    if let (None, Some((_, name))) = (&args.out, engine) {
+        return Err(Failure::refused(format!("--out: expected a folder for the runs of {name}, got none")));
+    }
     let table = Table::load(&args.table).map_err(|error| {
         refused(&error)
             .hint("scripts/nasbench201_to_csv.py makes the table from the official NATS-Bench files")
@@ -170,12 +174,11 @@ impl Bench<'_> {
         arm: Arm,
         seed: u64,
     ) -> Result<Vec<Evaluation>, Failure> {
-        let (Some(generator), Some(reader)) = (&mut self.generator, &self.reader) else {
+        let (Some(generator), Some(reader), Some(folder)) =
+            (&mut self.generator, &self.reader, &self.args.out)
+        else {
             return Ok(Vec::new());
         };
-        let folder = self.args.out.as_ref().ok_or_else(|| {
-            Failure::refused(format!("--out: expected a folder for the runs of {name}, got none"))
-        })?;
         let words: String = name
             .chars()
             .map(|c| if c.is_alphanumeric() { c } else { '-' })
@@ -222,20 +225,13 @@ fn searcher(name: &str) -> Result<Searcher, Failure> {
 fn arms(args: &NasBench201Args) -> Result<Vec<Arm>, Failure> {
     let mut arms = Vec::new();
     for name in &args.prior {
-        let prior = match name.as_str() {
-            "llm" => Prior::Llm,
-            "opposite" => Prior::Opposite,
-            "none" => Prior::None,
-            "random" => Prior::Random,
-            _ => {
-                let message = format!("--prior: expected llm, opposite, none or random, got `{name}`");
-                return Err(Failure::refused(message));
-            }
-        };
+        let prior = Prior::ALL.into_iter().find(|prior| prior.name() == name).ok_or_else(|| {
+            Failure::refused(format!("--prior: expected llm, opposite, none or random, got `{name}`"))
+        })?;
         arms.push(Arm { prior, shuffle: false });
     }
     if args.shuffle {
-        let asking: Vec<Arm> = arms.iter().filter(|arm| arm.asks()).copied().collect();
+        let asking: Vec<Arm> = arms.iter().filter(|arm| arm.prior.asks()).copied().collect();
         arms.extend(asking.into_iter().map(|arm| Arm { shuffle: true, ..arm }));
     }
     Ok(arms)

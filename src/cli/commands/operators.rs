@@ -8,17 +8,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llmatic_offline::bench::operators::{ArmRuns, is_full, markdown, paired_markdown};
+use llmatic_offline::bench::operators::{ArmRuns, all_figures, is_full, markdown, paired_markdown};
 use llmatic_offline::config::{self, QUICKSTART, SearchConfig};
 use llmatic_offline::llm::Generator;
-use llmatic_offline::search::{self, FrontEnd, Parts, Run};
+use llmatic_offline::search::{self, Run};
 use toml::{Table, Value};
 
-use super::search::{evaluator, generator, on_interrupt, prompts, use_threads};
+use super::search::{evaluator, generator, on_interrupt, prompts, search_on, use_threads};
 use super::{machine_device, machine_threads, read};
 use crate::cli::Failure;
 use crate::cli::args::OperatorsArgs;
-use crate::cli::printer::{self, Printer};
+use crate::cli::printer;
 
 /// Generations over those that the evaluations need, for those in which little is new.
 const PATIENCE: usize = 20;
@@ -63,30 +63,21 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
             }
             let Some((generator, model)) = llms.get_mut(&asked) else { continue };
             config.model.name.clone_from(model);
+            let mut made = None;
             let mut run = if directory.join("run.db").exists() {
                 let run = Run::open(&directory)?;
                 same_settings(&run, &config, &directory)?;
                 run
             } else {
-                let data = evaluator(&config)?.data();
+                let data = made.insert(evaluator(&config)?).data();
                 Run::create(&directory, config, &book, &generator.describe(), &data)?
             };
             if run.is_finished()? {
                 printer::note(&format!("{name}, seed {seed}: done before"));
             } else {
                 printer::note(&format!("{name}, seed {seed}"));
-                let mut evaluator = evaluator(&run.config)?;
-                let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
-                let mut printer = Printer::new(false);
-                let mut observe = |event| printer.event(&event);
-                let mut parts = Parts {
-                    generator: generator.as_mut(),
-                    reader: &reader,
-                    evaluator: evaluator.as_mut(),
-                    cancelled: &cancelled,
-                    observe: &mut observe,
-                };
-                search::search(&mut run, &mut parts)?;
+                let mut evaluator = made.map_or_else(|| evaluator(&run.config), Ok)?;
+                search_on(&mut run, generator.as_mut(), evaluator.as_mut(), &cancelled, false)?;
             }
             drop(run);
             let record = search::load(&directory)?;
@@ -96,9 +87,10 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
             result.runs.push(record);
         }
     }
-    printer::raw(&markdown(&results, args.evaluations));
+    let figures = all_figures(&results, args.evaluations);
+    printer::raw(&markdown(&results, &figures));
     printer::raw("\nPaired by seed, mean and standard error\n\n");
-    printer::raw(&paired_markdown(&results, args.evaluations));
+    printer::raw(&paired_markdown(&results, &figures));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use llmatic_offline::config::{self, Override, PROMPTS, QUICKSTART, SearchConfig};
 use llmatic_offline::llm::{self, Generator, Llm, LlmOptions};
 use llmatic_offline::search::{
-    self, Evaluator, FrontEnd, Parts, Run, ScriptedGenerator, Surrogate, check_free,
+    self, Evaluator, FrontEnd, Parts, Run, ScriptedGenerator, Summary, Surrogate, check_free,
 };
 use toml::Value;
 
@@ -52,16 +52,27 @@ fn drive(
     cancelled: &AtomicBool,
     json: bool,
 ) -> Result<(), Failure> {
-    let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
-    let mut printer = Printer::new(json);
-    let mut observe = |event| printer.event(&event);
-    let mut parts = Parts { generator, reader: &reader, evaluator, cancelled, observe: &mut observe };
-    let summary = search::search(run, &mut parts)?;
+    let summary = search_on(run, generator, evaluator, cancelled, json)?;
     write_report(&run.directory)?;
     if !json {
         printer::data(&printer::summary(&summary, &search::load(&run.directory)?.results));
     }
     Ok(())
+}
+
+/// Search to the end, with its events on the terminal.
+pub(crate) fn search_on(
+    run: &mut Run,
+    generator: &mut dyn Generator,
+    evaluator: &mut dyn Evaluator,
+    cancelled: &AtomicBool,
+    json: bool,
+) -> Result<Summary, Failure> {
+    let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
+    let mut printer = Printer::new(json);
+    let mut observe = |event| printer.event(&event);
+    let mut parts = Parts { generator, reader: &reader, evaluator, cancelled, observe: &mut observe };
+    Ok(search::search(run, &mut parts)?)
 }
 
 /// The complete configuration and the text of its instructions.
