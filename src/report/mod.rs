@@ -184,6 +184,12 @@ fn yields(page: &mut String, run: &RunRecord) {
         operators.entry(candidate.operator.name().to_owned()).or_default().push(candidate);
         instructions.entry(candidate.instruction.clone()).or_default().push(candidate);
     }
+    // A column that is zero all the way down only pushes the others off the page.
+    let count = |rows: &[&Candidate], verdict: Verdict| {
+        rows.iter().filter(|row| !row.retried && row.verdict == verdict).count()
+    };
+    let all: Vec<&Candidate> = operators.values().flatten().copied().collect();
+    let verdicts: Vec<Verdict> = VERDICTS.into_iter().filter(|&verdict| count(&all, verdict) > 0).collect();
     for (title, groups) in [("Yield by operator", operators), ("Yield by instruction", instructions)] {
         let _ = write!(
             page,
@@ -193,7 +199,7 @@ fn yields(page: &mut String, run: &RunRecord) {
              <th class=\"n\">tokens per new network</th>\
              <th class=\"n\">tokens per archived</th>"
         );
-        for verdict in VERDICTS {
+        for verdict in &verdicts {
             let _ = write!(page, "<th class=\"n\">{}</th>", verdict.name().replace('_', " "));
         }
         page.push_str("</tr>\n");
@@ -212,9 +218,8 @@ fn yields(page: &mut String, run: &RunRecord) {
                 escape(&name),
                 rows.len()
             );
-            for verdict in VERDICTS {
-                let count = rows.iter().filter(|row| !row.retried && row.verdict == verdict).count();
-                let _ = write!(page, "<td class=\"n\">{count}</td>");
+            for &verdict in &verdicts {
+                let _ = write!(page, "<td class=\"n\">{}</td>", count(&rows, verdict));
             }
             page.push_str("</tr>\n");
         }
