@@ -4,6 +4,8 @@
 //! `scripts/record_frontend_reference.py` in `tests/fixtures/reference.json`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
+mod oracle;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -127,12 +129,7 @@ fn accept_fixtures_have_pytorchs_parameters_and_names() {
         let expected = &reference["fixtures"][format!("accept/{name}")];
         assert!(expected["valid"].as_bool().unwrap(), "{name}: PyTorch refuses it");
         assert_eq!(network.graph.parameter_count(), expected["parameters"].as_u64().unwrap(), "{name}");
-        let mut state: Vec<(String, Vec<usize>)> = Vec::new();
-        for param in &network.graph.params {
-            for key in std::iter::once(&param.name).chain(&param.aliases).filter(|key| !key.is_empty()) {
-                state.push((key.clone(), param.sizes.clone()));
-            }
-        }
+        let mut state = oracle::state(&network.graph);
         let mut wanted: Vec<(String, Vec<usize>)> =
             serde_json::from_value(expected["state"].clone()).unwrap();
         state.sort();

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
 mod agreement;
+mod oracle;
 
 use std::path::Path;
 
@@ -43,7 +44,7 @@ fn job(number: usize, line: &str) -> Job {
 
 /// Compare the lines of one file. Lines that start with `!` are ones that PyTorch refuses.
 fn check(file: &str) {
-    let Some(python) = agreement::python() else { return };
+    let Some(python) = oracle::python() else { return };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layers").join(file);
     let text = std::fs::read_to_string(path).unwrap();
     let wanted = std::env::var("LLMATIC_CASES").unwrap_or_default();

@@ -5,46 +5,22 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
+mod oracle;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use llmatic_offline::lower::{Limits, Network, NoImports, RepairSet, Request, lower};
 use llmatic_offline::train::{Weights, predict};
-use safetensors::SafeTensors;
+use oracle::{largest_difference, python, tensor};
 
 /// Largest difference of a logit.
 const TOLERANCE: f32 = 1e-4;
 
-fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("LLMATIC_PYTHON")
-        .map_or_else(|| llmatic_offline::config::home().join("venv-test/bin/python"), PathBuf::from);
-    if python.exists() {
-        return Some(python);
-    }
-    assert!(
-        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
-        "no Python with PyTorch at {}; run scripts/setup.sh --test-python",
-        python.display()
-    );
-    eprintln!("skipped: no Python with PyTorch at {}", python.display());
-    None
-}
-
 fn run(python: &Path, action: &str, jobs: &serde_json::Value, folder: &Path) {
     let file = folder.join(format!("{action}.json"));
     std::fs::write(&file, jobs.to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/reference.py");
-    let output = Command::new(python).arg(script).arg(action).arg(&file).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn tensor(path: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
-    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let view = file.tensor(name).unwrap();
-    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    (view.shape().to_vec(), values)
+    oracle::run(python, "reference.py", &[action.as_ref(), file.as_os_str()]);
 }
 
 fn network(source: &str) -> Network {
@@ -58,13 +34,6 @@ fn network(source: &str) -> Network {
         imports: &NoImports,
     })
     .unwrap_or_else(|refusal| panic!("{}", refusal.render(source, "net.py")))
-}
-
-/// The largest difference; infinite where a number is not finite, which `f32::max` would pass over.
-fn largest_difference(ours: &[f32], theirs: &[f32]) -> f32 {
-    assert_eq!(ours.len(), theirs.len());
-    let apart = |(a, b): (&f32, &f32)| if (a - b).is_finite() { (a - b).abs() } else { f32::INFINITY };
-    ours.iter().zip(theirs).map(apart).fold(0.0, f32::max)
 }
 
 /// Logits that are the same for every class or for every sample say nothing about what was computed before them.

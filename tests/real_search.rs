@@ -6,30 +6,19 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
+mod oracle;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use llmatic_offline::config::home;
-use safetensors::SafeTensors;
+use oracle::{present, python, tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_llmatic-offline");
 const FASHION: &str = "data/fashion-mnist/train-images-idx3-ubyte.gz";
 const MODEL: &str = "models/qwen2.5-coder-0.5b/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
-
-fn missing(what: &Path) -> bool {
-    if what.exists() {
-        return false;
-    }
-    assert!(
-        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
-        "{} is missing; run scripts/setup.sh --test-python",
-        what.display()
-    );
-    eprintln!("skipped: {} is missing", what.display());
-    true
-}
 
 fn arguments(out: &Path) -> Vec<String> {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/smoke.toml");
@@ -81,7 +70,7 @@ fn start_and_kill(run: &Path) {
 
 #[test]
 fn a_real_search_needs_no_network_survives_kill_9_and_its_winner_runs_in_pytorch() {
-    if missing(&home().join(MODEL)) || missing(&home().join(FASHION)) {
+    if !present(&home().join(MODEL)) || !present(&home().join(FASHION)) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -102,11 +91,7 @@ fn a_real_search_needs_no_network_survives_kill_9_and_its_winner_runs_in_pytorch
 
 /// `predict` and PyTorch give the same logits for `best.py` with `best.safetensors`.
 fn winner_agrees_with_pytorch(run: &Path) {
-    let python = std::env::var_os("LLMATIC_PYTHON")
-        .map_or_else(|| home().join("venv-test/bin/python"), std::path::PathBuf::from);
-    if missing(&python) {
-        return;
-    }
+    let Some(python) = python() else { return };
     // reference.py takes NAME.weights.safetensors and NAME.input.safetensors.
     std::fs::copy(run.join("best.safetensors"), run.join("best.weights.safetensors")).unwrap();
     let pixels: Vec<u8> =
@@ -116,9 +101,7 @@ fn winner_agrees_with_pytorch(run: &Path) {
     std::fs::write(run.join("best.input.safetensors"), input).unwrap();
     let jobs = serde_json::json!([{"name": "best", "source": run.join("best.py"), "folder": run}]);
     std::fs::write(run.join("jobs.json"), jobs.to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/reference.py");
-    let output = Command::new(&python).arg(script).arg("check").arg(run.join("jobs.json")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    oracle::run(&python, "reference.py", &["check".as_ref(), run.join("jobs.json").as_os_str()]);
     let error = run.join("best.error");
     assert!(!error.exists(), "{}", std::fs::read_to_string(error).unwrap());
 
@@ -132,16 +115,10 @@ fn winner_agrees_with_pytorch(run: &Path) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let logits = |path: &Path| tensor(path, "logits").1;
     let (ours, theirs) = (logits(&ours), logits(&run.join("best.checked.safetensors")));
     assert_eq!((ours.len(), theirs.len()), (20, 20));
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert!((ours - theirs).abs() < 1e-4, "expected {theirs}, got {ours}");
     }
-}
-
-fn logits(path: &Path) -> Vec<f32> {
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let data = file.tensor("logits").unwrap().data().to_vec();
-    data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
 }

@@ -6,13 +6,15 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
+mod oracle;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use llmatic_offline::graph;
 use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, lower};
 use llmatic_offline::train::{Weights, gradients, predict};
-use safetensors::SafeTensors;
+use oracle::{largest_difference, place, present, python, tensor, tensors};
 
 /// Largest difference of a logit, relative to the largest logit.
 const LOGIT_TOLERANCE: f32 = 1e-4;
@@ -94,24 +96,9 @@ impl ImportResolver for Folder {
 
 /// Python and torchvision's folder, where there are both.
 fn tools() -> Option<(PathBuf, PathBuf)> {
-    let home = llmatic_offline::config::home();
-    let place = |variable: &str, default: &str| {
-        std::env::var_os(variable).map_or_else(|| home.join(default), PathBuf::from)
-    };
-    let python = place("LLMATIC_PYTHON", "venv-test/bin/python");
     let torchvision = place("LLMATIC_TORCHVISION", "torchvision");
-    for path in [python.clone(), torchvision.join("torchvision/models")] {
-        if !path.exists() {
-            assert!(
-                std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
-                "expected {}, got none; run scripts/setup.sh --test-python",
-                path.display()
-            );
-            eprintln!("skipped: no {}", path.display());
-            return None;
-        }
-    }
-    Some((python, torchvision))
+    let python = python()?;
+    present(&torchvision.join("torchvision/models")).then_some((python, torchvision))
 }
 
 fn job(file: &str, entry: &str, size: usize, gradients: bool, folder: &Path) -> serde_json::Value {
@@ -125,11 +112,9 @@ fn job(file: &str, entry: &str, size: usize, gradients: bool, folder: &Path) -> 
 fn run(python: &Path, action: &str, root: &Path, jobs: &[serde_json::Value], folder: &Path) {
     let file = folder.join("jobs.json");
     std::fs::write(&file, serde_json::to_string(jobs).unwrap()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/torchvision_reference.py");
-    let mut command = Command::new(python);
-    command.arg("-W").arg("ignore").arg(script).arg(action).arg(root).arg(&file);
-    let output = command.arg(folder.join("out.json")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = folder.join("out.json");
+    let arguments = [action.as_ref(), root.as_os_str(), file.as_os_str(), out.as_os_str()];
+    oracle::run(python, "torchvision_reference.py", &arguments);
 }
 
 fn network(root: &Path, file: &str, entry: &str, size: usize) -> Result<Network, String> {
@@ -149,26 +134,8 @@ fn network(root: &Path, file: &str, entry: &str, size: usize) -> Result<Network,
     lower(&request).map_err(|refusal| refusal.render(&source, file))
 }
 
-fn tensor(path: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
-    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    values(&SafeTensors::deserialize(&bytes).unwrap(), name)
-}
-
-fn values(file: &SafeTensors<'_>, name: &str) -> (Vec<usize>, Vec<f32>) {
-    let view = file.tensor(name).unwrap();
-    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    (view.shape().to_vec(), values)
-}
-
-/// The largest difference; infinite where a number is not finite, which `f32::max` would pass over.
-fn apart(left: &[f32], right: &[f32]) -> f32 {
-    assert_eq!(left.len(), right.len());
-    let apart = |(a, b): (&f32, &f32)| if (a - b).is_finite() { (a - b).abs() } else { f32::INFINITY };
-    left.iter().zip(right).map(apart).fold(0.0, f32::max)
-}
-
 fn length(values: &[f32]) -> f32 {
-    values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt() as f32
+    oracle::length(values) as f32
 }
 
 #[test]
@@ -201,11 +168,7 @@ fn every_classifier_has_pytorchs_parameters_under_pytorchs_keys() {
             let count = graph.parameter_count();
             failures.push(format!("{name}: {count} parameters, PyTorch has {}", expected["parameters"]));
         }
-        let mut ours: Vec<(String, Vec<usize>)> = Vec::new();
-        for param in &graph.params {
-            let keys = std::iter::once(&param.name).chain(&param.aliases).filter(|key| !key.is_empty());
-            ours.extend(keys.map(|key| (key.clone(), param.sizes.clone())));
-        }
+        let ours = oracle::state(&graph);
         let theirs: Vec<(String, Vec<usize>)> = serde_json::from_value(expected["state"].clone()).unwrap();
         if ours != theirs {
             let first = ours.iter().zip(&theirs).find(|(ours, theirs)| ours != theirs);
@@ -220,7 +183,7 @@ fn every_classifier_has_pytorchs_parameters_under_pytorchs_keys() {
 fn classifiers_compute_pytorchs_logits_and_gradients() {
     let Some((python, root)) = tools() else { return };
     let mut failures = Vec::new();
-    // One at a time, as their weights together are gigabytes.
+    // A few at a time, as their weights together are gigabytes.
     for chunk in COMPARED.chunks(6) {
         let folder = tempfile::tempdir().unwrap();
         let jobs: Vec<_> = chunk
@@ -257,9 +220,9 @@ fn compare(
         return Err(format!("logits of sizes {our_shape:?}, PyTorch has {shape:?}"));
     }
     let scale = theirs.iter().map(|value| value.abs()).fold(0.0, f32::max);
-    let difference = apart(&ours, &theirs) / scale;
+    let difference = largest_difference(&ours, &theirs) / scale;
     // Logits that hardly depend on the sample would agree whatever was computed before the last layer.
-    let between = apart(&theirs[..shape[1]], &theirs[shape[1]..]) / scale;
+    let between = largest_difference(&theirs[..shape[1]], &theirs[shape[1]..]) / scale;
     if between.is_nan() || between < 10.0 * LOGIT_TOLERANCE {
         return Err(format!("the logits of two samples differ by {between:e} of their scale {scale:e} only"));
     }
@@ -285,10 +248,10 @@ fn compare_gradients(
 ) -> Result<f32, String> {
     let ours =
         gradients(&network.graph, weights, sizes, input, &[1, 2]).map_err(|error| error.to_string())?;
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let file: BTreeMap<String, Vec<f32>> =
+        tensors(path).into_iter().map(|(name, _, values)| (name, values)).collect();
     let names: Vec<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
-    let missing: Vec<&str> = file.names().into_iter().filter(|name| !names.contains(name)).collect();
+    let missing: Vec<&str> = file.keys().map(String::as_str).filter(|name| !names.contains(name)).collect();
     if ours.len() != file.len() || !missing.is_empty() {
         return Err(format!("{} gradients, PyTorch has {} (missing {missing:?})", ours.len(), file.len()));
     }
@@ -299,11 +262,11 @@ fn compare_gradients(
         return Err(format!("the longest gradient has length {longest:e}"));
     }
     for (name, gradient) in &ours {
-        let (_, theirs) = values(&file, name);
+        let theirs = &file[name];
         assert_eq!(gradient.len(), theirs.len(), "{name}");
-        let apart: Vec<f32> = gradient.iter().zip(&theirs).map(|(a, b)| a - b).collect();
+        let apart: Vec<f32> = gradient.iter().zip(theirs).map(|(a, b)| a - b).collect();
         // A gradient that is zero but for rounding has no direction to compare.
-        let difference = length(&apart) / length(&theirs).max(1e-5 * longest);
+        let difference = length(&apart) / length(theirs).max(1e-5 * longest);
         if difference.is_nan() || difference >= GRADIENT_TOLERANCE {
             return Err(format!("gradient of {name} differs by {difference:e}"));
         }

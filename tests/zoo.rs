@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
 mod agreement;
+mod oracle;
 
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ struct Entry {
 
 #[test]
 fn every_network_of_the_zoo_agrees_with_pytorch() {
-    let (Some(file), Some(python)) = (std::env::var_os("LLMATIC_ZOO"), agreement::python()) else {
+    let (Some(file), Some(python)) = (std::env::var_os("LLMATIC_ZOO"), oracle::python()) else {
         eprintln!("skipped: LLMATIC_ZOO names no file");
         return;
     };

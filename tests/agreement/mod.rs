@@ -11,13 +11,13 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use llmatic_offline::graph;
 use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, Verdict, lower};
 use llmatic_offline::train::{Weights, gradients, predict};
-use safetensors::SafeTensors;
 use serde_json::Value;
+
+use crate::oracle::{self, length, state, tensors};
 
 /// Largest difference of a logit, relative to the largest logit where that is above one.
 const LOGITS: f32 = 1e-4;
@@ -49,22 +49,6 @@ pub enum Outcome {
 pub struct Depth {
     pub gradients: bool,
     pub printed: bool,
-}
-
-/// The Python with PyTorch; without it the caller's test is skipped.
-pub fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("LLMATIC_PYTHON")
-        .map_or_else(|| llmatic_offline::config::home().join("venv-test/bin/python"), PathBuf::from);
-    if python.exists() {
-        return Some(python);
-    }
-    assert!(
-        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
-        "no Python with PyTorch at {}; run scripts/setup.sh --test-python",
-        python.display()
-    );
-    eprintln!("skipped: no Python with PyTorch at {}", python.display());
-    None
 }
 
 struct Folder(PathBuf, String);
@@ -106,11 +90,7 @@ pub fn read(job: &Job) -> Result<Network, (Verdict, String)> {
 fn run(python: &Path, action: &str, jobs: &[Value], folder: &Path) -> Value {
     let (file, out) = (folder.join("jobs.json"), folder.join("out.json"));
     std::fs::write(&file, Value::from(jobs.to_vec()).to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/agreement.py");
-    let mut command = Command::new(python);
-    command.arg("-W").arg("ignore").arg(script).arg(action).arg(&file).arg(&out);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    oracle::run(python, "agreement.py", &[action.as_ref(), file.as_os_str(), out.as_os_str()]);
     serde_json::from_str(&std::fs::read_to_string(out).unwrap()).unwrap()
 }
 
@@ -161,15 +141,6 @@ fn file(prefix: &Path, what: &str) -> PathBuf {
     PathBuf::from(format!("{}.{what}.safetensors", prefix.display()))
 }
 
-fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let values =
-        |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    let all = tensors.tensors();
-    all.into_iter().map(|(name, view)| (name, view.shape().to_vec(), values(view.data()))).collect()
-}
-
 fn only(path: &Path) -> (Vec<usize>, Vec<f32>) {
     let (_, sizes, values) = tensors(path).pop().unwrap();
     (sizes, values)
@@ -180,17 +151,13 @@ fn agree(network: &Network, theirs: &Value, prefix: &Path, depth: Depth) -> Resu
     if Some(graph.parameter_count()) != theirs["parameters"].as_u64() {
         return Err(format!("{} parameters, PyTorch has {}", graph.parameter_count(), theirs["parameters"]));
     }
-    let mut ours: Vec<(String, Vec<usize>)> = Vec::new();
-    for param in &graph.params {
-        let keys = std::iter::once(&param.name).chain(&param.aliases).filter(|key| !key.is_empty());
-        ours.extend(keys.map(|key| (key.clone(), param.sizes.clone())));
-    }
-    let mut state: Vec<(String, Vec<usize>)> = serde_json::from_value(theirs["state"].clone()).unwrap();
+    let mut ours = state(graph);
+    let mut wanted: Vec<(String, Vec<usize>)> = serde_json::from_value(theirs["state"].clone()).unwrap();
     ours.sort();
-    state.sort();
-    if ours != state {
-        let missing: Vec<_> = state.iter().filter(|entry| !ours.contains(entry)).take(3).collect();
-        let extra: Vec<_> = ours.iter().filter(|entry| !state.contains(entry)).take(3).collect();
+    wanted.sort();
+    if ours != wanted {
+        let missing: Vec<_> = wanted.iter().filter(|entry| !ours.contains(entry)).take(3).collect();
+        let extra: Vec<_> = ours.iter().filter(|entry| !wanted.contains(entry)).take(3).collect();
         return Err(format!("state_dict: {missing:?} missing, {extra:?} too many"));
     }
     let weights = Weights::load(&file(prefix, "weights")).map_err(|error| error.to_string())?;
@@ -228,7 +195,6 @@ fn close_gradients(
     ours: &[(String, Vec<f32>)],
     theirs: &[(String, Vec<usize>, Vec<f32>)],
 ) -> Result<(), String> {
-    let length = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     let longest = theirs.iter().map(|(_, _, values)| length(values)).fold(0.0, f64::max);
     for (name, _, expected) in theirs {
         let Some((_, got)) = ours.iter().find(|(known, _)| known == name) else {

@@ -70,7 +70,7 @@ def names_of(job):
     # A package's own code imports everything: where the module can do without, let it.
     for end in range(1, len(parts)):
         name = ".".join(parts[:end])
-        if name not in sys.modules and not job.get("packages"):
+        if name not in sys.modules:
             package = types.ModuleType(name)
             package.__path__ = [os.path.join(job["root"], *parts[:end])]
             sys.modules[name] = package

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Run networks in real PyTorch and keep what they compute, for tests/pytorch.rs.
 
-usage: reference.py record JOBS.json      source -> weights, input, logits, parameter gradients
+usage: reference.py record JOBS.json      source -> weights, input, logits
        reference.py check JOBS.json       source + weights + input -> logits
 
 JOBS.json is a list of {"name", "source", "entry", "sizes", "folder"}. `record` writes FOLDER/NAME.{weights,input,
-logits,gradients}.safetensors from seeded random numbers (batch norms get random statistics, so that they matter);
-`check` reads weights and input and writes FOLDER/NAME.checked.safetensors. A network that PyTorch cannot build or run
-is written as FOLDER/NAME.error.
+logits}.safetensors from seeded random numbers (batch norms get random statistics, so that they matter); `check` reads
+weights and input and writes FOLDER/NAME.checked.safetensors. A network that PyTorch cannot build or run is written as
+FOLDER/NAME.error.
 """
 import json
 import sys
@@ -45,15 +45,9 @@ def record(job, prefix):
     net.eval()
     inputs = torch.randn(3, *job["sizes"])
     logits = net(inputs)
-    try:
-        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
-    except RuntimeError:  # changed in place what the gradient needs: computes, but cannot be trained
-        net.zero_grad()
-    gradients = {name: value.grad.clone() for name, value in net.named_parameters() if value.grad is not None}
     save_file(saved(net.state_dict()), f"{prefix}.weights.safetensors")
     save_file({"x": inputs}, f"{prefix}.input.safetensors")
     save_file({"logits": logits.detach().contiguous()}, f"{prefix}.logits.safetensors")
-    save_file(saved(gradients), f"{prefix}.gradients.safetensors")
 
 
 def check(job, prefix):

@@ -1,0 +1,91 @@
+//! Real PyTorch beside the tests: where it is, how its scripts are run, and what comes back.
+//!
+//! Input: files that `scripts/setup.sh --test-python` installs, scripts of `tests/python`. Output: tensors and
+//! differences. What is not installed skips a test with a line, or fails it where `LLMATIC_REQUIRE_MODEL` is set.
+//! Limit: f32 tensors.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "shared by test files, of which none uses all"
+)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use llmatic_offline::graph::Graph;
+use safetensors::SafeTensors;
+
+/// Whether a file or folder is there.
+pub fn present(path: &Path) -> bool {
+    if path.exists() {
+        return true;
+    }
+    assert!(
+        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
+        "{} is missing; run scripts/setup.sh --test-python",
+        path.display()
+    );
+    eprintln!("skipped: {} is missing", path.display());
+    false
+}
+
+/// Where a tool of the tests is: as `variable` says, else under the data folder.
+pub fn place(variable: &str, default: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| llmatic_offline::config::home().join(default), PathBuf::from)
+}
+
+/// The Python with PyTorch; without it the caller's test is skipped.
+pub fn python() -> Option<PathBuf> {
+    let python = place("LLMATIC_PYTHON", "venv-test/bin/python");
+    present(&python).then_some(python)
+}
+
+/// Runs a script of `tests/python` to its end.
+pub fn run<A: AsRef<OsStr>>(python: &Path, script: &str, arguments: &[A]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    let mut command = Command::new(python);
+    let output = command.arg("-W").arg("ignore").arg(script).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// All tensors of a safetensors file: names, sizes, values.
+pub fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let values =
+        |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let all = file.tensors().into_iter();
+    all.map(|(name, view)| (name, view.shape().to_vec(), values(view.data()))).collect()
+}
+
+/// One tensor of a safetensors file.
+pub fn tensor(path: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let found = tensors(path).into_iter().find(|(known, _, _)| known == name);
+    let (_, sizes, values) = found.unwrap_or_else(|| panic!("{}: no tensor `{name}`", path.display()));
+    (sizes, values)
+}
+
+/// The largest difference; infinite where a number is not finite, which `f32::max` would pass over.
+pub fn largest_difference(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let apart = |(a, b): (&f32, &f32)| if (a - b).is_finite() { (a - b).abs() } else { f32::INFINITY };
+    ours.iter().zip(theirs).map(apart).fold(0.0, f32::max)
+}
+
+/// The length of a vector.
+pub fn length(values: &[f32]) -> f64 {
+    values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Keys and sizes of a graph's `state_dict`, in its order.
+pub fn state(graph: &Graph) -> Vec<(String, Vec<usize>)> {
+    let mut state = Vec::new();
+    for param in &graph.params {
+        let keys = std::iter::once(&param.name).chain(&param.aliases).filter(|key| !key.is_empty());
+        state.extend(keys.map(|key| (key.clone(), param.sizes.clone())));
+    }
+    state
+}
