@@ -18,7 +18,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("lower", &["python", "graph"]),
     ("descriptor", &["graph"]),
-    ("llm", &["config", "rng"]),
+    ("llm", &["config", "rng", "python"]),
     ("data", &["config", "rng"]),
     ("train", &["config", "rng", "graph", "data"]),
     ("archive", &["rng"]),
@@ -26,7 +26,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "search",
         &["config", "rng", "python", "graph", "lower", "descriptor", "llm", "data", "train", "archive"],
     ),
-    ("bench", &["search", "archive", "rng", "lower", "graph"]),
+    ("bench", &["search", "archive", "rng", "lower", "graph", "llm", "config"]),
     ("report", &["search", "config", "graph"]),
 ];
 

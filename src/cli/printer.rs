@@ -242,6 +242,13 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         summary.niches,
         summary.qd_score
     ));
+    if summary.given_up > 0 {
+        text.push_str(&format!(
+            "\n{} texts were given up as soon as they could not become a class: up to {} tokens saved",
+            summary.given_up,
+            grouped(summary.saved_tokens)
+        ));
+    }
     for row in &summary.yields {
         let each = row.tokens.checked_div(row.novel).map_or_else(|| "-".to_owned(), grouped);
         text.push_str(&format!(

@@ -237,7 +237,8 @@ fn expected(what: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 /// Words out of a fixed list, checked here so that the complaint has a line.
 fn check_enums(table: &Table) -> Result<(), (&'static str, String)> {
-    let lists: [(&str, &[&str]); 7] = [
+    let lists: [(&str, &[&str]); 8] = [
+        ("prompts.style", &["model", "completion", "chat"]),
         ("train.schedule", &["constant", "triangular"]),
         ("search.parents", &["random", "fittest", "curious", "seed", "latest"]),
         ("operators.choice", &["rates", "bandit"]),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::home;
-use crate::llm::{InfillTokens, LlmError};
+use crate::llm::{ChatTokens, InfillTokens, LlmError};
 
 /// (file name, content) of the manifests that come with the program.
 const BUILT_IN: [(&str, &str); 13] = [
@@ -56,6 +56,9 @@ pub struct Manifest {
     /// How it is asked to fill a hole in a text, if it was taught to.
     #[serde(default)]
     pub infill: Option<InfillTokens>,
+    /// How it is talked to, if it was taught to.
+    #[serde(default)]
+    pub chat: Option<ChatTokens>,
     /// Where a Hugging Face cache on disk would have it.
     #[serde(default)]
     pub hugging_face: Option<HuggingFaceFile>,

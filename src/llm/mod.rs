@@ -9,6 +9,7 @@
 //! number of threads. Limit: the architectures in `decoder`; the CUDA path has not been run on a device yet.
 
 mod api;
+mod constrain;
 mod convert;
 mod decoder;
 mod engine;
@@ -24,8 +25,8 @@ mod tokenizer;
 mod vocabulary;
 
 pub use api::{
-    Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens, LlmOptions,
-    MemoryPlan, Progress, Request, Stop,
+    ChatTokens, Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens,
+    LlmOptions, MemoryPlan, Progress, Request, Stop,
 };
 pub use convert::{ConvertProgress, ConvertReport, convert};
 pub use engine::Llm;

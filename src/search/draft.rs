@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{ConfigError, PromptBook, PromptKind, SearchConfig};
-use crate::llm::{InfillTokens, Request, Stop};
+use crate::config::{ConfigError, PromptBook, PromptKind, SearchConfig, Style};
+use crate::llm::{ChatTokens, Generator, InfillTokens, PromptStyle, Request, Stop};
 use crate::rng::{RootSeed, Stream};
 
 use super::infill::{self, Hole, Variant};
@@ -89,6 +89,7 @@ pub(super) fn draft(
     run: &Run,
     reader: &dyn Reader,
     tokens: Option<&InfillTokens>,
+    chat: Option<&ChatTokens>,
     parents: &mut ParentNetworks,
     proposal: &Proposal,
     attempt: u64,
@@ -134,10 +135,31 @@ pub(super) fn draft(
         }
         _ => {
             let words = run.book.words(instruction, &run.row.input_sizes, run.row.classes);
-            let prompt = source::prompt(&proposal.sources(), &words);
+            let prompt = whole_class(chat, &proposal.sources(), &words);
             let step = Step::Write(request(prompt, run.config.sampling.max_tokens, Stop::ClassComplete));
             Draft { instruction, step }
         }
+    }
+}
+
+/// How the LLM is talked to, if the run talks to it.
+pub(super) fn chat_of(style: Style, generator: &dyn Generator) -> Option<ChatTokens> {
+    let talks = match style {
+        Style::Model => generator.style() == PromptStyle::Chat,
+        Style::Completion => false,
+        Style::Chat => true,
+    };
+    generator.chat().filter(|_| talks).cloned()
+}
+
+/// The prompt that asks for a whole class.
+pub(super) fn whole_class(chat: Option<&ChatTokens>, parents: &[&str], words: &str) -> String {
+    match chat {
+        Some(chat) => {
+            let (question, answer) = source::chat(parents, words);
+            chat.prompt(&question, &answer)
+        }
+        None => source::prompt(parents, words),
     }
 }
 

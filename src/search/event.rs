@@ -109,6 +109,10 @@ pub struct Summary {
     pub qd_score: f64,
     /// Tokens written.
     pub tokens: u64,
+    /// Texts that were given up before they were whole.
+    pub given_up: u64,
+    /// Tokens that the limit would still have allowed them.
+    pub saved_tokens: u64,
     /// What each operator came to.
     pub yields: Vec<OperatorYield>,
     /// The best network.

@@ -181,6 +181,8 @@ fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
         niches: run.state.archive.niches().centroids().len() as u64,
         qd_score: stats.qd_score,
         tokens: candidates.iter().map(|candidate| candidate.cost.completion_tokens).sum(),
+        saved_tokens: candidates.iter().map(|candidate| candidate.cost.saved_tokens).sum(),
+        given_up: candidates.iter().filter(|candidate| candidate.cost.saved_tokens > 0).count() as u64,
         yields: run.store.yields()?,
         parameters: of.and_then(|candidate| candidate.facts.as_ref()).map_or(0, |facts| facts.parameters),
         seed_validation: candidates.first().and_then(|seed| seed.score.as_ref()).map(|score| score.fitness),

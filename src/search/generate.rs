@@ -12,9 +12,9 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::archive::{CandidateId, PromptChoice};
-use crate::llm::{Completion, Control, LlmError, Request};
+use crate::llm::{Completion, Control, Finish, LlmError, Request};
 
-use super::draft::{Draft, ParentNetworks, Step, draft};
+use super::draft::{Draft, ParentNetworks, Step, chat_of, draft};
 use super::error::SearchError;
 use super::event::Event;
 use super::propose::{Proposal, propose};
@@ -89,9 +89,10 @@ fn write(
     attempt: u64,
 ) -> Result<Vec<Candidate>, SearchError> {
     let tokens = parts.generator.infill().cloned();
+    let chat = chat_of(run.config.prompts.style, parts.generator);
     let drafts: Vec<Draft> = proposals
         .iter()
-        .map(|proposal| draft(run, parts.reader, tokens.as_ref(), networks, proposal, attempt))
+        .map(|proposal| draft(run, parts.reader, tokens.as_ref(), chat.as_ref(), networks, proposal, attempt))
         .collect();
     let requests: Vec<Request> = drafts.iter().filter_map(|draft| draft.step.request().cloned()).collect();
     let started = Instant::now();
@@ -152,7 +153,8 @@ fn candidate(
         (Step::Failed(message), _) => refuse(&mut candidate, Verdict::Unsupported, message),
         (_, Some(Err(message))) => refuse(&mut candidate, Verdict::LimitExceeded, message),
         (step, Some(Ok(completion))) => {
-            candidate.cost = cost(&completion, per_token);
+            let limit = step.request().map_or(0, |request| request.max_tokens);
+            candidate.cost = cost(&completion, limit, per_token);
             candidate.source = match &step {
                 Step::Fill(_, hole) => infill::fill(hole, &completion.text),
                 _ => source::candidate(&proposal.sources(), &completion.text),
@@ -252,8 +254,13 @@ fn judge(
     }
 }
 
-fn cost(completion: &Completion, per_token: f64) -> Cost {
+fn cost(completion: &Completion, limit: usize, per_token: f64) -> Cost {
+    let saved = match completion.finish {
+        Finish::Abandoned => limit.saturating_sub(completion.completion_tokens) as u64,
+        _ => 0,
+    };
     Cost {
+        saved_tokens: saved,
         prompt_tokens: completion.prompt_tokens as u64,
         cached_tokens: completion.cached_prompt_tokens as u64,
         completion_tokens: completion.completion_tokens as u64,

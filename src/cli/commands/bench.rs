@@ -7,6 +7,7 @@ use llmatic_offline::bench::nasbench201::{
 };
 use llmatic_offline::bench::search::Method;
 
+use super::bench_prompts::bench_prompts;
 use crate::cli::args::{BenchArgs, BenchCommand, NasBench201Args};
 use crate::cli::{Failure, printer};
 
@@ -14,6 +15,7 @@ use crate::cli::{Failure, printer};
 pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     match &args.command {
         BenchCommand::Nasbench201(args) => nasbench201(args),
+        BenchCommand::Prompts(args) => bench_prompts(args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file per subcommand: arguments to library calls, results to words.
 
 pub(crate) mod bench;
+pub(crate) mod bench_prompts;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod inspect;

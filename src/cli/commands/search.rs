@@ -154,7 +154,8 @@ fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
         context: config.model.context.min(selection.manifest.context.max(1)),
         rows: config.model.rows,
     };
-    let llm = Llm::load(&selection, &options)?;
+    let mut llm = Llm::load(&selection, &options)?;
+    llm.set_grammar(config.model.grammar)?;
     if selection.alias.is_some() {
         config.model.name.clone_from(&selection.manifest.name);
     } else if config.model.name.contains(std::path::MAIN_SEPARATOR) || config.model.name.ends_with(".gguf") {

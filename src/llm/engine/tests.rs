@@ -25,6 +25,7 @@ fn selection(path: &Path) -> Selection {
         memory_mb: 1,
         source: "a test".into(),
         infill: None,
+        chat: None,
         hugging_face: None,
     };
     Selection { manifest, path: path.to_owned(), sha256: "00".into(), alias: None, note: None }
