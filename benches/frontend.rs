@@ -1,7 +1,8 @@
 //! How long it takes to read a network: parse, lower and cost, on one core.
 //!
 //! Input: torchvision's ResNet-152 (its folder in `LLMATIC_TORCHVISION`, else where `scripts/setup.sh --test-python`
-//! puts it) and fixtures of the size that models write. Output: medians in milliseconds. Limit: wall-clock time.
+//! puts it), fixtures of the size that models write, and those recorded generations in `LLMATIC_SHARED` that are
+//! networks. Output: medians in milliseconds. Limit: wall-clock time.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark says what it measures")]
 
 use std::path::{Path, PathBuf};
@@ -68,4 +69,23 @@ fn main() {
             assert!(macs(&imports, &source, None, &[3, 32, 32], 10) > 0);
         });
     }
+    let shared =
+        std::env::var_os("LLMATIC_SHARED").map(|root| Path::new(&root).join("data/generations.jsonl"));
+    let Some(text) = shared.and_then(|path| std::fs::read_to_string(path).ok()) else { return };
+    let rows = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let sources: Vec<String> = rows
+        .filter(|row| row["valid"] == true)
+        .map(|row| row["source"].as_str().unwrap().to_owned())
+        .collect();
+    let mut times: Vec<f64> = sources
+        .iter()
+        .map(|source| {
+            let start = Instant::now();
+            assert!(macs(&imports, source, None, &[3, 32, 32], 10) > 0);
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{} valid generations: median {middle:.3} ms, most {last:.3} ms", times.len());
 }

@@ -3,10 +3,13 @@
 
 Writes one Hugging Face directory per architecture (config.json, model.safetensors, tokenizer files) and
 reference.json beside it: a prompt, the logits after each of its tokens, and greedy tokens. Weights are random
-(seeded), so nothing is downloaded. The CodeGen directory also gets its weights as pytorch_model.bin.
+(seeded), so nothing is downloaded. The CodeGen directory also gets its weights as pytorch_model.bin; those of
+qwen3moe are cut into two shards.
 
 Needs torch, safetensors and transformers (>= 5):
     python3 scripts/record_codegen_reference.py tests/fixtures [codegen llama ...]
+The ids of a real tokenizer on TEXTS and this script, for tests/llm_real.rs:
+    python3 scripts/record_codegen_reference.py tests/fixtures qwen2-tokens=PATH/tokenizer.json
 The shape of CodeGen 350M, for the ignored test (1.4 GB, not to be committed):
     python3 scripts/record_codegen_reference.py FOLDER codegen-350m
 """
@@ -172,8 +175,65 @@ def qwen3(folder):
     return Qwen3ForCausalLM(config), gpt2_like(folder, cuts("qwen2"), normalizers.NFC())
 
 
+def qwen3moe(folder):
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+    from tokenizers import normalizers
+
+    config = Qwen3MoeConfig(**SHAPE, head_dim=32, rms_norm_eps=1e-6, tie_word_embeddings=False, num_experts=6,
+                            num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True)
+    return Qwen3MoeForCausalLM(config), gpt2_like(folder, cuts("qwen2"), normalizers.NFC())
+
+
+def gemma3(folder):
+    """Six layers, so that one sees all positions, and a window shorter than the prompt."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    tokenizer = sentencepiece_like(folder)
+    shape = SHAPE | {"vocab_size": len(tokenizer) + 5, "num_hidden_layers": 6}
+    config = Gemma3TextConfig(**shape, head_dim=32, rms_norm_eps=1e-6, query_pre_attn_scalar=24,
+                              sliding_window=12, tie_word_embeddings=True)
+    return Gemma3ForCausalLM(config), tokenizer
+
+
+def sentencepiece_like(folder):
+    """A tokenizer of Gemma's kind: byte fallback, `▁` for spaces, runs of white space before all else. Its
+    pieces are learnt from TEXTS; the merges follow from them, as in Gemma's own tokenizer.json."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import trainers
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import generate_merges
+
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Split("\n", "isolated")
+    trainer = trainers.BpeTrainer(vocab_size=200, limit_alphabet=60, show_progress=False)
+    trained.train_from_iterator(TEXTS[:6], trainer)
+    learnt = sorted(trained.get_vocab().items(), key=lambda item: item[1])
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
+    runs = [mark * n for mark in ("\n", "▁", "\t") for n in range(2, 9)]
+    pieces = [piece for piece, _ in learnt if piece not in runs]
+    tokens = specials + runs + [f"<0x{byte:02X}>" for byte in range(256)]
+    # Single characters come last and are made by no merge.
+    tokens += [piece for piece in pieces if len(piece) > 1] + [piece for piece in pieces if len(piece) == 1]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    scores = {token: 0.0 if token in runs else -float(index) for token, index in vocab.items()}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=generate_merges(vocab, scores, specials),
+                                     unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", vocab["<bos>"])])
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in specials])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in runs])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", bos_token="<bos>")
+
+
 BY_HAND = {"codegen-350m": codegen_350m}
-MODELS = {"codegen": codegen, "llama": llama, "qwen2": qwen2, "qwen3": qwen3, "starcoder2": starcoder2}
+MODELS = {"codegen": codegen, "gemma3": gemma3, "llama": llama, "qwen2": qwen2, "qwen3": qwen3,
+          "qwen3moe": qwen3moe, "starcoder2": starcoder2}
 
 
 def randomise(model):
@@ -183,11 +243,46 @@ def randomise(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
-                centre = 1.0 if name.endswith("weight") else 0.0
+                # Gemma stores what its norms differ from 1 by.
+                around_one = name.endswith("weight") and not model.config.model_type.startswith("gemma")
+                centre = 1.0 if around_one else 0.0
                 parameter.copy_(centre + 0.1 * torch.randn_like(parameter))
             else:
                 parameter.copy_(scale * torch.randn_like(parameter))
             parameter.copy_(parameter.half())
+
+
+def one_by_one(state):
+    """The state as files hold it: an expert's matrices by themselves."""
+    split = {}
+    for key, value in state.items():
+        before, fused, _ = key.partition("mlp.experts.gate_up_proj")
+        if fused:
+            for expert, both in enumerate(value):
+                gate, up = both.chunk(2)
+                split[f"{before}mlp.experts.{expert}.gate_proj.weight"] = gate.contiguous()
+                split[f"{before}mlp.experts.{expert}.up_proj.weight"] = up.contiguous()
+            continue
+        before, fused, _ = key.partition("mlp.experts.down_proj")
+        if fused:
+            for expert, down in enumerate(value):
+                split[f"{before}mlp.experts.{expert}.down_proj.weight"] = down.contiguous()
+            continue
+        split[key] = value
+    return split
+
+
+def save_shards(state, folder):
+    """Two files and the index that says which tensor is where."""
+    from safetensors.torch import save_file
+
+    names, places = sorted(state), {}
+    for shard, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
+        file = f"model-{shard:05}-of-00002.safetensors"
+        save_file({name: state[name] for name in part}, folder / file, metadata={"format": "pt"})
+        places |= {name: file for name in part}
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": places})
 
 
 def reference(model, tokenizer):
@@ -209,9 +304,26 @@ def reference(model, tokenizer):
     }
 
 
+def record_tokens(target, tokenizer):
+    """Ids of a real tokenizer, whose file is too large to be committed."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(tokenizer)
+    lines = pathlib.Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
+    texts = TEXTS + ["".join(lines[at : at + 20]) for at in range(0, 200, 20)]
+    cases = [{"text": text, "tokens": tokenizer.encode(text).ids} for text in texts]
+    write_json(target, cases)
+
+
 def main():
     without_distributed()
     target = pathlib.Path(sys.argv[1])
+    for argument in [argument for argument in sys.argv[2:] if "=" in argument]:
+        name, _, path = argument.partition("=")
+        sys.argv.remove(argument)
+        record_tokens(target / f"{name}.json", path)
+        if len(sys.argv) == 2:
+            return
     for name in sys.argv[2:] or MODELS:
         folder = target / (name if name in BY_HAND else f"{name}-tiny")
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,7 +336,10 @@ def main():
             state.pop("lm_head.weight", None)
         from safetensors.torch import save_file
 
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        if name == "qwen3moe":
+            save_shards(one_by_one(state), folder)
+        else:
+            save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         if name == "codegen":
             torch.save(state, folder / "pytorch_model.bin")
         config = model.config.to_dict()

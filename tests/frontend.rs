@@ -99,7 +99,7 @@ fn recorded_generations_get_pytorchs_verdict() {
     eprintln!(
         "qwen without copies: {novel}, complete {complete}, valid as written {valid}, with repairs {made_valid}"
     );
-    assert!(agreed * 100 >= rows.len() * 95, "agreement {agreed} of {}", rows.len());
+    assert!(agreed * 100 >= rows.len() * 99, "agreement {agreed} of {}", rows.len());
 }
 
 fn reference() -> serde_json::Value {
@@ -220,17 +220,20 @@ fn with_forward(init: &str, forward: &str) -> String {
 fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
     for forward in [
         "y = x * 1\ny.view(-1, 3072).add_(1)\nreturn self.fc(y.flatten(1))",
-        "y = x * 1\ny[:, 0] = 0\nreturn self.fc(y.flatten(1))",
-        "y = x * 1\ny[:, 0] += 1\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\nz = y[:, :1]\ny[:, 0] = 0\nreturn self.fc(torch.cat([z, z, z], 1).flatten(1))",
+        "y = x.view(-1, 3072)\ny[:, 0] += 1\nreturn self.fc(x.flatten(1))",
         "y = x * 1\nz = y.transpose(1, 2)\ny += 1\nreturn self.fc(z.flatten(1))",
         "y = x * 1\nz = y[:, :1]\ntorch.relu_(z) if False else z.relu_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny.detach().mul_(2)\nreturn self.fc(y.flatten(1))",
+        "y = (x * 1).clone()\ny[:, :1].zero_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny[0].copy_(x[0])\nreturn self.fc(y.flatten(1))",
     ] {
         let refusal = plain(&with_forward("", forward)).unwrap_err();
         assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{forward}: {}", refusal.message);
     }
     for forward in [
+        "y = x * 1\ny[:, 0] = 0\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\ny[:, 0] += 1\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny = y.view(-1, 3072)\ny += 1\nreturn self.fc(y)",
         "y = x * 1\nz = y\ny += 1\nreturn self.fc(z.flatten(1))",
         "y = x * 1\nz = y.clone()\nz += 1\nreturn self.fc((y + z).flatten(1))",
@@ -278,4 +281,101 @@ fn a_text_that_breaks_off_after_forward_loses_its_last_statement() {
     assert_eq!(network.source, whole);
     let inside = with_forward("", "x = self.fc(x.flatten(1))\nx = torch.relu(");
     assert_eq!(repaired(&inside).unwrap_err().verdict, Verdict::SyntaxError);
+}
+
+/// A network, and the same one with other names and with its layers made in another order.
+const TWINS: [&str; 2] = [
+    "import torch
+import torch.nn as nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 10)
+    def forward(self, x):
+        x = torch.relu(self.norm(self.conv(x)))
+        return self.fc(x.mean((2, 3)))
+",
+    "import torch
+from torch import nn
+
+class Other(nn.Module):
+    def __init__(self, width=8):
+        super(Other, self).__init__()
+        self.last = nn.Linear(width, 10)
+        self.first = nn.Sequential(nn.Conv2d(3, width, kernel_size=(3, 3)), nn.BatchNorm2d(width), nn.ReLU())
+    def forward(self, image):
+        y = self.first(image)
+        return self.last(torch.mean(y, dim=[2, 3]))
+",
+];
+
+#[test]
+fn renamed_and_reordered_twins_have_one_architecture_id() {
+    let [one, other] = TWINS.map(|source| plain(source).unwrap().graph.architecture_id());
+    assert_eq!(one, other);
+}
+
+#[test]
+fn networks_that_differ_in_one_setting_have_different_architecture_ids() {
+    let changes = [
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 5)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, padding=1)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, stride=2)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, dilation=2)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, bias=False)"),
+        ("Conv2d(3, 8, 3)", "Conv2d(3, 8, 3, padding=1, padding_mode='reflect')"),
+        ("BatchNorm2d(8)", "BatchNorm2d(8, eps=1e-3)"),
+        ("BatchNorm2d(8)", "GroupNorm(2, 8)"),
+        ("BatchNorm2d(8)", "Identity()"),
+        ("torch.relu", "torch.tanh"),
+        ("torch.relu", "nn.functional.gelu"),
+        ("x.mean((2, 3))", "x.amax((2, 3))"),
+        ("x.mean((2, 3))", "x.sum((2, 3))"),
+        ("return self.fc(x.mean((2, 3)))", "return self.fc(x.mean((2, 3))) * 2"),
+        ("return self.fc(x.mean((2, 3)))", "return self.fc(x.mean((2, 3))) + 2"),
+        ("nn.Linear(8, 10)", "nn.Linear(8, 10, bias=False)"),
+    ];
+    let mut ids =
+        BTreeMap::from([(plain(TWINS[0]).unwrap().graph.architecture_id().to_string(), "as it is")]);
+    for (old, new) in changes {
+        let source = TWINS[0].replace(old, new);
+        assert_ne!(source, TWINS[0], "{old}");
+        let network = plain(&source).unwrap_or_else(|refusal| panic!("{new}: {refusal}"));
+        if let Some(twin) = ids.insert(network.graph.architecture_id().to_string(), new) {
+            panic!("{new} has the architecture id of {twin}");
+        }
+    }
+}
+
+#[test]
+fn every_accept_fixture_has_an_id_of_its_own_that_survives_new_names() {
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    for (name, source) in fixtures("accept") {
+        let id = plain(&source).unwrap().graph.architecture_id().to_string();
+        let renamed =
+            source.replace("Net", "Other").replace("self.fc", "self.renamed").replace("self.conv", "self.c");
+        assert_ne!(renamed, source, "{name}");
+        let twin = plain(&renamed).unwrap_or_else(|refusal| panic!("{}", refusal.render(&renamed, &name)));
+        assert_eq!(twin.graph.architecture_id().to_string(), id, "{name}:\n{renamed}");
+        if let Some(other) = ids.insert(id, name.clone()) {
+            panic!("{name} has the architecture id of {other}");
+        }
+    }
+}
+
+#[test]
+fn verdicts_have_the_names_that_inspect_prints() {
+    let verdict =
+        |source: &str| plain(source).map_or_else(|refusal| refusal.verdict, |_| Verdict::Accepted).as_str();
+    assert_eq!(verdict(TWINS[0]), "accepted");
+    assert_eq!(verdict("class Net(nn.Module:\n"), "syntax_error");
+    assert_eq!(
+        verdict(&with_forward("", "return self.fc(torch.linalg.svdvals(x).flatten(1))")),
+        "unsupported"
+    );
+    assert_eq!(verdict(&with_forward("", "return self.fc(x)")), "shape_error");
+    assert_eq!(verdict(&with_forward("while True: pass", "return x")), "limit_exceeded");
 }

@@ -1,331 +1,67 @@
-//! Reading sources never panics and never runs away, whatever the text: mutated fixtures and sources made by a grammar.
+//! Reading sources never panics and never runs away, whatever the text: mutated sources and sources made by a grammar.
 //!
-//! The cases are the same in every run: case N depends on N alone. `LLMATIC_FUZZ_SECONDS` makes it go on for longer.
-//! A panic inside is caught by the front-end and named "internal error", which this test refuses; steps, objects and
-//! sizes are bounded by [`Limits`]. Limit: coverage is not measured, so the mutations are not guided by it.
+//! The cases are the same in every run: case N depends on N alone. `LLMATIC_FUZZ_SECONDS` makes it go on for longer,
+//! and then a case that takes more than a second of processor time fails it too. A panic inside is caught by the
+//! front-end and named "internal error", which this test refuses; what a case allocates is counted. Recorded
+//! generations of `LLMATIC_SHARED` are mutated beside the fixtures where there are any. Limit: coverage is not
+//! measured, so the mutations are not guided by it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say what they did")]
 
+mod fuzz;
+
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use llmatic_offline::lower::{Limits, NoImports, RepairSet, Request, lower};
+use fuzz::{Random, hostile, made, mutated};
+use llmatic_offline::descriptor;
+use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, lower};
 
 /// Cases of an ordinary run.
 const CASES: u64 = 2_000;
+/// Largest text of a case in bytes; larger ones are cut.
+const MAX_BYTES: usize = 64 << 10;
+/// Most that reading one source may hold at a time: limits are on counts, this is what they come to.
+const MAX_HELD: usize = 512 << 20;
+/// Most processor time of a case.
+const MAX_TIME: Duration = Duration::from_secs(1);
 
-/// SplitMix64.
-struct Random(u64);
+/// Counts what is allocated.
+struct Counting;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes on to the system's allocator as it came; only counters are changed besides.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
     }
 
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit.max(1) as u64).unwrap()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-}
-
-const WORDS: &[&str] = &[
-    "x",
-    "self",
-    "nn",
-    "torch",
-    "F",
-    "0",
-    "-1",
-    "1",
-    "2",
-    "3",
-    "10",
-    "64",
-    "9223372036854775807",
-    "-9223372036854775808",
-    "1e308",
-    "0.5",
-    "None",
-    "True",
-    "False",
-    "(",
-    ")",
-    "[",
-    "]",
-    "{",
-    "}",
-    ":",
-    ",",
-    ".",
-    "*",
-    "**",
-    "//",
-    "%",
-    "@",
-    "<<",
-    "~",
-    "not",
-    "lambda",
-    "yield",
-    "await",
-    "del",
-    "global",
-    "=",
-    "+=",
-    "->",
-    "\"\"",
-    "f\"{x}\"",
-    "b''",
-    "...",
-    "\n",
-    "\t",
-    "    ",
-    "#",
-    "\\",
-    "\u{0}",
-    "\u{e9}",
-    "\u{1f600}",
-    "super()",
-    "x.shape",
-    "x.size(0)",
-    "range(3)",
-    "len",
-    "isinstance",
-    "inplace",
-    "dim=-1",
-    "[::2]",
-    "[None, ...]",
-    "[-1]",
-    "print",
-    "assert",
-    "raise",
-    "try:",
-    "with",
-    "float('nan')",
-    "float('inf')",
-    "10**100",
-    "self.training",
-    "import x",
-    "class A: pass",
-];
-
-const LAYERS: &[&str] = &[
-    "Conv2d",
-    "Linear",
-    "BatchNorm2d",
-    "MaxPool2d",
-    "AvgPool2d",
-    "AdaptiveAvgPool2d",
-    "Dropout",
-    "ReLU",
-    "LSTM",
-    "GRU",
-    "Flatten",
-    "Upsample",
-    "ConvTranspose2d",
-    "GroupNorm",
-    "LayerNorm",
-    "Embedding",
-    "PReLU",
-    "Softmax",
-    "Unflatten",
-    "PixelShuffle",
-    "Sequential",
-    "ModuleList",
-    "ModuleDict",
-    "Conv1d",
-    "MultiheadAttention",
-    "TransformerEncoderLayer",
-    "LSTMCell",
-    "ZeroPad2d",
-    "Bilinear",
-    "Identity",
-    "InstanceNorm2d",
-    "LocalResponseNorm",
-    "LPPool2d",
-    "ParameterList",
-];
-
-const METHODS: &[&str] = &[
-    "view",
-    "reshape",
-    "permute",
-    "transpose",
-    "flatten",
-    "unsqueeze",
-    "squeeze",
-    "mean",
-    "sum",
-    "max",
-    "chunk",
-    "split",
-    "expand",
-    "repeat",
-    "clamp",
-    "softmax",
-    "matmul",
-    "roll",
-    "flip",
-    "narrow",
-    "select",
-    "unfold",
-    "add_",
-    "relu_",
-    "mul",
-    "pow",
-    "norm",
-    "argmax",
-    "cumsum",
-    "contiguous",
-    "detach",
-    "clone",
-    "to",
-    "float",
-    "item",
-    "tolist",
-    "size",
-];
-
-const FUNCTIONS: &[&str] = &[
-    "torch.cat",
-    "torch.stack",
-    "torch.einsum",
-    "F.relu",
-    "F.interpolate",
-    "F.pad",
-    "F.conv2d",
-    "F.linear",
-    "F.max_pool2d",
-    "F.avg_pool2d",
-    "F.adaptive_avg_pool2d",
-    "F.dropout",
-    "F.softmax",
-    "F.normalize",
-    "torch.where",
-    "torch.arange",
-    "torch.zeros",
-    "torch.ones",
-    "torch.randn",
-    "torch.matmul",
-    "torch.flatten",
-    "F.unfold",
-    "F.layer_norm",
-    "torch.tril",
-    "F.scaled_dot_product_attention",
-    "F.one_hot",
-    "F.pixel_shuffle",
-    "torch.full",
-    "torch.linspace",
-    "torch.eye",
-];
-
-fn number(random: &mut Random) -> String {
-    match random.below(12) {
-        0 => "-1".to_owned(),
-        1 => "0".to_owned(),
-        2 => "2147483648".to_owned(),
-        3 => "9223372036854775807".to_owned(),
-        4 => "None".to_owned(),
-        5 => "0.5".to_owned(),
-        6 => "(1, 2)".to_owned(),
-        7 => "[3, -1]".to_owned(),
-        _ => (1 << random.below(8)).to_string(),
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-fn expression(random: &mut Random, depth: usize) -> String {
-    if depth == 0 {
-        return match random.below(4) {
-            0 => number(random),
-            1 => format!("self.m{}", random.below(5)),
-            _ => "x".to_owned(),
-        };
-    }
-    let inner = expression(random, depth - 1);
-    match random.below(12) {
-        0 | 1 => format!("self.m{}({inner})", random.below(5)),
-        2 | 3 => format!("{inner}.{}({}, {})", random.pick(METHODS), number(random), number(random)),
-        4 => format!("{inner}.{}({})", random.pick(METHODS), number(random)),
-        5 => format!("{}({inner}, {})", random.pick(FUNCTIONS), number(random)),
-        6 => format!(
-            "{}([{inner}, {}], {})",
-            random.pick(FUNCTIONS),
-            expression(random, depth - 1),
-            number(random)
-        ),
-        7 => format!(
-            "({inner} {} {})",
-            random.pick(&["+", "-", "*", "/", "//", "%", "**", "@", "<", "=="]),
-            number(random)
-        ),
-        8 => format!("({inner} + {})", expression(random, depth - 1)),
-        9 => format!("{inner}[{}:{}, {}]", number(random), number(random), number(random)),
-        10 => format!("[{inner} for i in range({})][{}]", number(random), number(random)),
-        _ => format!("({inner} if self.training else {})", expression(random, depth - 1)),
-    }
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Processor time of this process.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec for the call to fill.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(done, 0);
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
 }
 
-fn made(random: &mut Random) -> String {
-    let mut source = String::from(
-        "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\nclass Net(nn.Module):\n    \
-         def __init__(self):\n        super().__init__()\n",
-    );
-    for layer in 0..5 {
-        let arguments: Vec<String> = (0..random.below(5)).map(|_| number(random)).collect();
-        source += &format!("        self.m{layer} = nn.{}({})\n", random.pick(LAYERS), arguments.join(", "));
-    }
-    source += "\n    def forward(self, x):\n";
-    for _ in 0..=random.below(5) {
-        let depth = random.below(4);
-        let (target, value) = (random.pick(&["x", "x", "y", "x[:, 0]", "x, y"]), expression(random, depth));
-        source += &match random.below(5) {
-            0 => format!("        for i in range({}):\n            x = {value}\n", number(random)),
-            1 => format!("        if {value}:\n            x = {value}\n"),
-            2 => format!("        x {} {value}\n", random.pick(&["+=", "*=", "-="])),
-            _ => format!("        {target} = {value}\n"),
-        };
-    }
-    source + "        return x.flatten(1)\n"
-}
-
-/// A text with a few pieces cut, doubled, moved or replaced.
-fn mutated(random: &mut Random, text: &str, other: &str) -> String {
-    let mut chars: Vec<char> = text.chars().collect();
-    for _ in 0..=random.below(6) {
-        let at = random.below(chars.len() + 1);
-        let end = (at + random.below(40)).min(chars.len());
-        match random.below(6) {
-            0 => drop(chars.drain(at..end)),
-            1 => {
-                let copy = chars[at..end].to_vec();
-                chars.splice(at..at, copy);
-            }
-            2 => drop(chars.splice(at..end.min(at + 3), random.pick(WORDS).chars())),
-            3 => drop(chars.splice(at..at, random.pick(WORDS).chars())),
-            4 => {
-                let lines: Vec<&str> = other.lines().collect();
-                let line = lines.get(random.below(lines.len())).copied().unwrap_or_default();
-                let start = chars[..at].iter().rposition(|&char| char == '\n').map_or(0, |at| at + 1);
-                drop(chars.splice(start..start, format!("{line}\n").chars()));
-            }
-            _ => {
-                // A number becomes another.
-                if let Some(digit) = (at..chars.len()).find(|&at| chars[at].is_ascii_digit()) {
-                    drop(chars.splice(digit..=digit, number(random).chars()));
-                }
-            }
-        }
-    }
-    chars.into_iter().collect()
-}
-
-fn fixtures() -> Vec<String> {
+fn sources() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut paths: Vec<_> = ["accept", "reject"]
         .iter()
@@ -334,49 +70,98 @@ fn fixtures() -> Vec<String> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "py"))
         .collect();
     paths.sort();
-    paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    let mut sources: Vec<String> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let shared =
+        std::env::var_os("LLMATIC_SHARED").map(|root| Path::new(&root).join("data/generations.jsonl"));
+    if let Some(text) = shared.and_then(|path| std::fs::read_to_string(path).ok()) {
+        let rows = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        sources.extend(rows.map(|row| row["source"].as_str().unwrap().to_owned()));
+    }
+    sources
+}
+
+/// The text of a case.
+fn text(random: &mut Random, sources: &[String]) -> String {
+    let mut text = match random.below(5) {
+        0 => hostile(random),
+        1 => made(random),
+        2 => {
+            let source = if random.below(2) == 0 { hostile(random) } else { made(random) };
+            mutated(random, &source, &sources[0])
+        }
+        _ => {
+            let (one, other) = (random.below(sources.len()), random.below(sources.len()));
+            mutated(random, &sources[one], &sources[other])
+        }
+    };
+    let end = (0..=MAX_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap();
+    text.truncate(end);
+    text
+}
+
+/// What `inspect` does with a text.
+fn inspect(random: &mut Random, source: &str) -> Result<Network, Refusal> {
+    let inputs: [&[usize]; 6] = [&[3, 32, 32], &[3, 32, 32], &[3, 32, 32], &[1, 28, 28], &[784], &[5, 3]];
+    let entries = [None, None, None, None, None, Some("Net()"), Some("Net(10)"), Some(source)];
+    let request = Request {
+        source,
+        entry: entries[random.below(entries.len())],
+        input_sizes: inputs[random.below(inputs.len())],
+        classes: Some(10).filter(|_| random.below(8) > 0),
+        limits: Limits::default(),
+        repairs: if random.below(3) == 0 { RepairSet::all() } else { RepairSet::none() },
+        imports: &NoImports,
+    };
+    let outcome = lower(&request);
+    match &outcome {
+        Ok(network) => {
+            // What is accepted can be printed, described and identified.
+            assert!(!network.graph.to_pytorch("Net").is_empty());
+            assert!(descriptor::of(&network.graph).log_flops.is_finite());
+            assert!(!network.graph.architecture_id().to_string().is_empty());
+            network.graph.layers();
+        }
+        Err(refusal) => assert!(!refusal.render(source, "net.py").is_empty()),
+    }
+    outcome
 }
 
 #[test]
 fn any_text_is_read_or_refused_within_the_limits() {
-    let fixtures = fixtures();
+    let sources = sources();
     let seconds = std::env::var("LLMATIC_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let (mut accepted, mut slowest, mut case) = (0u64, (Duration::ZERO, 0), 0);
-    while case < CASES || until.is_some_and(|until| Instant::now() < until) {
+    let first = std::env::var("LLMATIC_FUZZ_FIRST").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let (mut accepted, mut slowest, mut largest) = (0u64, (Duration::ZERO, 0), (0, 0));
+    let (mut case, mut failures) = (first, Vec::new());
+    while case < first + CASES || until.is_some_and(|until| Instant::now() < until) {
         let mut random = Random(case);
-        let source = if random.below(2) == 0 {
-            made(&mut random)
-        } else {
-            let (one, other) = (random.below(fixtures.len()), random.below(fixtures.len()));
-            mutated(&mut random, &fixtures[one], &fixtures[other])
-        };
-        let repairs = if random.below(4) == 0 { RepairSet::all() } else { RepairSet::none() };
-        let request = Request {
-            source: &source,
-            entry: None,
-            input_sizes: &[3, 32, 32],
-            classes: Some(10),
-            limits: Limits { steps: 200_000, ..Limits::default() },
-            repairs,
-            imports: &NoImports,
-        };
-        let start = Instant::now();
-        match lower(&request) {
-            Ok(network) => {
-                accepted += 1;
-                // What is accepted can be printed and identified.
-                assert!(!network.graph.to_pytorch("Net").is_empty());
+        let source = text(&mut random, &sources);
+        let (held, start) = (HELD.load(Ordering::Relaxed), processor_time());
+        PEAK.store(held, Ordering::Relaxed);
+        let outcome = inspect(&mut random, &source);
+        let (took, held) = (processor_time() - start, PEAK.load(Ordering::Relaxed).saturating_sub(held));
+        match outcome {
+            Ok(_) => accepted += 1,
+            Err(refusal) if refusal.message.contains("internal error") => {
+                failures.push(format!("case {case}: {}\n{source}", refusal.message));
             }
-            Err(refusal) => assert!(
-                !refusal.message.contains("internal error"),
-                "case {case}: {}\n{source}",
-                refusal.message
-            ),
+            Err(_) => {}
         }
-        slowest = slowest.max((start.elapsed(), case));
+        if held > MAX_HELD {
+            failures.push(format!("case {case}: {held} bytes held\n{source}"));
+        }
+        if seconds.is_some() && took > MAX_TIME {
+            failures.push(format!("case {case}: {took:?}\n{source}"));
+        }
+        slowest = slowest.max((took, case));
+        largest = largest.max((held, case));
         case += 1;
     }
-    eprintln!("{case} cases, {accepted} accepted; slowest {:?}: case {}", slowest.0, slowest.1);
+    let cases = case - first;
+    eprintln!("{cases} cases, {accepted} accepted");
+    eprintln!("slowest: case {}, {:?} of processor time", slowest.1, slowest.0);
+    eprintln!("largest: case {}, {} bytes held", largest.1, largest.0);
+    assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
     assert!(accepted > 0, "the generator makes no network");
 }

@@ -20,7 +20,12 @@ const BASE: usize = 4 << 20;
 
 struct Counting;
 
+/// A single request for memory may be as large as the file, or as the largest buffer of fixed size (that of
+/// hashing).
+const BASE_AT_ONCE: usize = 1 << 20;
+
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: everything is passed on to the system's allocator; counting does not touch the memory.
@@ -47,6 +52,7 @@ unsafe impl GlobalAlloc for Counting {
 fn count(size: usize) {
     let live = LIVE.fetch_add(size, Ordering::Relaxed) + size;
     PEAK.fetch_max(live, Ordering::Relaxed);
+    LARGEST.fetch_max(size, Ordering::Relaxed);
 }
 
 #[global_allocator]
@@ -106,19 +112,24 @@ fn attack(
 ) {
     let original = std::fs::read(path).unwrap();
     action().unwrap_or_else(|error| panic!("the file as it is: {error}"));
-    let (mut refused, mut most) = (0, 0);
+    let (mut refused, mut most, mut largest) = (0, 0, 0);
     for round in 0..rounds {
         let mut stream = RootSeed(9).stream("mutation", &[round, original.len() as u64]);
         let bytes = mutate(&original, structure, &mut stream);
         std::fs::write(path, &bytes).unwrap();
         let before = LIVE.load(Ordering::Relaxed);
         PEAK.store(before, Ordering::Relaxed);
+        LARGEST.store(0, Ordering::Relaxed);
         let result = catch_unwind(AssertUnwindSafe(action));
         let used = PEAK.load(Ordering::Relaxed).saturating_sub(before);
         let result = result.unwrap_or_else(|_| panic!("{} panics in round {round}", path.display()));
         let bound = BASE + MOST_TIMES * original.len().max(bytes.len());
         assert!(used <= bound, "{}: {used} bytes in round {round}, at most {bound}", path.display());
         most = most.max(used);
+        let one = LARGEST.load(Ordering::Relaxed);
+        let bound = BASE_AT_ONCE.max(original.len()).max(bytes.len());
+        assert!(one <= bound, "{}: {one} bytes at once in round {round}, at most {bound}", path.display());
+        largest = largest.max(one);
         if let Err(error) = result {
             refused += 1;
             let message = error.to_string();
@@ -126,7 +137,7 @@ fn attack(
             assert!(message.len() < 2_000, "round {round}: a message of {} bytes", message.len());
         }
     }
-    eprintln!("{}: {refused} of {rounds} refused, at most {most} bytes", path.display());
+    eprintln!("{}: {refused} of {rounds} refused, at most {most} bytes, {largest} at once", path.display());
     assert!(refused > rounds / 10, "{}: only {refused} of {rounds} refused", path.display());
     std::fs::write(path, original).unwrap();
 }
@@ -161,11 +172,13 @@ fn mutated_model_files_are_refused_by_name_without_a_panic_or_much_memory() {
     let work = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let codegen = fixture("codegen-tiny", work.path());
     let llama = fixture("llama-tiny", work.path());
+    let gemma3 = fixture("gemma3-tiny", work.path());
+    let experts = fixture("qwen3moe-tiny", work.path());
     let out = work.path().join("out.gguf");
     let again = |folder: &Path| convert(folder, "q8_0", &out, &mut |_| {}).map(drop);
 
     let model = work.path().join("model.gguf");
-    for (folder, rounds) in [(&codegen, 3_000), (&llama, 1_000)] {
+    for (folder, rounds) in [(&codegen, 3_000), (&llama, 1_000), (&gemma3, 500), (&experts, 1_000)] {
         convert(folder, "q4_0", &model, &mut |_| {}).unwrap();
         let selection = select(model.to_str().unwrap(), None).unwrap();
         let header = 16_000;
@@ -178,6 +191,13 @@ fn mutated_model_files_are_refused_by_name_without_a_panic_or_much_memory() {
     for file in ["config.json", "vocab.json", "merges.txt", "added_tokens.json"] {
         attack(&codegen.join(file), 500, 4_000, &["codegen-tiny"], &|| again(&codegen));
     }
+    attack(&gemma3.join("config.json"), 300, 2_000, &["gemma3-tiny"], &|| again(&gemma3));
+    attack(&gemma3.join("tokenizer.json"), 300, 27_000, &["gemma3-tiny"], &|| again(&gemma3));
+    attack(&experts.join("config.json"), 300, 2_000, &["qwen3moe-tiny"], &|| again(&experts));
+    let index = experts.join("model.safetensors.index.json");
+    attack(&index, 500, 5_000, &["qwen3moe-tiny"], &|| again(&experts));
+    let shard = experts.join("model-00002-of-00002.safetensors");
+    attack(&shard, 500, 5_000, &["qwen3moe-tiny"], &|| again(&experts));
     std::fs::remove_file(codegen.join("model.safetensors")).unwrap();
     let checkpoint = codegen.join("pytorch_model.bin");
     attack(&checkpoint, 1_500, 6_000, &["codegen-tiny"], &|| again(&codegen));

@@ -72,6 +72,23 @@ fn mixed_requests() -> Vec<Request> {
     requests
 }
 
+/// The ids were recorded with the model's own tokenizer.json, by `scripts/record_codegen_reference.py`; here they
+/// come from the file's metadata.
+#[test]
+fn texts_get_the_token_ids_of_the_models_own_tokenizer() {
+    let Some(selection) = selection() else { return };
+    let llm = load(&selection, 1, 1);
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen2-tokens.json");
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(recorded).unwrap()).unwrap();
+    assert!(cases.len() > 12);
+    for case in cases {
+        let text = case["text"].as_str().unwrap();
+        let ids = case["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32);
+        assert_eq!(llm.tokens(text).unwrap(), ids.collect::<Vec<u32>>(), "{text:?}");
+    }
+}
+
 #[test]
 fn a_greedy_completion_writes_the_rest_of_the_class() {
     let Some(selection) = selection() else { return };
@@ -127,19 +144,78 @@ fn a_completion_depends_neither_on_its_neighbours_nor_on_the_cache() {
     }
 }
 
+/// Eight rows with different parents, temperatures, seeds and limits.
+fn generation() -> Vec<Request> {
+    let parents = [
+        PROMPT.to_owned(),
+        PROMPT.replace("8", "16"),
+        PROMPT.replace("MaxPool2d(2)", "AvgPool2d(2)").replace("more convolution", "fewer layer"),
+        PROMPT[..PROMPT.len() / 2].to_owned(),
+    ];
+    (0..8)
+        .map(|row| Request {
+            top_p: if row % 3 == 0 { 0.95 } else { 1.0 },
+            top_k: if row % 3 == 1 { 50 } else { 0 },
+            ..request(&parents[row % 4], 0.2 * row as f64, 16 + 3 * row, 100 + row as u64)
+        })
+        .collect()
+}
+
+/// What must not change.
+fn essence(completions: &[Completion]) -> Vec<(String, Finish, usize)> {
+    completions.iter().map(|c| (c.text.clone(), c.finish, c.completion_tokens)).collect()
+}
+
 #[test]
-fn a_completion_does_not_depend_on_the_number_of_threads() {
+fn a_generation_of_eight_is_the_same_alone_in_any_batch_with_any_threads_lookup_and_sharing() {
     let Some(selection) = selection() else { return };
-    let requests = mixed_requests();
-    let texts = |threads: usize| -> Vec<String> {
-        run(&mut load(&selection, threads, 8), &requests)
-            .into_iter()
-            .map(|completion| completion.text)
-            .collect()
-    };
-    let one = texts(1);
-    assert_eq!(one, texts(2));
-    assert_eq!(one, texts(3));
+    let requests = generation();
+    let mut plain = load(&selection, 1, 1);
+    plain.set_lookup(false);
+    plain.set_sharing(false);
+    let alone: Vec<Completion> =
+        requests.iter().flat_map(|request| run(&mut plain, std::slice::from_ref(request))).collect();
+    assert!(alone.iter().all(|completion| completion.cached_prompt_tokens == 0));
+    let expected = essence(&alone);
+    for (threads, rows, lookup, sharing) in [
+        (2, 8, true, true),
+        (1, 8, true, false),
+        (2, 8, false, true),
+        (2, 8, false, false),
+        (1, 3, true, true),
+        (2, 2, false, true),
+        (3, 5, true, true),
+    ] {
+        let mut llm = load(&selection, threads, rows);
+        llm.set_lookup(lookup);
+        llm.set_sharing(sharing);
+        let label = format!("{threads} threads, {rows} rows, lookup {lookup}, sharing {sharing}");
+        let batch = run(&mut llm, &requests);
+        assert_eq!(essence(&batch), expected, "{label}");
+        assert_eq!(batch.iter().any(|completion| completion.cached_prompt_tokens > 0), sharing, "{label}");
+    }
+    // Another order, hence other neighbours.
+    let mut llm = load(&selection, 2, 4);
+    let order = [5, 2, 7, 0, 3, 6, 1, 4];
+    let shuffled: Vec<Request> = order.iter().map(|row| requests[*row].clone()).collect();
+    for (place, found) in essence(&run(&mut llm, &shuffled)).into_iter().enumerate() {
+        assert_eq!(found, expected[order[place]], "row {}", order[place]);
+    }
+}
+
+#[test]
+fn scores_rank_a_likely_line_above_an_unlikely_one_and_do_not_depend_on_the_batch() {
+    let Some(selection) = selection() else { return };
+    let prompt = format!("{PROMPT}    def __init__(self):\n");
+    let lines =
+        ["        super().__init__()\n", "        print('banana')\n", "        super().__init__(self)\n"];
+    let scores = load(&selection, 2, 8).score(&prompt, &lines).unwrap();
+    assert!(scores[0].log_probability > scores[2].log_probability, "{scores:?}");
+    assert!(scores[2].log_probability > scores[1].log_probability, "{scores:?}");
+    let mut alone = load(&selection, 1, 1);
+    for (line, score) in lines.iter().zip(&scores) {
+        assert_eq!(alone.score(&prompt, &[line]).unwrap()[0], *score);
+    }
 }
 
 #[test]
@@ -184,7 +260,8 @@ fn a_truncated_model_is_refused_by_name_at_every_length() {
     std::fs::write(&path, &foreign).unwrap();
     let message = refusal(&selection, &path);
     assert!(
-        message.contains("architecture `qwerk` is not supported yet, expected one of: codegen, llama, qwen2"),
+        message
+            .contains("architecture `qwerk` is not supported yet, expected one of: codegen, gemma3, llama"),
         "{message}"
     );
 }

@@ -10,7 +10,7 @@ use llmatic_offline::llm::{Control, Finish, Llm, LlmOptions, Request, Stop, conv
 use llmatic_offline::rng::RootSeed;
 use serde_json::Value as Json;
 
-const ARCHITECTURES: [&str; 5] = ["codegen", "llama", "qwen2", "qwen3", "starcoder2"];
+const ARCHITECTURES: [&str; 7] = ["codegen", "gemma3", "llama", "qwen2", "qwen3", "qwen3moe", "starcoder2"];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("{name}-tiny"))

@@ -60,9 +60,31 @@ fn network(source: &str) -> Network {
     .unwrap_or_else(|refusal| panic!("{}", refusal.render(source, "net.py")))
 }
 
+/// The largest difference; infinite where a number is not finite, which `f32::max` would pass over.
 fn largest_difference(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
-    ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    let apart = |(a, b): (&f32, &f32)| if (a - b).is_finite() { (a - b).abs() } else { f32::INFINITY };
+    ours.iter().zip(theirs).map(apart).fold(0.0, f32::max)
+}
+
+/// Logits that are the same for every class or for every sample say nothing about what was computed before them.
+fn assert_telling(name: &str, classes: usize, logits: &[f32]) {
+    let spread = |values: &mut dyn Iterator<Item = f32>| {
+        let (low, high) =
+            values.fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(value), high.max(value)));
+        high - low
+    };
+    let over_classes = spread(&mut logits[..classes].iter().copied());
+    let over_samples = spread(&mut logits.iter().step_by(classes).copied());
+    assert!(over_classes > 10.0 * TOLERANCE, "{name}: the logits of a sample are all the same");
+    assert!(over_samples > 10.0 * TOLERANCE, "{name}: the logits do not depend on the input");
+}
+
+#[test]
+fn a_logit_that_is_not_a_number_counts_as_a_difference() {
+    assert_eq!(largest_difference(&[1.0, f32::NAN], &[1.0, 2.0]), f32::INFINITY);
+    assert_eq!(largest_difference(&[1.0], &[f32::INFINITY]), f32::INFINITY);
+    assert_eq!(largest_difference(&[1.0, 2.0], &[1.5, 2.0]), 0.5);
 }
 
 #[test]
@@ -95,6 +117,7 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
         let (ours_shape, ours) = predict(&network.graph, &weights, &sizes, &input)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(ours_shape, shape, "{name}");
+        assert_telling(name, 10, &theirs);
         let difference = largest_difference(&ours, &theirs);
         assert!(difference < TOLERANCE, "{name}: a logit differs by {difference}");
 
@@ -118,4 +141,61 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
         let difference = largest_difference(&checked, &theirs);
         assert!(difference < TOLERANCE, "{name}: printed, a logit differs by {difference}\n{source}");
     }
+}
+
+/// Rows of the recorded generations, where the folder with extra data is named.
+fn generations() -> Option<Vec<serde_json::Value>> {
+    let root = std::env::var_os("LLMATIC_SHARED")?;
+    let text = std::fs::read_to_string(Path::new(&root).join("data/generations.jsonl")).ok()?;
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn three_quarters_of_the_complete_outputs_become_networks_that_pytorch_runs() {
+    let Some(python) = python() else { return };
+    let Some(rows) = generations() else {
+        eprintln!("skipped: no generations.jsonl (set LLMATIC_SHARED)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (mut complete, mut jobs, mut names) = (0, Vec::new(), Vec::new());
+    for (index, row) in rows.iter().enumerate() {
+        let source = row["source"].as_str().unwrap();
+        let qwen = row["model"].as_str().unwrap().starts_with("qwen");
+        if !qwen || row["verdict"] == "valid_identical" || row["verdict"] == "syntax_error" {
+            continue;
+        }
+        complete += 1;
+        let repaired = lower(&Request {
+            source,
+            entry: None,
+            input_sizes: &[3, 32, 32],
+            classes: Some(10),
+            limits: Limits::default(),
+            repairs: RepairSet::all(),
+            imports: &NoImports,
+        });
+        let Ok(network) = repaired else { continue };
+        let name = format!("row{index}");
+        let path = folder.path().join(format!("{name}.py"));
+        std::fs::write(&path, &network.source).unwrap();
+        let entry = format!("{}()", network.class_name);
+        jobs.push(serde_json::json!({
+            "name": name, "source": path, "entry": entry, "sizes": [3, 32, 32], "folder": folder.path(),
+        }));
+        names.push(name);
+    }
+    run(&python, "record", &serde_json::Value::Array(jobs), folder.path());
+    let mut confirmed = 0;
+    for name in &names {
+        let file = |what: &str| folder.path().join(format!("{name}.{what}"));
+        let source = std::fs::read_to_string(file("py")).unwrap();
+        let error = std::fs::read_to_string(file("error")).unwrap_or_default();
+        assert!(error.is_empty(), "{name}: PyTorch refuses the repaired source: {error}\n{source}");
+        let (shape, _) = tensor(&file("logits.safetensors"), "logits");
+        assert_eq!(shape, [3, 10], "{name}: repaired\n{source}");
+        confirmed += 1;
+    }
+    eprintln!("{confirmed} of {complete} complete outputs are valid with repairs, as PyTorch confirms");
+    assert!(confirmed * 100 >= complete * 75, "{confirmed} of {complete}");
 }

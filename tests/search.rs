@@ -26,7 +26,7 @@ fn digest_of(seed: u64, extra: &str) -> String {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_digest_and_another_seed_another() {
+fn defect_7_the_same_seed_gives_the_same_digest_and_another_seed_another() {
     // Defect 7 of the public code: nothing is seeded.
     let reference = digest_of(1, "");
     assert_eq!(digest_of(1, ""), reference);
@@ -88,7 +88,7 @@ fn every_candidate_is_a_row_and_no_architecture_is_trained_twice() {
 }
 
 #[test]
-fn a_candidate_that_does_not_load_is_refused_and_never_replaced_by_its_parent() {
+fn defect_3_a_candidate_that_does_not_load_is_refused_and_never_replaced_by_its_parent() {
     // Defect 3 of the public code.
     let directory = TempDir::new().unwrap();
     let mut broken = ScriptedGenerator::from_closure("random", |_| "    !! nonsense".into());
@@ -105,7 +105,7 @@ fn a_candidate_that_does_not_load_is_refused_and_never_replaced_by_its_parent() 
 }
 
 #[test]
-fn crossover_works_with_any_number_of_filled_niches() {
+fn defect_2_crossover_works_with_any_number_of_filled_niches() {
     // Defect 2 of the public code: it crashes once three niches are filled.
     let directory = TempDir::new().unwrap();
     let mut config = config(1, "");
@@ -124,7 +124,7 @@ fn crossover_works_with_any_number_of_filled_niches() {
 }
 
 #[test]
-fn the_test_split_is_read_after_the_last_generation_only() {
+fn defect_5_the_test_split_is_read_after_the_last_generation_only() {
     // Defect 5 of the public code: fitness is loss on the test split.
     let directory = TempDir::new().unwrap();
     let mut run = create(directory.path(), config(1, "")).unwrap();

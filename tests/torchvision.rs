@@ -44,6 +44,7 @@ const CLASSIFIERS: &[(&str, &str)] = &[
     ("regnet", "regnet_x_8gf regnet_x_16gf regnet_x_32gf"),
     ("convnext", "convnext_tiny convnext_small convnext_base convnext_large"),
     ("vision_transformer", "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14"),
+    ("swin_transformer", "swin_t swin_s swin_b"),
 ];
 
 /// Networks whose logits are compared: file, entry, input size, and whether gradients are compared too.
@@ -67,6 +68,7 @@ const COMPARED: &[(&str, &str, usize, bool)] = &[
     ("regnet", "regnet_x_400mf()", 64, false),
     ("convnext", "convnext_tiny()", 64, true),
     ("vision_transformer", "vit_b_16(image_size=64)", 64, true),
+    ("swin_transformer", "swin_t()", 64, false),
 ];
 
 /// The two folders of the wheel.
@@ -156,6 +158,13 @@ fn values(file: &SafeTensors<'_>, name: &str) -> (Vec<usize>, Vec<f32>) {
     let view = file.tensor(name).unwrap();
     let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     (view.shape().to_vec(), values)
+}
+
+/// The largest difference; infinite where a number is not finite, which `f32::max` would pass over.
+fn apart(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    let apart = |(a, b): (&f32, &f32)| if (a - b).is_finite() { (a - b).abs() } else { f32::INFINITY };
+    left.iter().zip(right).map(apart).fold(0.0, f32::max)
 }
 
 fn length(values: &[f32]) -> f32 {
@@ -248,8 +257,13 @@ fn compare(
         return Err(format!("logits of sizes {our_shape:?}, PyTorch has {shape:?}"));
     }
     let scale = theirs.iter().map(|value| value.abs()).fold(0.0, f32::max);
-    let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
-    if scale < 1e-6 || difference.is_nan() || difference >= LOGIT_TOLERANCE {
+    let difference = apart(&ours, &theirs) / scale;
+    // Logits that hardly depend on the sample would agree whatever was computed before the last layer.
+    let between = apart(&theirs[..shape[1]], &theirs[shape[1]..]) / scale;
+    if between.is_nan() || between < 10.0 * LOGIT_TOLERANCE {
+        return Err(format!("the logits of two samples differ by {between:e} of their scale {scale:e} only"));
+    }
+    if difference.is_nan() || difference >= LOGIT_TOLERANCE {
         return Err(format!("logits differ by {difference:e} of their scale {scale:e}"));
     }
     let mut largest = 0.0_f32;
@@ -278,10 +292,15 @@ fn compare_gradients(
     if ours.len() != file.len() || !missing.is_empty() {
         return Err(format!("{} gradients, PyTorch has {} (missing {missing:?})", ours.len(), file.len()));
     }
+    assert!(!ours.is_empty(), "no gradients");
     let longest = ours.iter().map(|(_, gradient)| length(gradient)).fold(0.0, f32::max);
     let mut largest = 0.0_f32;
+    if !longest.is_finite() || longest <= 0.0 {
+        return Err(format!("the longest gradient has length {longest:e}"));
+    }
     for (name, gradient) in &ours {
         let (_, theirs) = values(&file, name);
+        assert_eq!(gradient.len(), theirs.len(), "{name}");
         let apart: Vec<f32> = gradient.iter().zip(&theirs).map(|(a, b)| a - b).collect();
         // A gradient that is zero but for rounding has no direction to compare.
         let difference = length(&apart) / length(&theirs).max(1e-5 * longest);

@@ -271,6 +271,34 @@ fn weights_of_another_network_are_refused_by_name() {
 }
 
 #[test]
+fn defect_6_accuracy_is_by_argmax_and_the_training_mode_is_on_in_every_step_and_off_in_evaluation() {
+    // Equal logits: whoever compares raw outputs with labels gets next to nothing; by argmax it is one class's share.
+    let trainer = trainer(1, 1);
+    let even = linear_network(Some(Init::Constant(0.0)));
+    let outcome = train(&trainer, &[Job { steps: Some(0), ..job(&even, 0) }]).remove(0);
+    assert!((outcome.validation.loss - (CLASSES as f64).ln()).abs() < 1e-5, "{:?}", outcome.validation);
+    assert!((0.1..0.5).contains(&outcome.validation.accuracy), "{:?}", outcome.validation);
+    // Batch norm counts the steps in training mode; dropout would make two evaluations differ.
+    let graph = network(4);
+    let outcome = train(&trainer, &[job(&graph, 0)]).remove(0);
+    let bytes = outcome.weights.to_safetensors().unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("bn.num_batches_tracked").unwrap().data(), 40i64.to_le_bytes());
+    assert_eq!(trainer.validation_accuracy(&graph, &outcome.weights).unwrap(), outcome.validation);
+}
+
+#[test]
+fn a_latency_is_measured_for_one_sample() {
+    let (small, large) = (network(4), network(8));
+    let trainer = trainer(1, 1);
+    for graph in [&small, &large] {
+        let weights = train(&trainer, &[Job { steps: Some(0), ..job(graph, 0) }]).remove(0).weights;
+        let milliseconds = llmatic_offline::train::latency(graph, &weights, Device::Cpu).unwrap();
+        assert!(milliseconds.is_finite() && milliseconds > 0.0, "{milliseconds}");
+    }
+}
+
+#[test]
 fn batch_norm_counts_batches_and_moves_its_statistics_in_training_only() {
     let graph = network(4);
     let trainer = trainer(1, 1);

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_niche_is_reachable_from_points_of_the_unit_square() {
+    fn defect_1_every_niche_is_reachable_because_descriptors_are_scaled() {
         // Defect 1 of the public code: unscaled descriptors reach 2 of 100 niches.
         let cvt = Cvt::new(RootSeed(0), 100, 25_000);
         let mut stream = RootSeed(1).stream("points", &[]);

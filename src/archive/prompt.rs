@@ -177,6 +177,37 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn random_sequences_never_lose_a_more_curious_prompt_and_give_one_digest() {
+        for seed in 0..20 {
+            let run = || {
+                let mut stream = RootSeed(seed).stream("sequence", &[]);
+                let mut archive = PromptArchive::new(SETTINGS, 4);
+                for _ in 0..300 {
+                    let choice = archive.choose(|_| true, &mut stream).unwrap();
+                    let before: BTreeMap<_, _> = archive.entries().collect();
+                    let reward =
+                        [Reward::Archived, Reward::NotArchived, Reward::NotTrainable][stream.below(3)];
+                    archive.tell(choice, reward, [None, Some(false), Some(true)][stream.below(3)]);
+                    for (key, entry) in archive.entries() {
+                        // A niche that was not asked keeps what it has, or takes a more curious one.
+                        let old = before.get(&key).map_or(f64::NEG_INFINITY, |entry| entry.curiosity);
+                        let asked = key == (choice.instruction, choice.bin);
+                        assert!(asked || entry.curiosity >= old, "{key:?}: {} after {old}", entry.curiosity);
+                    }
+                }
+                let mut hasher = crate::archive::digest::Hasher::default();
+                crate::archive::digest::feed(
+                    &mut hasher,
+                    &crate::archive::network::tests::archive(),
+                    &archive,
+                );
+                hasher.hex()
+            };
+            assert_eq!(run(), run());
+        }
+    }
+
+    #[test]
     fn temperatures_stay_within_the_bounds() {
         let mut archive = PromptArchive::new(SETTINGS, 1);
         let mut stream = RootSeed(0).stream("prompts", &[]);

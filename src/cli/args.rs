@@ -192,9 +192,20 @@ pub(crate) enum ModelsCommand {
         /// Name, alias or path of a .gguf file
         name: String,
     },
-    /// Bring a model file into $LLMATIC_HOME from a folder or a Hugging Face cache
+    /// Fetch a model from the Hugging Face hub into $LLMATIC_HOME: the one command that uses the network
+    ///
+    /// HF_ENDPOINT names another hub, HF_HOME the cache; HF_HUB_OFFLINE=1 refuses, as --offline does.
+    Pull {
+        /// Name of a known model
+        name: String,
+        /// Refuse to use the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Bring a model into $LLMATIC_HOME from a file, a folder, a Hugging Face cache or an archive
     Import {
-        /// The .gguf file, a folder that holds it, or a Hugging Face cache
+        /// The .gguf file; a folder, Hugging Face cache or archive (.tar, .tar.gz, .zip) that holds it; or the
+        /// directory of a model to convert
         source: PathBuf,
         /// Name of the model; one without a manifest gets one
         #[arg(long)]
@@ -204,7 +215,7 @@ pub(crate) enum ModelsCommand {
     Convert {
         /// The directory: config.json, weights (safetensors or pytorch_model.bin), tokenizer
         folder: PathBuf,
-        /// f32, f16, q8_0, q6_k, q5_k_m, q5_0, q4_k_m or q4_0
+        /// f32, f16, q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or q4_0
         #[arg(long, default_value = "q4_k_m", value_name = "TYPE")]
         quantize: String,
         /// The file to write
@@ -225,6 +236,10 @@ pub(crate) enum BenchCommand {
     Nasbench201(NasBench201Args),
     /// Ask a model for children of fixed parents, by prompt style and temperature
     Prompts(BenchPromptsArgs),
+    /// Time the LLM engine on this machine: prefill, one row, a generation of children
+    Llm(BenchLlmArgs),
+    /// Compare operators on real training: one run per arm and seed, at equal evaluations and equal wall clock
+    Operators(OperatorsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -256,6 +271,66 @@ pub(crate) struct BenchPromptsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct BenchLlmArgs {
+    /// Name, alias or path of a .gguf file
+    #[arg(long, default_value = "codegen", value_name = "M")]
+    pub(crate) model: String,
+    /// Instead of a model: random weights of this shape (codegen-350m, codegen-2b, codegen-6b)
+    #[arg(long, value_name = "S", conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Type of the random weights: q4_0, q8_0 and others of `models convert`
+    #[arg(long, value_name = "TYPE", default_value = "q4_0", requires = "shape")]
+    pub(crate) quantize: String,
+    /// Numbers of threads, with commas between
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
+    pub(crate) threads: Vec<usize>,
+    /// Length of the prompt, in tokens
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) prompt_tokens: usize,
+    /// Most tokens that a row writes
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) new_tokens: usize,
+    /// Children of a generation
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) rows: usize,
+    /// How often everything is measured; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) repeats: usize,
+    /// Print JSON, with the prompt, instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OperatorsArgs {
+    /// Run file (TOML) that all arms share; default: the built-in quickstart
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// rewrite, crossover, paper, infill, rank, typed, bandit, or a run file NAME.toml whose keys lie over the shared
+    /// ones; `:opposite`, `:none` or `:random` behind one runs that control of the LLM
+    #[arg(long, value_name = "A", value_delimiter = ',', default_value = "typed,rewrite,infill,rank,bandit")]
+    pub(crate) arms: Vec<String>,
+    /// Runs per arm
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    pub(crate) seeds: u64,
+    /// Root seed of the first run; the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first_seed: u64,
+    /// Networks that a run may train
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) evaluations: usize,
+    /// A model's name, an alias, or a GGUF file
+    #[arg(long, value_name = "M")]
+    pub(crate) model: Option<String>,
+    /// Threads; 0: as the run file says
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Folder of the runs, which go on where they stopped
+    #[arg(long, value_name = "DIR", default_value = "runs/operators")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct NasBench201Args {
     /// The table (CSV), made by scripts/nasbench201_to_csv.py
     #[arg(long, value_name = "FILE")]
@@ -263,7 +338,8 @@ pub(crate) struct NasBench201Args {
     /// cifar10, cifar100 or imagenet16-120
     #[arg(long, value_name = "D", default_value = "cifar10")]
     pub(crate) dataset: String,
-    /// random, evolution, local, typed, surrogate, or several with commas between
+    /// random, evolution, local, typed, surrogate; with --model also rank (its log-probabilities order the edits of
+    /// a cell), llmatic (the paper's operators), infill, and edits (their control); or several with commas between
     #[arg(long, value_name = "M", value_delimiter = ',', default_value = "surrogate")]
     pub(crate) method: Vec<String>,
     /// Distinct cells that a search may evaluate
@@ -275,7 +351,21 @@ pub(crate) struct NasBench201Args {
     /// Root seed of the first search; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first_seed: u64,
-    /// Folder for the curves (CSV) and the plot (SVG)
+    /// Folder for the curves (CSV) and the plot (SVG), and for the runs of llmatic, infill and edits, which go on where
+    /// they stopped
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// The LLM of rank, llmatic and infill: a model's name, an alias, or a GGUF file
+    #[arg(long, value_name = "M", default_value = "none")]
+    pub(crate) model: String,
+    /// What decides there: llm, or its controls opposite (asked for a low accuracy), none, random; several with commas
+    /// between are compared with the first, paired by seed
+    #[arg(long, value_name = "P", value_delimiter = ',', default_value = "llm")]
+    pub(crate) prior: Vec<String>,
+    /// Every prior that asks the LLM also with another order of the operations in each seed's prompts
+    #[arg(long)]
+    pub(crate) shuffle: bool,
+    /// Threads; 0: as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
 }

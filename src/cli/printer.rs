@@ -232,7 +232,7 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
     }
     text.push_str(&format!(
         "\n\n{} generations: {} texts written ({} copies asked again), {} valid, {} trained; {} of {} niches \
-         filled, QD-score {:.3}",
+         filled, QD-score {:.3}, mean of the elites {}",
         summary.generations - 1,
         summary.candidates - 1,
         summary.retried,
@@ -240,13 +240,20 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         summary.trained,
         summary.elites,
         summary.niches,
-        summary.qd_score
+        summary.qd_score,
+        percent(summary.mean)
     ));
     if summary.given_up > 0 {
         text.push_str(&format!(
             "\n{} texts were given up as soon as they could not become a class: up to {} tokens saved",
             summary.given_up,
             grouped(summary.saved_tokens)
+        ));
+    }
+    if let (Some(tokens), Some(seconds)) = (summary.tokens_per_trained, summary.seconds_per_trained) {
+        text.push_str(&format!(
+            "\nper trained network: {tokens:.0} tokens, {seconds:.2} s; {} copies and {} duplicates",
+            summary.copies, summary.duplicates
         ));
     }
     for row in &summary.yields {

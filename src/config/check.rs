@@ -2,7 +2,7 @@
 //!
 //! One limit: ranges are those that make sense at all, not those that a given machine can afford.
 
-use super::SearchConfig;
+use super::{Prior, SearchConfig};
 
 type Violation = (&'static str, String);
 
@@ -23,6 +23,7 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
         ("archive.log_flops", archive.log_flops),
         ("archive.log_parameters", archive.log_parameters),
         ("archive.log_activation", archive.log_activation),
+        ("archive.log_latency", archive.log_latency),
     ];
     for (key, [low, high]) in ranges {
         if !(low.is_finite() && high.is_finite() && low < high) {
@@ -50,13 +51,14 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
         ));
     }
     let rates = &config.operators;
-    if rates.rewrite + rates.crossover + rates.infill + rates.typed <= 0.0 {
+    if rates.rewrite + rates.crossover + rates.infill + rates.rank + rates.typed <= 0.0 {
         return Err((
             "operators.rewrite",
             "expected at least one operator with a rate above 0, got none".into(),
         ));
     }
-    if config.model.name == "none" && rates.rewrite + rates.crossover > 0.0 {
+    let asks = matches!(rates.prior, Prior::Llm | Prior::Opposite);
+    if config.model.name == "none" && asks && rates.rewrite + rates.crossover > 0.0 {
         let message =
             "expected a model, got \"none\"; without one, operators.rewrite and operators.crossover are 0";
         return Err(("model.name", message.into()));
@@ -107,15 +109,23 @@ fn numbers(c: &SearchConfig) -> Vec<(&'static str, f64, f64, f64)> {
         ("prompts.tournament", 1.0, 1000.0, c.prompts.tournament as f64),
         ("search.generations", 0.0, 1e6, c.search.generations as f64),
         ("search.children", 1.0, 10_000.0, c.search.children as f64),
+        ("search.evaluations", 0.0, MANY, c.search.evaluations as f64),
+        ("search.population", 1.0, 1e6, c.search.population as f64),
+        ("search.walk", 1.0, 100.0, c.search.walk as f64),
         ("search.initial_networks", 0.0, 1e6, c.search.initial_networks as f64),
         ("search.fittest", 1.0, 1e6, c.search.fittest as f64),
         ("search.tournament", 1.0, 1000.0, c.search.tournament as f64),
         ("operators.rewrite", 0.0, MANY, c.operators.rewrite),
         ("operators.crossover", 0.0, MANY, c.operators.crossover),
         ("operators.infill", 0.0, MANY, c.operators.infill),
+        ("operators.rank", 0.0, MANY, c.operators.rank),
         ("operators.typed", 0.0, MANY, c.operators.typed),
         ("operators.candidate_tokens", 1.0, MANY, c.operators.candidate_tokens as f64),
         ("operators.infill_tokens", 1.0, 1e6, c.operators.infill_tokens as f64),
+        ("operators.rank_options", 1.0, 100_000.0, c.operators.rank_options as f64),
+        ("surrogate.proposals", 1.0, 1000.0, c.surrogate.proposals as f64),
+        ("surrogate.penalty", 1e-9, MANY, c.surrogate.penalty),
+        ("surrogate.start", 2.0, MANY, c.surrogate.start as f64),
         ("search.copy_attempts", 0.0, 100.0, c.search.copy_attempts as f64),
         ("search.copy_temperature_step", 0.0, 10.0, c.search.copy_temperature_step),
         ("final.steps", 0.0, MANY, c.r#final.steps as f64),

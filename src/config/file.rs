@@ -16,7 +16,8 @@ use super::{Device, SearchConfig, check};
 pub const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 
 /// Words for the axes of the archive.
-const DESCRIPTORS: [&str; 5] = ["width_to_depth", "depth", "log_flops", "log_parameters", "log_activation"];
+const DESCRIPTORS: [&str; 6] =
+    ["width_to_depth", "depth", "log_flops", "log_parameters", "log_activation", "log_latency"];
 
 /// Keys that have no default: text, if given.
 const OPTIONAL: [&str; 2] = ["data.path", "prompts.file"];
@@ -237,11 +238,13 @@ fn expected(what: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 /// Words out of a fixed list, checked here so that the complaint has a line.
 fn check_enums(table: &Table) -> Result<(), (&'static str, String)> {
-    let lists: [(&str, &[&str]); 8] = [
+    let lists: [(&str, &[&str]); 10] = [
         ("prompts.style", &["model", "completion", "chat"]),
         ("train.schedule", &["constant", "triangular"]),
-        ("search.parents", &["random", "fittest", "curious", "seed", "latest"]),
+        ("search.parents", &["random", "fittest", "curious", "seed", "latest", "ageing"]),
         ("operators.choice", &["rates", "bandit"]),
+        ("operators.prior", &["llm", "opposite", "none", "random"]),
+        ("surrogate.kind", &["none", "ridge"]),
         ("archive.kind", &["cvt", "grid"]),
         ("archive.x", &DESCRIPTORS),
         ("archive.y", &DESCRIPTORS),

@@ -107,6 +107,8 @@ pub struct SearchConfig {
     pub search: LoopConfig,
     /// How children are made.
     pub operators: OperatorConfig,
+    /// What chooses among them before they are trained.
+    pub surrogate: SurrogateConfig,
     /// What happens after the last generation.
     pub r#final: FinalConfig,
 }
@@ -165,6 +167,8 @@ pub enum DescriptorKind {
     LogParameters,
     /// log10 of the bytes of the largest intermediate result of one sample.
     LogActivation,
+    /// log10 of the milliseconds that one sample takes, measured; the only one that a machine decides.
+    LogLatency,
 }
 
 impl DescriptorKind {
@@ -176,6 +180,7 @@ impl DescriptorKind {
             DescriptorKind::LogFlops => "log_flops",
             DescriptorKind::LogParameters => "log_parameters",
             DescriptorKind::LogActivation => "log_activation",
+            DescriptorKind::LogLatency => "log_latency",
         }
     }
 
@@ -187,6 +192,7 @@ impl DescriptorKind {
             DescriptorKind::LogFlops => "log10 FLOPs",
             DescriptorKind::LogParameters => "log10 parameters",
             DescriptorKind::LogActivation => "log10 bytes of the largest activation",
+            DescriptorKind::LogLatency => "log10 milliseconds of one sample",
         }
     }
 }
@@ -219,6 +225,8 @@ pub struct ArchiveConfig {
     pub log_parameters: [f64; 2],
     /// The base-10 logarithms of the largest activation's bytes that are mapped to 0 and 1.
     pub log_activation: [f64; 2],
+    /// The base-10 logarithms of measured milliseconds that are mapped to 0 and 1.
+    pub log_latency: [f64; 2],
 }
 
 impl ArchiveConfig {
@@ -230,7 +238,13 @@ impl ArchiveConfig {
             DescriptorKind::LogFlops => self.log_flops,
             DescriptorKind::LogParameters => self.log_parameters,
             DescriptorKind::LogActivation => self.log_activation,
+            DescriptorKind::LogLatency => self.log_latency,
         }
+    }
+
+    /// Whether an axis is the measured latency.
+    pub fn needs_latency(&self) -> bool {
+        [self.x, self.y].contains(&DescriptorKind::LogLatency)
     }
 }
 
@@ -282,6 +296,9 @@ pub enum Parents {
     Seed,
     /// Any network of the latest generation that had one: evolution without an archive of networks.
     Latest,
+    /// The fittest of `tournament` random ones of the latest `population` trained networks: regularised evolution
+    /// (Real et al. 2019).
+    Ageing,
 }
 
 /// How the operator of a slot is chosen.
@@ -306,12 +323,59 @@ pub struct OperatorConfig {
     pub crossover: f64,
     /// The LLM fills a hole of the parent's source; an LLM that cannot makes it `typed`.
     pub infill: f64,
+    /// The typed edit that the LLM finds most likely and that was not tried; an LLM that cannot tell makes it `typed`.
+    pub rank: f64,
     /// The source is edited at random, without an LLM.
     pub typed: f64,
+    /// What decides in the LLM's place: its controls.
+    pub prior: Prior,
+    /// Whether options and parents stand in another order in each prompt.
+    pub shuffle: bool,
     /// What training a candidate costs the bandit, in tokens.
     pub candidate_tokens: usize,
     /// Longest text of an infill, in tokens.
     pub infill_tokens: usize,
+    /// Edits of a parent that are scored together.
+    pub rank_options: usize,
+}
+
+/// What decides where an operator would ask the LLM. All but [`Prior::Llm`] are its controls: what an LLM is worth is
+/// what it adds to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prior {
+    /// The LLM.
+    Llm,
+    /// The LLM, asked for a low accuracy in the same words.
+    Opposite,
+    /// Nothing: a typed edit of the same kind, drawn evenly.
+    None,
+    /// A fixed random order of typed edits, the same for the whole run.
+    Random,
+}
+
+/// A model of fitness that chooses which of several proposals are trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SurrogateConfig {
+    /// Which model.
+    pub kind: SurrogateKind,
+    /// Texts per network that is trained.
+    pub proposals: usize,
+    /// Penalty of squared weights, features having deviation 1.
+    pub penalty: f64,
+    /// Trained networks before it is asked.
+    pub start: usize,
+}
+
+/// A model of fitness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SurrogateKind {
+    /// Everything is trained.
+    None,
+    /// Ridge regression over graph statistics, descriptors, operator, parent's fitness and the LLM's log-probability.
+    Ridge,
 }
 
 /// The loop.
@@ -322,14 +386,21 @@ pub struct LoopConfig {
     pub generations: usize,
     /// Candidates per generation.
     pub children: usize,
+    /// The search ends with the generation that has trained so many networks; 0 is no limit.
+    pub evaluations: usize,
     /// Until so many niches are filled, the parent is the seed network.
     pub initial_networks: usize,
     /// How parents are chosen.
     pub parents: Parents,
     /// How many elites `parents = "fittest"` chooses among.
     pub fittest: usize,
-    /// Random elites of which `parents = "curious"` takes the most curious.
+    /// Random elites of which `parents = "curious"` takes the most curious; networks of which `parents = "ageing"`
+    /// takes the fittest.
     pub tournament: usize,
+    /// How many of the latest trained networks `parents = "ageing"` chooses among.
+    pub population: usize,
+    /// A typed child is 1 to so many random edits away from its parent.
+    pub walk: usize,
     /// How often a copy is asked again.
     pub copy_attempts: usize,
     /// How much hotter each time.

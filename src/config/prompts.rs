@@ -20,6 +20,8 @@ pub enum PromptKind {
     Crossover,
     /// A hole in one parent: the text is a variant, such as `forced`.
     Infill,
+    /// One parent: the LLM ranks its typed edits.
+    Rank,
     /// One parent, without an LLM: the text is a kind of edit, such as `insert convolution`.
     Typed,
 }
@@ -34,6 +36,12 @@ pub struct Instruction {
     pub kind: PromptKind,
     /// Its words, with placeholders; of infill and typed edits, the name of what is done.
     pub text: String,
+    /// The same words asking for the opposite, for the control `prior = "opposite"`.
+    #[serde(default)]
+    pub opposite: String,
+    /// Kinds of typed edits that do the same without an LLM, for the control `prior = "none"`; empty: any kind.
+    #[serde(default)]
+    pub typed: Vec<String>,
 }
 
 /// All instructions, and the sentence about the data set that goes with each.
@@ -49,6 +57,10 @@ pub struct PromptBook {
 #[serde(deny_unknown_fields)]
 struct Context {
     text: String,
+    #[serde(default)]
+    infill: String,
+    #[serde(default)]
+    infill_opposite: String,
 }
 
 impl PromptBook {
@@ -71,13 +83,23 @@ impl PromptBook {
             if book.instructions[..index].iter().any(|other| other.id == instruction.id) {
                 return Err(fail(format!("instruction id {} is given twice", instruction.id), None));
             }
-            if instruction.text.contains("\"\"\"") || instruction.text.contains('\\') {
+            let texts = [&instruction.text, &instruction.opposite];
+            if texts.iter().any(|text| text.contains("\"\"\"") || text.contains('\\')) {
                 let message = "expected a text without \"\"\" and \\";
                 return Err(fail(format!("instruction {}: {message}", instruction.id), None));
             }
         }
         if book.context.text.contains("\"\"\"") || book.context.text.contains('\\') {
             return Err(fail("context.text: expected a text without \"\"\" and \\".into(), None));
+        }
+        let goals = [("infill", &book.context.infill), ("infill_opposite", &book.context.infill_opposite)];
+        for (key, goal) in goals {
+            if !(goal.is_empty() || goal.starts_with('#') && !goal.contains('\n')) {
+                return Err(fail(
+                    format!("context.{key}: expected one line that starts with #, got \"{goal}\""),
+                    None,
+                ));
+            }
         }
         for (kind, word) in [(PromptKind::Mutation, "mutation"), (PromptKind::Crossover, "crossover")] {
             if !book.instructions.iter().any(|instruction| instruction.kind == kind) {
@@ -92,9 +114,18 @@ impl PromptBook {
         &self.instructions
     }
 
-    /// The words of instruction `index` for a data set: the instruction and the sentence about the data.
-    pub fn words(&self, index: usize, input_sizes: &[usize], classes: usize) -> String {
-        let text = self.instructions.get(index).map_or("", |instruction| instruction.text.as_str());
+    /// The comment that heads the source in which the LLM fills a hole, or its opposite; empty for none.
+    pub fn infill_goal(&self, opposite: bool) -> &str {
+        if opposite { &self.context.infill_opposite } else { &self.context.infill }
+    }
+
+    /// The words of instruction `index`, or its opposite, for a data set, and the sentence about the data.
+    pub fn words(&self, index: usize, opposite: bool, input_sizes: &[usize], classes: usize) -> String {
+        let of = |instruction: &Instruction| match opposite {
+            true => instruction.opposite.clone(),
+            false => instruction.text.clone(),
+        };
+        let text = self.instructions.get(index).map(of).unwrap_or_default();
         let size = |at: usize| input_sizes.get(at).copied().unwrap_or(1).to_string();
         format!("{text}\n{}", self.context.text)
             .replace("{channels}", &size(0))
@@ -113,7 +144,7 @@ mod tests {
         let book = PromptBook::parse(PROMPTS, "configs/prompts.toml").unwrap();
         let count = |kind| book.instructions().iter().filter(|instruction| instruction.kind == kind).count();
         assert_eq!((count(PromptKind::Mutation), count(PromptKind::Crossover)), (13, 1));
-        let words = book.words(0, &[3, 32, 32], 10);
+        let words = book.words(0, false, &[3, 32, 32], 10);
         assert!(words.contains("(3, 32, 32)") && words.contains("10 class scores"), "{words}");
     }
 
@@ -122,7 +153,7 @@ mod tests {
         let error = |text: &str| PromptBook::parse(text, "p.toml").unwrap_err().to_string();
         assert_eq!(
             error("[context]\ntext = ''\n[[instruction]]\nid = 'a'\nkind = 'mutation'\ntext = ''\nhot = 1\n"),
-            "p.toml:7: unknown field `hot`, expected one of `id`, `kind`, `text`"
+            "p.toml:7: unknown field `hot`, expected one of `id`, `kind`, `text`, `opposite`, `typed`"
         );
         let one = "[context]\ntext = ''\n[[instruction]]\nid = 'a'\nkind = 'mutation'\ntext = ''\n";
         assert_eq!(error(one), "p.toml: expected at least one instruction of kind \"crossover\"");

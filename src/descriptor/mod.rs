@@ -34,7 +34,7 @@ pub fn of(graph: &Graph) -> Descriptor {
             Op::Conv(settings) | Op::ConvTranspose(settings) => {
                 node.outputs[0].shape.rank().checked_sub(settings.stride.len() + 1)
             }
-            Op::Linear { .. } | Op::Bilinear { .. } | Op::Embedding => {
+            Op::Linear { .. } | Op::Bilinear { .. } | Op::Embedding { .. } => {
                 node.outputs[0].shape.rank().checked_sub(1)
             }
             Op::Recurrent(settings) => {

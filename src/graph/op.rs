@@ -6,7 +6,7 @@
 use super::dim::{Dim, Shape};
 
 pub use super::op_settings::{
-    BatchNorm, Cell, Conv, Distribution, Dropout, Interpolation, PadMode, Pool, Recurrent,
+    BatchNorm, Cell, Conv, Distribution, Dropout, Interpolation, PadMode, Patches, Pool, Recurrent,
 };
 
 /// Index of a parameter or buffer in [`super::Graph::params`].
@@ -83,7 +83,10 @@ pub enum Op {
         bias: bool,
     },
     /// `F.embedding`: indices (I64), weight `(entries, width)`.
-    Embedding,
+    Embedding {
+        /// The row that gets no gradient.
+        padding: Option<usize>,
+    },
     /// `F.batch_norm`: input; running mean and variance if `running`; weight and bias if `affine`.
     BatchNorm(BatchNorm),
     /// `F.instance_norm` without running statistics: input, weight and bias if `affine`.
@@ -202,6 +205,8 @@ pub enum Op {
 
     /// `F.max_pool{1,2,3}d`.
     MaxPool(Pool),
+    /// The second result of `F.max_pool{1,2}d(return_indices=True)`: where in its plane each maximum was (I64).
+    MaxPoolIndices(Pool),
     /// `F.avg_pool{1,2,3}d`.
     AvgPool {
         /// The window.
@@ -242,6 +247,18 @@ pub enum Op {
     CumSum {
         /// The dimension.
         dim: usize,
+    },
+    /// `torch.cumprod` over a dimension.
+    CumProd {
+        /// The dimension.
+        dim: usize,
+    },
+    /// `torch.sort` over a dimension: values, and where they stood (I64).
+    Sort {
+        /// The dimension.
+        dim: usize,
+        /// Largest first.
+        descending: bool,
     },
 
     /// `torch.matmul` with its broadcasting.
@@ -294,6 +311,29 @@ pub enum Op {
     IndexSelect {
         /// The dimension.
         dim: usize,
+    },
+    /// `torch.gather`: input, indices (I64) of the same rank.
+    Gather {
+        /// The dimension.
+        dim: usize,
+    },
+    /// `torch.scatter` or `scatter_add`: input, indices (I64), values of the indices' sizes.
+    Scatter {
+        /// The dimension.
+        dim: usize,
+        /// Whether values are added to what is there.
+        add: bool,
+    },
+    /// `torch.slice_scatter`: input, and what takes the place of `Slice` of it.
+    SliceScatter {
+        /// The dimension.
+        dim: usize,
+        /// First index.
+        start: Dim,
+        /// One past the last index.
+        end: Dim,
+        /// Stride, positive.
+        step: usize,
     },
     /// `unsqueeze`: a dimension of size 1 before `dim`.
     Unsqueeze {
@@ -355,6 +395,26 @@ pub enum Op {
         sizes: Vec<usize>,
         /// How.
         mode: Interpolation,
+        /// PyTorch's `align_corners`.
+        align_corners: bool,
+        /// The factors asked for, where they are not exactly the sizes' and shift the grid.
+        scales: Option<Vec<f64>>,
+    },
+    /// `F.unfold` of `(N, C, H, W)`: patches as columns.
+    Unfold(Patches),
+    /// `F.fold` to these sizes: columns summed into an image.
+    Fold {
+        /// Height and width.
+        sizes: [usize; 2],
+        /// The patches.
+        patches: Patches,
+    },
+    /// `F.grid_sample` of `(N, C, H, W)` at `(N, H', W', 2)`.
+    GridSample {
+        /// Nearest, Linear or Cubic.
+        mode: Interpolation,
+        /// What lies outside: zeros (`Constant`), the border (`Replicate`) or the mirror (`Reflect`).
+        padding: PadMode,
         /// PyTorch's `align_corners`.
         align_corners: bool,
     },
@@ -445,7 +505,11 @@ pub enum Unary {
     Asin,
     Acos,
     Atan,
+    Asinh,
+    Acosh,
+    Atanh,
     Erf,
+    Erfc,
     Floor,
     Ceil,
     Round,

@@ -140,3 +140,16 @@ pub enum Interpolation {
     /// `area`.
     Area,
 }
+
+/// The patches of [`Op::Unfold`] and [`Op::Fold`]: height, then width.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Patches {
+    /// Size of a patch.
+    pub kernel: [usize; 2],
+    /// Distance of its points.
+    pub dilation: [usize; 2],
+    /// Zeros around the image.
+    pub padding: [usize; 2],
+    /// Distance of patches.
+    pub stride: [usize; 2],
+}

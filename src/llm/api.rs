@@ -136,6 +136,15 @@ pub enum Finish {
     Abandoned,
 }
 
+/// How likely a text is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Sum over its tokens of the natural logarithm of their probability.
+    pub log_probability: f64,
+    /// Number of those tokens.
+    pub tokens: usize,
+}
+
 /// Where a call to [`Generator::generate`] stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -178,6 +187,25 @@ pub trait Generator {
     /// Name and hash, for the record.
     fn describe(&self) -> GeneratorIdentity;
 
+    /// The log-probability of each continuation after `prompt`.
+    ///
+    /// # Errors
+    /// A generator that cannot tell ([`LlmError::NoScores`]), or texts that do not fit the context.
+    fn score(&mut self, prompt: &str, continuations: &[&str]) -> Result<Vec<Score>, LlmError> {
+        let _ = (prompt, continuations);
+        Err(LlmError::NoScores { name: self.describe().name })
+    }
+
+    /// Whether [`Generator::score`] has an answer.
+    fn can_score(&self) -> bool {
+        false
+    }
+
+    /// About how many tokens `text` has, for the record of costs.
+    fn count_tokens(&self, text: &str) -> usize {
+        text.len().div_ceil(4)
+    }
+
     /// How it is asked to fill a hole; `None` where it was not taught to.
     fn infill(&self) -> Option<&InfillTokens> {
         None
@@ -192,6 +220,17 @@ pub trait Generator {
     fn style(&self) -> PromptStyle {
         PromptStyle::Completion
     }
+}
+
+/// What one token costs beyond its attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes of weights that are read, once per step however many tokens it has.
+    pub bytes: u64,
+    /// Products of weights and activations without those of the output head.
+    pub products: u64,
+    /// Products of the output head.
+    pub head_products: u64,
 }
 
 /// What a loaded model takes, in bytes.

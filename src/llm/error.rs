@@ -54,6 +54,29 @@ pub enum LlmError {
         /// What it may take.
         budget_mb: u64,
     },
+    /// Weights, cache and intermediate values together are more than the budget.
+    #[error(
+        "model `{name}` needs {weights_mb} MB for weights, {cache_mb} MB for the KV cache ({rows} rows of {context} \
+         tokens) and {scratch_mb} MB to compute in, together {} MB; the budget is {budget_mb} MB: lower model.rows or \
+         model.context, or raise model.memory_mb",
+        weights_mb + cache_mb + scratch_mb
+    )]
+    PlanOverBudget {
+        /// The model.
+        name: String,
+        /// Its weights.
+        weights_mb: u64,
+        /// The cache when every row is full.
+        cache_mb: u64,
+        /// Intermediate values and logits.
+        scratch_mb: u64,
+        /// Rows decoded together.
+        rows: usize,
+        /// Tokens of each.
+        context: usize,
+        /// What it may take.
+        budget_mb: u64,
+    },
     /// A manifest that cannot be read.
     #[error("model manifest {origin}: {reason}")]
     Manifest {
@@ -125,9 +148,38 @@ pub enum LlmError {
         /// Why it cannot.
         reason: String,
     },
+    /// A model that was to be pulled without the network.
+    #[error(
+        "model `{name}` cannot be pulled: `--offline` or HF_HUB_OFFLINE forbids the network; bring `{file}` \
+         ({source_words}) and use `models import`"
+    )]
+    Offline {
+        /// The model.
+        name: String,
+        /// The file to bring.
+        file: String,
+        /// Where it comes from, in words.
+        source_words: String,
+    },
+    /// A model that cannot be fetched from the hub.
+    #[error("pulling model `{name}`: {reason}")]
+    Pull {
+        /// The model.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
     /// No way of quantizing has this name.
     #[error("unknown quantization `{asked}`, expected one of: {known}")]
     Quantization {
+        /// As asked.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
+    /// No shape of a model has this name.
+    #[error("unknown shape `{asked}`, expected one of: {known}")]
+    Shape {
         /// As asked.
         asked: String,
         /// What there is.
@@ -211,6 +263,12 @@ pub enum LlmError {
     #[error("model `{name}` gave logits that are not finite; its file is damaged or unsuitable")]
     NotFinite {
         /// The model.
+        name: String,
+    },
+    /// A generator that writes but cannot score.
+    #[error("generator `{name}` gives no probabilities; use a model that is loaded from a file")]
+    NoScores {
+        /// The generator.
         name: String,
     },
     /// candle failed.

@@ -85,6 +85,24 @@ impl RawTensor {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..self.start + self.len]
     }
+
+    /// Says that its bytes will hardly be read again: the system takes their memory back, not their content.
+    pub(crate) fn release(&self) {
+        #[cfg(unix)]
+        // SAFETY: the map is of a file and never written, so pages that were dropped are read again as they were.
+        // Where the system refuses, the memory stays; nothing else changes.
+        let _ = unsafe {
+            self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.start, self.len)
+        };
+    }
+
+    /// The part at `index` of the outermost dimension, which it must have.
+    pub(crate) fn part(&self, index: usize) -> RawTensor {
+        let parts = self.shape.first().copied().unwrap_or(1).max(1);
+        let len = self.len / parts;
+        let shape = self.shape.get(1..).unwrap_or_default().to_vec();
+        RawTensor { shape, start: self.start + index * len, len, ..self.clone() }
+    }
 }
 
 /// The number of a tensor type in the file.
@@ -316,9 +334,27 @@ impl Gguf {
         (0..count).map(element).collect()
     }
 
+    /// A list of numbers of the metadata.
+    pub(crate) fn floats(&self, key: &str) -> Option<Vec<f32>> {
+        let Value::Array { kind: kind @ kind::F32, count, at } = *self.metadata.get(key)? else {
+            return None;
+        };
+        let mut cursor = Cursor { bytes: &self.bytes, at };
+        let element = |_| match cursor.value(kind).ok()? {
+            Value::Float(value) => Some(value as f32),
+            _ => None,
+        };
+        (0..count).map(element).collect()
+    }
+
     /// Whether a tensor exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// The type of a tensor's numbers.
+    pub(crate) fn dtype(&self, name: &str) -> Option<GgmlDType> {
+        self.tensors.get(name).map(|info| info.dtype)
     }
 
     /// The shape of a tensor, outermost dimension first.
@@ -336,12 +372,13 @@ impl Gguf {
             return Err(self.error(format!("tensor `{name}`: expected shape {shape:?}, got {found:?}")));
         }
         let cols = shape.last().copied().unwrap_or(1);
-        let rows: usize = shape[..shape.len().saturating_sub(1)].iter().product();
+        let outer = &shape[..shape.len().saturating_sub(1)];
+        let rows = outer.iter().try_fold(1usize, |rows, size| rows.checked_mul(*size));
         let per_row = row_bytes(info.dtype, cols)
             .map_err(|error| self.error(format!("tensor `{name}`: {}", first_line(&error))))?;
         let place = || {
             let start = usize::try_from(info.offset).ok()?.checked_add(self.data)?;
-            let len = per_row.checked_mul(rows)?;
+            let len = per_row.checked_mul(rows?)?;
             (start.checked_add(len)? <= self.bytes.len()).then_some((start, len))
         };
         let (start, len) = place().ok_or_else(|| {
@@ -358,6 +395,8 @@ impl Gguf {
     pub(crate) fn weights_bytes(&self, packed: bool) -> usize {
         let tensors = self.tensors.iter().filter_map(|(name, info)| match info.shape[..] {
             [rows, cols] => Some((name.as_str(), info.dtype, rows, cols)),
+            // Experts, one after the other.
+            [parts, rows, cols] => Some((name.as_str(), info.dtype, parts.saturating_mul(rows), cols)),
             _ => None,
         });
         let embedding_is_head = !self.has("output.weight");

@@ -2,19 +2,27 @@
 //! installed file with its SHA-256 pinned beside it out.
 //!
 //! The pin (`FILE.sha256`, in the format of sha256sum) is what later selections are held to where the
-//! manifest knows no hash. A name without a manifest gets one in `$LLMATIC_HOME/models/NAME.toml`. Nothing
-//! is fetched. Limit: one GGUF file a model; a Hugging Face directory goes through `convert` first.
+//! manifest knows no hash. A name without a manifest gets one in `$LLMATIC_HOME/models/NAME.toml`. An archive is
+//! unpacked first, and a Hugging Face directory of a known model is converted as its manifest's file name says.
+//! Nothing is fetched. Limit: one GGUF file a model.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::convert::quantization_of;
 use super::decoder::Config;
 use super::gguf::Gguf;
 use super::manifest::{Catalogue, is_file_name};
 use super::store::{describe, hash_file, hash_once, size_of_file};
+use super::unpack::{is_archive, unpack};
 use crate::config::home;
-use crate::llm::{LlmError, Manifest};
+use crate::llm::{LlmError, Manifest, convert};
+
+/// Levels of folders that are looked into: `FOLDER/hub/models--X/snapshots/HASH`.
+const DEEPEST: usize = 5;
+/// Most folders of a level that are looked into.
+const MOST_FOLDERS: usize = 1_000;
 
 /// A model file that was checked from its first byte to its last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +39,9 @@ pub struct Verified {
 
 /// Brings the model `name` into the store, by hard link where that is possible and by copying otherwise.
 ///
-/// `source` is the GGUF file, a folder that holds it, or a Hugging Face cache (or a repository's folder in
-/// one). Without a manifest of that name, one is written.
+/// `source` is the GGUF file, a folder that holds it, a Hugging Face cache (or a repository's folder in one),
+/// the directory of a model to convert, or an archive of any of these. Without a manifest of that name, one is
+/// written.
 ///
 /// # Errors
 /// A source without the file; a file that is not the one that the manifest describes, or that is damaged or
@@ -51,14 +60,46 @@ pub fn verify(name: &str) -> Result<Verified, LlmError> {
     check(&selection.manifest, &selection.path)
 }
 
-fn import_into(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmError> {
+pub(super) fn import_into(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmError> {
+    if !(source.is_file() && is_archive(source)) {
+        return import_plain(home, source, name);
+    }
+    // Beside the store, so that the file gets there by a link.
+    let folder = home.join("models").join(format!(".unpacked-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|error| io(&folder, error))?;
+    let fault = |error: std::io::Error| LlmError::Import {
+        path: source.to_owned(),
+        reason: format!("cannot be unpacked: {error}"),
+    };
+    let imported = unpack(source, &folder).map_err(fault).and_then(|()| import_plain(home, &folder, name));
+    let _ = std::fs::remove_dir_all(&folder);
+    imported.map_err(|error| match error {
+        LlmError::Import { path, reason } if path == folder => {
+            LlmError::Import { path: source.to_owned(), reason }
+        }
+        other => other,
+    })
+}
+
+fn import_plain(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmError> {
     let catalogue = Catalogue::read(home)?;
     let known = catalogue.manifest(name);
     if known.is_none() && (!is_file_name(name) || catalogue.aliases.iter().any(|alias| alias.alias == name)) {
         let reason = format!("`{name}` cannot be a model's name: expected a plain folder name, not an alias");
         return Err(LlmError::Import { path: source.to_owned(), reason });
     }
-    let found = find(source, known)?;
+    let found = match find(source, known)? {
+        Found::File(path) => path,
+        Found::Original(folder, manifest, quantization) => {
+            let target = home.join("models").join(&manifest.name);
+            std::fs::create_dir_all(&target).map_err(|error| io(&target, error))?;
+            let target = target.join(&manifest.file);
+            convert(&folder, quantization, &target, &mut |_| {})?;
+            // What was pinned before is another conversion.
+            let _ = std::fs::remove_file(pin_path(&target));
+            target
+        }
+    };
     // A cache's files are links to blobs.
     let found = found.canonicalize().map_err(|error| io(&found, error))?;
     let manifest = match known {
@@ -140,22 +181,38 @@ fn check(manifest: &Manifest, path: &Path) -> Result<Verified, LlmError> {
     }
 }
 
+/// What is brought.
+enum Found<'a> {
+    /// A GGUF file.
+    File(PathBuf),
+    /// A Hugging Face model to convert, and how.
+    Original(PathBuf, &'a Manifest, &'static str),
+}
+
 /// The file to bring: `source` itself, or what lies in it.
-fn find(source: &Path, manifest: Option<&Manifest>) -> Result<PathBuf, LlmError> {
+fn find<'a>(source: &Path, manifest: Option<&'a Manifest>) -> Result<Found<'a>, LlmError> {
     if source.is_file() {
-        return Ok(source.to_owned());
+        return Ok(Found::File(source.to_owned()));
     }
-    let mut folders = vec![source.to_owned()];
-    if let Some(remote) = manifest.and_then(|manifest| manifest.hugging_face.as_ref()) {
-        let repository = format!("models--{}", remote.repo.replace('/', "--"));
-        folders.extend([source.join(&repository), source.join("hub").join(&repository)]);
+    let mut folders = folders(source);
+    if let Some(manifest) = manifest {
+        // Of a whole cache, only the model's own repositories.
+        let remote = manifest.hugging_face.as_ref().map(|remote| &remote.repo);
+        let own: Vec<String> = remote
+            .into_iter()
+            .chain(&manifest.original)
+            .map(|repo| format!("models--{}", repo.replace('/', "--")))
+            .collect();
+        let inside = |folder: &Path| {
+            folder.strip_prefix(source).is_ok_and(|path| {
+                path.components().all(|part| {
+                    let part = part.as_os_str().to_string_lossy();
+                    !part.starts_with("models--") || own.iter().any(|own| *own == part)
+                })
+            })
+        };
+        folders.retain(|folder| inside(folder));
     }
-    for folder in folders.clone() {
-        if let Ok(entries) = std::fs::read_dir(folder.join("snapshots")) {
-            folders.extend(entries.flatten().map(|entry| entry.path()));
-        }
-    }
-    folders.sort();
     let mut names: Vec<&str> = Vec::new();
     if let Some(manifest) = manifest {
         names.push(&manifest.file);
@@ -163,25 +220,46 @@ fn find(source: &Path, manifest: Option<&Manifest>) -> Result<PathBuf, LlmError>
     }
     let named = folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
     if let Some(path) = named.into_iter().find(|path| path.is_file()) {
-        return Ok(path);
+        return Ok(Found::File(path));
+    }
+    let originals: Vec<&PathBuf> =
+        folders.iter().filter(|folder| folder.join("config.json").is_file()).collect();
+    if let ([folder], Some(manifest)) = (&originals[..], manifest)
+        && let Some(quantization) = quantization_of(&manifest.file)
+    {
+        return Ok(Found::Original(folder.to_path_buf(), manifest, quantization));
     }
     let is_gguf = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "gguf");
     let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
     let mut models: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_gguf).collect();
     match (manifest, models.len()) {
-        (None, 1) => Ok(models.remove(0)),
+        (None, 1) => Ok(Found::File(models.remove(0))),
         _ => {
             let wanted =
                 names.first().map_or("exactly one .gguf file".to_owned(), |name| format!("`{name}`"));
-            let hint = if source.join("config.json").is_file() {
-                "; it looks like a Hugging Face model: make the file with `models convert` first"
-            } else {
-                ""
+            let hint = match originals.len() {
+                0 => "",
+                1 => "; it looks like a Hugging Face model: make the file with `models convert` first",
+                _ => "; there are several Hugging Face models: name the folder of one",
             };
             let reason = format!("expected {wanted} there, found {} .gguf files{hint}", models.len());
             Err(LlmError::Import { path: source.to_owned(), reason })
         }
     }
+}
+
+/// `source` and the folders in it, by name: as deep as a Hugging Face cache in a folder goes.
+fn folders(source: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![source.to_owned()];
+    let mut level = folders.clone();
+    for _ in 0..DEEPEST {
+        let entries = level.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let is_folder = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        level = entries.filter(is_folder).map(|entry| entry.path()).take(MOST_FOLDERS).collect();
+        folders.extend(level.iter().cloned());
+    }
+    folders.sort();
+    folders
 }
 
 /// Makes `target` the same file as `source`, or a copy of it; never half of it.
@@ -291,6 +369,34 @@ mod tests {
         std::fs::create_dir_all(&snapshot).unwrap();
         write_tiny_model(&snapshot.join("k.gguf"), GgmlDType::Q8_0);
         assert!(import_into(home.path(), cache.path(), "known").is_ok());
+    }
+
+    #[test]
+    fn an_archive_of_a_folder_is_unpacked_for_the_import_and_leaves_nothing_else() {
+        let (home, folder) = (home(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("k.gguf");
+        write_tiny_model(&file, GgmlDType::Q8_0);
+        let path = folder.path().join("carried.tar");
+        let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());
+        tar.append_path_with_name(&file, "hub/models--some--known/snapshots/1/k.gguf").unwrap();
+        tar.append_path_with_name(&file, "hub/models--other--known/snapshots/1/known.gguf").unwrap();
+        tar.finish().unwrap();
+        let verified = import_into(home.path(), &path, "known").unwrap();
+        assert_eq!(pinned(&verified.path), Some(verified.sha256));
+        let left: Vec<_> = std::fs::read_dir(home.path().join("models")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+        std::fs::write(&path, [7; 2_000]).unwrap();
+        let damaged = import_into(home.path(), &path, "known").unwrap_err().to_string();
+        assert!(damaged.contains("carried.tar"), "{damaged}");
+    }
+
+    #[test]
+    fn the_directory_of_a_known_model_is_converted_as_its_file_is_named() {
+        let home = home();
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/codegen-tiny");
+        let verified = import_into(home.path(), &source, "codegen-350m-mono").unwrap();
+        assert!(verified.path.ends_with("codegen-350m-mono/codegen-350m-mono-q4_k_m.gguf"));
+        assert_eq!(pinned(&verified.path), Some(verified.sha256));
     }
 
     #[test]

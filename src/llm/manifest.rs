@@ -11,13 +11,15 @@ use crate::config::home;
 use crate::llm::{ChatTokens, InfillTokens, LlmError};
 
 /// (file name, content) of the manifests that come with the program.
-const BUILT_IN: [(&str, &str); 13] = [
+const BUILT_IN: [(&str, &str); 15] = [
+    ("codegen-16b-mono.toml", include_str!("../../models/codegen-16b-mono.toml")),
     ("codegen-2b-mono.toml", include_str!("../../models/codegen-2b-mono.toml")),
     ("codegen-350m-mono.toml", include_str!("../../models/codegen-350m-mono.toml")),
     ("codegen-6b-mono.toml", include_str!("../../models/codegen-6b-mono.toml")),
     ("codegen.toml", include_str!("../../models/codegen.toml")),
     ("deepseek-coder-1.3b.toml", include_str!("../../models/deepseek-coder-1.3b.toml")),
     ("deepseek-coder-6.7b.toml", include_str!("../../models/deepseek-coder-6.7b.toml")),
+    ("gemma3-1b.toml", include_str!("../../models/gemma3-1b.toml")),
     ("qwen2.5-coder-0.5b.toml", include_str!("../../models/qwen2.5-coder-0.5b.toml")),
     ("qwen2.5-coder-1.5b.toml", include_str!("../../models/qwen2.5-coder-1.5b.toml")),
     ("qwen2.5-coder-32b.toml", include_str!("../../models/qwen2.5-coder-32b.toml")),
@@ -59,6 +61,9 @@ pub struct Manifest {
     /// How it is talked to, if it was taught to.
     #[serde(default)]
     pub chat: Option<ChatTokens>,
+    /// The Hugging Face repository that it is converted from, where no repository has the file itself.
+    #[serde(default)]
+    pub original: Option<String>,
     /// Where a Hugging Face cache on disk would have it.
     #[serde(default)]
     pub hugging_face: Option<HuggingFaceFile>,

@@ -17,20 +17,26 @@ mod error;
 mod gguf;
 mod import;
 mod kernels;
+mod machine;
 mod manifest;
+mod pull;
 mod sampling;
+mod sentencepiece;
 mod stop;
 mod store;
 mod tokenizer;
+mod unpack;
 mod vocabulary;
 
 pub use api::{
     ChatTokens, Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens,
-    LlmOptions, MemoryPlan, Progress, Request, Stop,
+    LlmOptions, MemoryPlan, Progress, Request, Score, Stop, Work,
 };
-pub use convert::{ConvertProgress, ConvertReport, convert};
+pub use convert::{ConvertProgress, ConvertReport, convert, write_random};
 pub use engine::Llm;
 pub use error::LlmError;
 pub use import::{Verified, import, verify};
+pub use machine::Probe;
 pub use manifest::{Alias, HuggingFaceFile, Manifest, PromptStyle, aliases, manifests};
+pub use pull::{PullProgress, pull};
 pub use store::{Selection, installed_path, model_folder, select};

@@ -188,6 +188,7 @@ pub(super) fn describe(catalogue: &Catalogue, path: &Path) -> Result<(Manifest, 
         source: "given by its path".into(),
         infill: None,
         chat: None,
+        original: None,
         hugging_face: None,
     });
     Ok((manifest, sha256))
@@ -384,7 +385,10 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let message = Fixture::new().places().select("gpt", None).unwrap_err().to_string();
-        assert!(message.contains("`gpt`") && message.contains("codegen, codegen-2b-mono"), "{message}");
+        assert!(
+            message.contains("`gpt`") && message.contains("codegen, codegen-16b-mono, codegen-2b-mono"),
+            "{message}"
+        );
         let missing = Fixture::new().places().select("no/such.gguf", None).unwrap_err();
         assert!(matches!(missing, LlmError::Io { .. }));
     }

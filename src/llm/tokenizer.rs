@@ -3,7 +3,8 @@
 //!
 //! In: text. Out: ids, and pieces of text as ids arrive. `tokenizer.huggingface.json` in the metadata is
 //! taken as it is; otherwise `vocabulary` builds the tokenizer from ggml's keys. A piece is held back while
-//! its last character is incomplete. Limit: byte-level BPE vocabularies where only ggml's keys are there.
+//! its last character is incomplete. Limit: byte-level BPE and SentencePiece
+//! vocabularies where only ggml's keys are there.
 
 use std::path::PathBuf;
 

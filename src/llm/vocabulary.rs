@@ -1,8 +1,8 @@
 //! A tokenizer from GGUF metadata: ggml's keys in, the Hugging Face tokenizer that gives the same ids out.
 //!
-//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE), `.pre` (how text is cut before merging), `.tokens`,
-//! `.merges`, `.token_type` (control tokens are special; user-defined ones, such as CodeGen's runs of
-//! spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
+//! Keys: `tokenizer.ggml.model` (`gpt2`: byte-level BPE; `llama`: `sentencepiece`), `.pre` (how text is cut before
+//! merging), `.tokens`, `.merges`, `.token_type` (control tokens are special; user-defined ones, such as CodeGen's
+//! runs of spaces, are matched whole), `.add_bos_token`, `.add_eos_token`. The cuts are those of the models' own
 //! `tokenizer.json`. Limit: the cuts in [`cut`]; a model of another kind needs its `tokenizer.json`.
 
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -16,15 +16,20 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use super::gguf::Gguf;
+use super::sentencepiece;
 
 /// ggml's type of ordinary tokens.
 pub(crate) const NORMAL: i64 = 1;
+/// ggml's type of the token for what has none.
+pub(crate) const UNKNOWN: i64 = 2;
 /// ggml's type of tokens such as `<|endoftext|>`.
 pub(crate) const CONTROL: i64 = 3;
 /// ggml's type of tokens that are matched before anything else.
 pub(crate) const USER_DEFINED: i64 = 4;
 /// ggml's type of ids that no text gives.
 pub(crate) const UNUSED: i64 = 5;
+/// ggml's type of tokens that stand for one byte, such as `<0x0A>`.
+pub(crate) const BYTE: i64 = 6;
 
 /// Names of `tokenizer.ggml.pre` that are known.
 const CUTS: &str = "gpt-2, default, qwen2, llama-bpe, llama3, smaug-bpe, lfm2, starcoder, smollm, refact, \
@@ -47,9 +52,9 @@ pub(crate) fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, String> {
 /// Builds the tokenizer from ggml's own keys alone.
 pub(crate) fn from_ggml(gguf: &Gguf) -> Result<Tokenizer, String> {
     let kind = gguf.string("tokenizer.ggml.model").ok_or("metadata `tokenizer.ggml.model` is missing")?;
-    if kind != "gpt2" {
+    if !matches!(kind, "gpt2" | "llama") {
         return Err(format!(
-            "metadata `tokenizer.ggml.model` is `{kind}`, expected `gpt2`; or put the model's \
+            "metadata `tokenizer.ggml.model` is `{kind}`, expected `gpt2` or `llama`; or put the model's \
              tokenizer.json beside the file"
         ));
     }
@@ -58,30 +63,42 @@ pub(crate) fn from_ggml(gguf: &Gguf) -> Result<Tokenizer, String> {
         gguf.strings(&key).ok_or_else(|| format!("metadata `{key}` is missing or not a list of texts"))
     };
     let tokens = list("tokens")?;
+    let kinds = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
+    let mut tokenizer = match kind {
+        "llama" => sentencepiece::tokenizer(gguf, &tokens, &kinds)?,
+        _ => byte_level(gguf, &tokens, &kinds, &list("merges")?)?,
+    };
+    // Without a word about it, only a SentencePiece model starts with its start token.
+    if let Some(template) = template(gguf, &tokens, kind == "llama")? {
+        tokenizer.with_post_processor(Some(template));
+    }
+    Ok(tokenizer)
+}
+
+/// Byte-level BPE, without its start and end tokens.
+fn byte_level(gguf: &Gguf, tokens: &[String], kinds: &[i64], merges: &[String]) -> Result<Tokenizer, String> {
     let split = |merge: &String| match merge.split_once(' ') {
         Some((left, right)) => Ok((left.to_owned(), right.to_owned())),
         None => Err(format!("metadata `tokenizer.ggml.merges`: `{merge}` is not two parts")),
     };
-    let merges = list("merges")?.iter().map(split).collect::<Result<Vec<_>, _>>()?;
-    let kinds = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
+    let merges = merges.iter().map(split).collect::<Result<Vec<_>, _>>()?;
     // An id that only pads the embedding table has no text.
     let used = |id: usize| kinds.get(id) != Some(&UNUSED);
     let named = tokens.iter().zip(0u32..).filter(|(_, id)| used(*id as usize));
     let vocabulary: Vocab = named.map(|(token, id)| (token.clone(), id)).collect();
     check_merges(&merges, |token| vocabulary.contains_key(token))
         .map_err(|reason| format!("metadata `tokenizer.ggml.merges`: {reason}"))?;
-    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build();
-    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     let pre = gguf.string("tokenizer.ggml.pre").unwrap_or("default");
+    // Llama 3 takes a piece that is a token as it is.
+    let whole = matches!(pre, "llama-bpe" | "llama3");
+    let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(whole).build();
+    let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     if pre == "qwen2" {
         tokenizer.with_normalizer(Some(NFC)).map_err(|error| error.to_string())?;
     }
     tokenizer.with_pre_tokenizer(Some(cut(pre)?));
     tokenizer.with_decoder(Some(ByteLevel::default()));
-    add_tokens(&kinds, &tokens, &mut tokenizer)?;
-    if let Some(template) = template(gguf, &tokens)? {
-        tokenizer.with_post_processor(Some(template));
-    }
+    add_tokens(kinds, tokens, &mut tokenizer)?;
     Ok(tokenizer)
 }
 
@@ -176,9 +193,9 @@ fn add_tokens(kinds: &[i64], tokens: &[String], tokenizer: &mut Tokenizer) -> Re
 }
 
 /// Puts the start and end tokens around a text, where the model wants them.
-fn template(gguf: &Gguf, tokens: &[String]) -> Result<Option<TemplateProcessing>, String> {
-    let wanted = |end: &str| -> Result<Option<(String, u32)>, String> {
-        if gguf.boolean(&format!("tokenizer.ggml.add_{end}_token")) != Some(true) {
+fn template(gguf: &Gguf, tokens: &[String], start: bool) -> Result<Option<TemplateProcessing>, String> {
+    let wanted = |end: &str, default: bool| -> Result<Option<(String, u32)>, String> {
+        if !gguf.boolean(&format!("tokenizer.ggml.add_{end}_token")).unwrap_or(default) {
             return Ok(None);
         }
         let key = format!("tokenizer.ggml.{end}_token_id");
@@ -186,7 +203,7 @@ fn template(gguf: &Gguf, tokens: &[String]) -> Result<Option<TemplateProcessing>
             gguf.integer(&key).and_then(|id| Some((tokens.get(id)?.clone(), u32::try_from(id).ok()?)));
         found.map(Some).ok_or_else(|| format!("metadata `{key}` is missing or not a token"))
     };
-    let (start, end) = (wanted("bos")?, wanted("eos")?);
+    let (start, end) = (wanted("bos", start)?, wanted("eos", false)?);
     if start.is_none() && end.is_none() {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use crate::graph::{Body, DType, Dim, Graph, Op, TensorRef};
 use crate::lower::Request;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
-use crate::lower::torch::modules;
+use crate::lower::torch::{module_methods, modules};
 use crate::lower::value::{Class, Module, Object, Value};
 use crate::python::{self, Span, SyntaxError};
 
@@ -74,6 +74,7 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
     for (path, module) in modules::named_modules(&mut this, &network, "")? {
         this.paths.insert(Rc::as_ptr(&module) as usize, path);
     }
+    settle(&mut this, &network, request)?;
     let eval = trace(&mut this, &network, request, false)?;
     let train = if this.asks_training { Some(trace(&mut this, &network, request, true)?) } else { None };
     let names = modules::state_names(&mut this, &network)?;
@@ -104,6 +105,19 @@ fn make(this: &mut Interp<'_>, entry: Option<&str>, suite: &[Stmt]) -> R<Rc<Obje
     }
 }
 
+/// Show lazy layers an input, from which they take their sizes.
+fn settle(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>) -> R<()> {
+    let modules = modules::named_modules(this, network, "")?;
+    let lazy = |object: &Rc<Object>| object.class.lineage().any(|class| class.name.starts_with("Lazy"));
+    if modules.iter().any(|(_, object)| lazy(object)) {
+        let input = this.builder.input(request.input_sizes);
+        let input = this.wrap(input)?;
+        this.call_module(network, Args::of(vec![input]))?;
+        this.builder.abandon_body();
+    }
+    Ok(())
+}
+
 fn last_module_class(this: &mut Interp<'_>, suite: &[Stmt]) -> Option<Rc<Class>> {
     suite.iter().rev().find_map(|stmt| {
         let Stmt::ClassDef(def) = stmt else { return None };
@@ -122,7 +136,8 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.outer_span = None;
     this.no_grad = 0;
     this.overwritten.clear();
-    modules::enter_mode(this, network)?;
+    this.viewed.clear();
+    module_methods::enter_mode(this, network)?;
     this.outermost = this.frames.len() + 1;
     let input = this.builder.input(request.input_sizes);
     let input = this.wrap(input)?;

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{ConfigError, PromptBook, PromptKind, SearchConfig, Style};
+use crate::config::{ConfigError, Prior, PromptBook, PromptKind, SearchConfig, Style};
 use crate::llm::{ChatTokens, Generator, InfillTokens, PromptStyle, Request, Stop};
 use crate::rng::{RootSeed, Stream};
 
 use super::infill::{self, Hole, Variant};
 use super::propose::Proposal;
+use super::rank::{self, Picked};
 use super::read::{Network, Reader};
 use super::record::Operator;
-use super::typed::{self, EditKind};
+use super::typed::{self, EditKind, Edited};
 use super::{Run, source};
 
 /// What becomes of a proposal.
@@ -34,6 +35,8 @@ pub(super) enum Step {
     Fill(Box<Request>, Hole),
     /// The source is there, with what was done.
     Done { source: String, what: String },
+    /// The source is there: an edit that was chosen by its score.
+    Ranked(Picked),
     /// Nothing can be done; why not.
     Failed(String),
 }
@@ -43,7 +46,7 @@ impl Step {
     pub(super) fn request(&self) -> Option<&Request> {
         match self {
             Step::Write(request) | Step::Fill(request, _) => Some(request),
-            Step::Done { .. } | Step::Failed(_) => None,
+            Step::Done { .. } | Step::Ranked(_) | Step::Failed(_) => None,
         }
     }
 }
@@ -64,8 +67,13 @@ pub fn check_prompts(config: &SearchConfig, book: &PromptBook) -> Result<(), Con
         let known = match instruction.kind {
             PromptKind::Typed => EditKind::from_words(&instruction.text).is_some(),
             PromptKind::Infill => Variant::from_words(&instruction.text).is_some(),
-            PromptKind::Mutation | PromptKind::Crossover => true,
+            PromptKind::Mutation | PromptKind::Crossover | PromptKind::Rank => true,
         };
+        let stand_in = instruction.typed.iter().find(|words| EditKind::from_words(words).is_none());
+        if let Some(words) = stand_in {
+            let message = format!("instruction {}: typed: nothing is called \"{words}\"", instruction.id);
+            return fail(message, "configs/prompts.toml has every name of an edit");
+        }
         if !known {
             let message =
                 format!("instruction {}: nothing is called \"{}\"", instruction.id, instruction.text);
@@ -73,12 +81,27 @@ pub fn check_prompts(config: &SearchConfig, book: &PromptBook) -> Result<(), Con
         }
     }
     let operators = &config.operators;
-    let rates =
-        [("typed", PromptKind::Typed, operators.typed), ("infill", PromptKind::Infill, operators.infill)];
+    let rates = [
+        ("rewrite", PromptKind::Mutation, operators.rewrite),
+        ("crossover", PromptKind::Crossover, operators.crossover),
+        ("typed", PromptKind::Typed, operators.typed),
+        ("infill", PromptKind::Infill, operators.infill),
+        ("rank", PromptKind::Rank, operators.rank),
+    ];
+    let asked = [PromptKind::Mutation, PromptKind::Crossover, PromptKind::Rank];
     for (name, kind, rate) in rates {
         if rate > 0.0 && !book.instructions().iter().any(|instruction| instruction.kind == kind) {
             let message = format!("operators.{name}: expected an instruction of kind \"{name}\", got none");
             return fail(message, "take those of configs/prompts.toml over, or set the rate to 0");
+        }
+        let silent = |kind| book.instructions().iter().find(|it| it.kind == kind && it.opposite.is_empty());
+        if let Some(instruction) = silent(kind)
+            && rate > 0.0
+            && operators.prior == Prior::Opposite
+            && asked.contains(&kind)
+        {
+            let message = format!("instruction {}: expected `opposite`, got none", instruction.id);
+            return fail(message, "operators.prior = \"opposite\" asks for a low accuracy in the same words");
         }
     }
     Ok(())
@@ -109,15 +132,26 @@ pub(super) fn draft(
             stop,
         })
     };
+    let opposite = run.config.operators.prior == Prior::Opposite;
+    let alone = run.config.operators.prior == Prior::None;
     match (proposal.operator, tokens) {
+        (operator, _) if alone && operator != Operator::Typed => {
+            let mut stream = seed.stream("typed", &indices);
+            Draft {
+                instruction,
+                step: stand_in(run, reader, parents.network(reader, proposal), instruction, &mut stream),
+            }
+        }
         (Operator::Typed, _) | (Operator::Infill, None) => {
             let mut stream = seed.stream("typed", &indices);
             let parent = parents.network(reader, proposal);
+            if let Some(step) = parent.and_then(|parent| of_the_space(reader, parent, &mut stream)) {
+                return Draft { instruction, step };
+            }
             let edit = |words: &str, stream: &mut Stream| {
-                let parent = parent?;
-                typed::edit(&parent.source, &parent.graph, EditKind::from_words(words)?, stream)
+                walk(run, reader, parent?, EditKind::from_words(words)?, stream)
             };
-            let done = |edited: typed::Edited| Step::Done { source: edited.source, what: edited.what };
+            let done = |edited: Edited| Step::Done { source: edited.source, what: edited.what };
             first_with_a_place(run, PromptKind::Typed, instruction, &mut stream, edit, done)
         }
         (Operator::Infill, Some(tokens)) => {
@@ -128,13 +162,13 @@ pub(super) fn draft(
                 infill::hole(&parent.source, &parent.graph, Variant::from_words(words)?, stream)
             };
             let ask = |hole: Hole| {
-                let prompt = tokens.prompt(&hole.before, &hole.after);
+                let prompt = hole_prompt(tokens, run.book.infill_goal(opposite), &hole);
                 Step::Fill(request(prompt, run.config.operators.infill_tokens, hole.stop), hole)
             };
             first_with_a_place(run, PromptKind::Infill, instruction, &mut stream, hole, ask)
         }
         _ => {
-            let words = run.book.words(instruction, &run.row.input_sizes, run.row.classes);
+            let words = run.book.words(instruction, opposite, &run.row.input_sizes, run.row.classes);
             let prompt = whole_class(chat, &proposal.sources(), &words);
             let step = Step::Write(request(prompt, run.config.sampling.max_tokens, Stop::ClassComplete));
             Draft { instruction, step }
@@ -150,6 +184,12 @@ pub(super) fn chat_of(style: Style, generator: &dyn Generator) -> Option<ChatTok
         Style::Chat => true,
     };
     generator.chat().filter(|_| talks).cloned()
+}
+
+/// The prompt that asks for the filling of a hole, under a comment that says what it is for; empty for none.
+pub(super) fn hole_prompt(tokens: &InfillTokens, goal: &str, hole: &Hole) -> String {
+    let before = if goal.is_empty() { hole.before.clone() } else { format!("{goal}\n{}", hole.before) };
+    tokens.prompt(&before, &hole.after)
 }
 
 /// The prompt that asks for a whole class.
@@ -171,11 +211,68 @@ impl Proposal {
 }
 
 impl ParentNetworks {
-    fn network(&mut self, reader: &dyn Reader, proposal: &Proposal) -> Option<&Network> {
+    /// The network of the proposal's first parent.
+    pub(super) fn network(&mut self, reader: &dyn Reader, proposal: &Proposal) -> Option<&Network> {
         let parent = proposal.parents.first()?;
         let read = || reader.read(&parent.source).ok();
         self.0.entry(parent.architecture.clone()).or_insert_with(read).as_ref()
     }
+}
+
+/// One of the edits of a space that has its own.
+fn of_the_space(reader: &dyn Reader, parent: &Network, stream: &mut Stream) -> Option<Step> {
+    let mut edits = reader.edits(parent)?;
+    if edits.is_empty() {
+        return None;
+    }
+    let Edited { source, what } = edits.swap_remove(stream.below(edits.len()));
+    Some(Step::Done { source, what })
+}
+
+/// 1 to `search.walk` edits, the first of this kind; `None` where it has no place.
+fn walk(
+    run: &Run,
+    reader: &dyn Reader,
+    parent: &Network,
+    kind: EditKind,
+    stream: &mut Stream,
+) -> Option<Edited> {
+    let mut edited = typed::edit(&parent.source, &parent.graph, kind, stream)?;
+    if run.config.search.walk == 1 {
+        return Some(edited);
+    }
+    let kinds = rank::kinds(run);
+    for _ in 0..stream.below(run.config.search.walk) {
+        let Some(kind) = kinds.get(stream.below(kinds.len())) else { break };
+        let Ok(network) = reader.read(&edited.source) else { break };
+        if let Some(next) = typed::edit(&network.source, &network.graph, *kind, stream) {
+            edited = Edited { source: next.source, what: format!("{}; {}", edited.what, next.what) };
+        }
+    }
+    Some(edited)
+}
+
+/// What is done in the LLM's place: a typed edit that does what the instruction asks for.
+fn stand_in(
+    run: &Run,
+    reader: &dyn Reader,
+    parent: Option<&Network>,
+    instruction: usize,
+    stream: &mut Stream,
+) -> Step {
+    let none = || Step::Failed("expected a place for an edit in the parent's source, found none".into());
+    let Some(parent) = parent else { return none() };
+    if let Some(step) = of_the_space(reader, parent, stream) {
+        return step;
+    }
+    let named = run.book.instructions().get(instruction).map_or(&[][..], |it| &it.typed);
+    let mut kinds: Vec<EditKind> = named.iter().filter_map(|words| EditKind::from_words(words)).collect();
+    let mut others: Vec<EditKind> =
+        rank::kinds(run).into_iter().filter(|kind| !kinds.contains(kind)).collect();
+    stream.shuffle(&mut kinds);
+    stream.shuffle(&mut others);
+    let edited = kinds.into_iter().chain(others).find_map(|kind| walk(run, reader, parent, kind, stream));
+    edited.map_or_else(none, |Edited { source, what }| Step::Done { source, what })
 }
 
 /// Try the instruction, then the others of its kind in random order, until one has a place in the parent.

@@ -136,7 +136,15 @@ impl Evaluator for Surrogate {
         on_progress(TrainProgress { done: tasks.len(), steps: 0 });
         let measured = tasks.iter().map(|task| {
             let fitness = Surrogate::fitness(task.graph);
-            let score = Score { fitness, loss: 1.0 - fitness, curve: Vec::new(), inherited: 0 };
+            // A stand-in too: a nanosecond per multiply-add.
+            let latency = (task.graph.macs().max(1) as f64) * 1e-6;
+            let score = Score {
+                fitness,
+                loss: 1.0 - fitness,
+                curve: Vec::new(),
+                inherited: 0,
+                latency: Some(latency),
+            };
             Ok(Measured { score, weights: None, seconds: 0.0 })
         });
         Ok(measured.collect())

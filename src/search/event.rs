@@ -83,7 +83,7 @@ pub enum Event {
     /// An elite's results.
     Result(ResultRow),
     /// The search is over.
-    Finished(Summary),
+    Finished(Box<Summary>),
 }
 
 /// A finished search in a few numbers.
@@ -99,6 +99,12 @@ pub struct Summary {
     pub retried: u64,
     /// Sources that are networks.
     pub valid: u64,
+    /// Networks not seen before.
+    pub novel: u64,
+    /// Networks that are a parent again, also those that were asked again.
+    pub copies: u64,
+    /// Networks seen before, also those that were asked again.
+    pub duplicates: u64,
     /// Networks that were trained.
     pub trained: u64,
     /// Niches filled.
@@ -107,14 +113,30 @@ pub struct Summary {
     pub niches: u64,
     /// Sum of fitness over niches.
     pub qd_score: f64,
+    /// Filled niches over niches.
+    pub coverage: f64,
+    /// Mean fitness of the elites.
+    pub mean: Option<f64>,
     /// Tokens written.
     pub tokens: u64,
     /// Texts that were given up before they were whole.
     pub given_up: u64,
     /// Tokens that the limit would still have allowed them.
     pub saved_tokens: u64,
+    /// Tokens read by the LLM, cached or not.
+    pub prompt_tokens: u64,
+    /// Time the LLM took.
+    pub generate_seconds: f64,
+    /// Time the trainer took.
+    pub train_seconds: f64,
+    /// Tokens written per trained network; `None` before there is one.
+    pub tokens_per_trained: Option<f64>,
+    /// Seconds, writing and training, per trained network.
+    pub seconds_per_trained: Option<f64>,
     /// What each operator came to.
     pub yields: Vec<OperatorYield>,
+    /// What each pair of operator and instruction came to.
+    pub prompt_yields: Vec<OperatorYield>,
     /// The best network.
     pub best: Option<ResultRow>,
     /// The seed network's validation accuracy, to compare with.

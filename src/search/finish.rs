@@ -41,7 +41,7 @@ pub(super) fn finish(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, Se
         run.store.keep_results(&results)?;
     }
     let summary = summarise(run, &results)?;
-    (parts.observe)(Event::Finished(summary.clone()));
+    (parts.observe)(Event::Finished(Box::new(summary.clone())));
     Ok(summary)
 }
 
@@ -165,6 +165,14 @@ fn python(
 
 fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
     let candidates = run.store.candidates()?;
+    let generations = run.store.generations()?;
+    let generate_seconds = generations.iter().map(|row| row.generate_seconds).sum::<f64>();
+    let train_seconds = generations.iter().map(|row| row.train_seconds).sum::<f64>();
+    let tokens: u64 = candidates.iter().map(|candidate| candidate.cost.completion_tokens).sum();
+    let trained = candidates.iter().filter(|candidate| candidate.verdict == Verdict::Accepted).count();
+    let verdicts =
+        |verdict| candidates.iter().filter(|candidate| candidate.verdict == verdict).count() as u64;
+    let per_trained = |amount: f64| (trained > 0).then(|| amount / trained as f64);
     let final_ones = || candidates.iter().filter(|candidate| !candidate.retried);
     let stats = run.state.archive.stats();
     let best = results.iter().find(|row| row.best).cloned();
@@ -176,14 +184,25 @@ fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
         candidates: candidates.len() as u64,
         retried: candidates.iter().filter(|candidate| candidate.retried).count() as u64,
         valid: final_ones().filter(|candidate| candidate.valid()).count() as u64,
-        trained: final_ones().filter(|candidate| candidate.verdict == Verdict::Accepted).count() as u64,
+        novel: final_ones().filter(|candidate| candidate.novel()).count() as u64,
+        copies: verdicts(Verdict::Copy),
+        duplicates: verdicts(Verdict::Duplicate),
+        trained: trained as u64,
         elites: stats.elites as u64,
         niches: run.state.archive.niches().centroids().len() as u64,
         qd_score: stats.qd_score,
-        tokens: candidates.iter().map(|candidate| candidate.cost.completion_tokens).sum(),
+        coverage: stats.coverage,
+        mean: stats.mean,
+        tokens,
+        prompt_tokens: candidates.iter().map(|candidate| candidate.cost.prompt_tokens).sum(),
+        generate_seconds,
+        train_seconds,
+        tokens_per_trained: per_trained(tokens as f64),
+        seconds_per_trained: per_trained(generate_seconds + train_seconds),
         saved_tokens: candidates.iter().map(|candidate| candidate.cost.saved_tokens).sum(),
         given_up: candidates.iter().filter(|candidate| candidate.cost.saved_tokens > 0).count() as u64,
         yields: run.store.yields()?,
+        prompt_yields: run.store.prompt_yields()?,
         parameters: of.and_then(|candidate| candidate.facts.as_ref()).map_or(0, |facts| facts.parameters),
         seed_validation: candidates.first().and_then(|seed| seed.score.as_ref()).map(|score| score.fitness),
         best,

@@ -4,7 +4,7 @@
 //! with the networks to train. Sampling of slot `s`, attempt `a` draws from the stream `("sample",
 //! [generation, s, a])`. One limit: a refused text is not asked again; only a copy is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,12 +12,14 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::archive::{CandidateId, PromptChoice};
+use crate::config::{Prior, SurrogateKind};
 use crate::llm::{Completion, Control, Finish, LlmError, Request};
 
 use super::draft::{Draft, ParentNetworks, Step, chat_of, draft};
 use super::error::SearchError;
 use super::event::Event;
-use super::propose::{Proposal, propose};
+use super::propose::{Abilities, Proposal, propose};
+use super::rank::{self, Ranks};
 use super::read::{Network, Refused};
 use super::record::{Candidate, Cost, Verdict};
 use super::{Parts, Run, check_cancelled, infill, source};
@@ -36,12 +38,21 @@ pub(super) struct Written {
 ///
 /// # Errors
 /// The LLM fails, or the search was cancelled.
-pub(super) fn generation(run: &Run, parts: &mut Parts<'_>, number: u64) -> Result<Vec<Written>, SearchError> {
-    let can_infill = parts.generator.infill().is_some();
-    let proposals: Vec<Proposal> = (0..run.config.search.children as u64)
+pub(super) fn generation(
+    run: &Run,
+    parts: &mut Parts<'_>,
+    ranks: &mut Ranks,
+    number: u64,
+) -> Result<Vec<Written>, SearchError> {
+    let alone = matches!(run.config.operators.prior, Prior::None | Prior::Random);
+    let can = Abilities {
+        infill: alone || parts.generator.infill().is_some(),
+        rank: alone || parts.generator.can_score(),
+    };
+    let proposals: Vec<Proposal> = (0..slots(run) as u64)
         .filter_map(|slot| {
             let id = CandidateId { generation: number, slot };
-            propose(&run.config, &run.book, &run.state, can_infill, id)
+            propose(&run.config, &run.book, &run.state, can, id)
         })
         .collect();
     let mut networks = ParentNetworks::default();
@@ -54,7 +65,11 @@ pub(super) fn generation(run: &Run, parts: &mut Parts<'_>, number: u64) -> Resul
             break;
         }
         let last = attempt == run.config.search.copy_attempts as u64;
-        let round = write(run, parts, number, &pending, &mut networks, attempt)?;
+        let round = {
+            let known = claimed.iter().cloned().collect();
+            let mut round = Round { number, attempt, networks: &mut networks, ranks, taken: known };
+            write(run, parts, &pending, &mut round)?
+        };
         let reader = parts.reader;
         let read: Vec<Result<Network, Refused>> = round
             .par_iter()
@@ -76,24 +91,77 @@ pub(super) fn generation(run: &Run, parts: &mut Parts<'_>, number: u64) -> Resul
         pending = again;
     }
     written.sort_by_key(|written| (written.candidate.id, written.candidate.attempt));
+    choose(run, &mut written);
     Ok(written)
+}
+
+/// Slots of a generation: more than are trained once the surrogate can choose among them.
+fn slots(run: &Run) -> usize {
+    let children = run.config.search.children;
+    if chooses(run) { children * run.config.surrogate.proposals } else { children }
+}
+
+fn chooses(run: &Run) -> bool {
+    let surrogate = &run.config.surrogate;
+    surrogate.kind == SurrogateKind::Ridge && run.state.trained >= surrogate.start as u64
+}
+
+/// Leave the most promising new networks for training, as many as a generation has children.
+fn choose(run: &Run, written: &mut [Written]) {
+    let Some(fit) = chooses(run).then(|| run.state.surrogate.fit(run.config.surrogate.penalty)).flatten()
+    else {
+        return;
+    };
+    let mut promising: Vec<(f64, usize)> = Vec::new();
+    for (index, Written { candidate, .. }) in written.iter_mut().enumerate() {
+        if candidate.verdict != Verdict::Accepted {
+            continue;
+        }
+        let Some(facts) = &candidate.facts else { continue };
+        let parents = run.state.parents_fitness(candidate.parents.iter());
+        let expected = fit.predict(candidate, facts, parents);
+        candidate.predicted = Some(expected);
+        promising.push((expected, index));
+    }
+    promising.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for &(_, index) in promising.iter().skip(run.config.search.children) {
+        let Written { candidate, network, inherit } = &mut written[index];
+        candidate.verdict = Verdict::Skipped;
+        candidate.message = "the surrogate expects more of others".into();
+        (*network, *inherit) = (None, None);
+    }
+}
+
+/// One attempt at the slots of a generation.
+struct Round<'a> {
+    number: u64,
+    attempt: u64,
+    networks: &'a mut ParentNetworks,
+    ranks: &'a mut Ranks,
+    /// Architectures of this generation that ranking must not choose again.
+    taken: BTreeSet<String>,
 }
 
 /// One round of texts, as candidates without a verdict.
 fn write(
     run: &Run,
     parts: &mut Parts<'_>,
-    number: u64,
     proposals: &[&Proposal],
-    networks: &mut ParentNetworks,
-    attempt: u64,
+    round: &mut Round<'_>,
 ) -> Result<Vec<Candidate>, SearchError> {
+    let (number, attempt) = (round.number, round.attempt);
     let tokens = parts.generator.infill().cloned();
     let chat = chat_of(run.config.prompts.style, parts.generator);
-    let drafts: Vec<Draft> = proposals
-        .iter()
-        .map(|proposal| draft(run, parts.reader, tokens.as_ref(), chat.as_ref(), networks, proposal, attempt))
-        .collect();
+    let mut drafts: Vec<Draft> = Vec::with_capacity(proposals.len());
+    for proposal in proposals {
+        drafts.push(if rank::ranks(&run.config, proposal.operator) {
+            let parent = round.networks.network(parts.reader, proposal);
+            round.ranks.draft(run, parts, parent, proposal, attempt, &mut round.taken)?
+        } else {
+            draft(run, parts.reader, tokens.as_ref(), chat.as_ref(), round.networks, proposal, attempt)
+        });
+        check_cancelled(run, parts)?;
+    }
     let requests: Vec<Request> = drafts.iter().filter_map(|draft| draft.step.request().cloned()).collect();
     let started = Instant::now();
     let answers = if requests.is_empty() { Vec::new() } else { ask(parts, number, attempt, &requests)? };
@@ -140,6 +208,8 @@ fn candidate(
         verdict: Verdict::Accepted,
         message: String::new(),
         repairs: Vec::new(),
+        prior: None,
+        predicted: None,
         facts: None,
         score: None,
         placed: None,
@@ -150,6 +220,10 @@ fn candidate(
     };
     match (draft.step, answer) {
         (Step::Done { source, what }, _) => (candidate.source, candidate.prompt_text) = (source, what),
+        (Step::Ranked(picked), _) => {
+            (candidate.source, candidate.prompt_text) = (picked.source, picked.what);
+            (candidate.prior, candidate.cost) = (Some(picked.score), picked.cost);
+        }
         (Step::Failed(message), _) => refuse(&mut candidate, Verdict::Unsupported, message),
         (_, Some(Err(message))) => refuse(&mut candidate, Verdict::LimitExceeded, message),
         (step, Some(Ok(completion))) => {

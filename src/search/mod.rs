@@ -19,6 +19,7 @@ mod generate;
 mod infill;
 mod propose;
 mod question;
+mod rank;
 mod read;
 mod record;
 mod run;
@@ -26,6 +27,7 @@ mod scripted;
 mod source;
 mod state;
 mod store;
+mod surrogate;
 #[cfg(feature = "torch")]
 mod trainer;
 mod typed;
@@ -53,9 +55,10 @@ pub use state::State;
 pub use store::{GenerationRow, OperatorYield, ResultRow, RunRow, SCHEMA, Store};
 #[cfg(feature = "torch")]
 pub use trainer::LibtorchEvaluator;
-pub use typed::{EDITS, EditKind, Edited, edit};
+pub use typed::{EDITS, EditKind, Edited, edit, edits};
 
 use generate::Written;
+use rank::Ranks;
 
 /// The replaceable parts of a search.
 pub struct Parts<'a> {
@@ -87,10 +90,15 @@ pub fn search(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, SearchErr
         generations,
         children: run.config.search.children as u64,
     });
-    while run.state.generations < generations {
+    let mut ranks = Ranks::default();
+    while run.state.generations < generations && !run.enough() {
         let number = run.state.generations;
         let started = Instant::now();
-        let written = if number == 0 { seed(run, parts)? } else { generate::generation(run, parts, number)? };
+        let written = if number == 0 {
+            seed(run, parts)?
+        } else {
+            generate::generation(run, parts, &mut ranks, number)?
+        };
         let generate_seconds = started.elapsed().as_secs_f64();
         check_cancelled(run, parts)?;
         measure(run, parts, number, written, generate_seconds)?;
@@ -100,7 +108,7 @@ pub fn search(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, SearchErr
 
 /// Generation 0: the network that everything starts from.
 fn seed(run: &Run, parts: &Parts<'_>) -> Result<Vec<Written>, SearchError> {
-    let source = seed_network(&run.row.input_sizes, run.row.classes);
+    let source = parts.reader.seed().unwrap_or_else(|| seed_network(&run.row.input_sizes, run.row.classes));
     let network =
         parts.reader.read(&source).map_err(|refused| SearchError::SeedNetwork { reason: refused.message })?;
     let facts = network.facts();
@@ -120,6 +128,8 @@ fn seed(run: &Run, parts: &Parts<'_>) -> Result<Vec<Written>, SearchError> {
             verdict: Verdict::Accepted,
             message: String::new(),
             repairs: network.repairs.clone(),
+            prior: None,
+            predicted: None,
             facts: Some(facts),
             score: None,
             placed: None,
@@ -260,6 +270,8 @@ fn generation_row(
     let count = |test: &dyn Fn(&Candidate) -> bool| {
         candidates.iter().filter(|candidate| !candidate.retried && test(candidate)).count() as u64
     };
+    let scores = candidates.iter().filter_map(|candidate| candidate.score.as_ref());
+    let fitness: Vec<f64> = scores.map(|score| score.fitness).collect();
     let stats = run.state.archive.stats();
     GenerationRow {
         number,
@@ -274,7 +286,12 @@ fn generation_row(
         best: stats.best,
         mean: stats.mean,
         clipped: stats.clipped,
+        trained: fitness.len() as u64,
+        copies: count(&|candidate| candidate.verdict == Verdict::Copy),
+        duplicates: count(&|candidate| candidate.verdict == Verdict::Duplicate),
+        fitness: (!fitness.is_empty()).then(|| fitness.iter().sum::<f64>() / fitness.len() as f64),
         tokens: candidates.iter().map(|candidate| candidate.cost.completion_tokens).sum(),
+        prompt_tokens: candidates.iter().map(|candidate| candidate.cost.prompt_tokens).sum(),
         generate_seconds,
         train_seconds,
         digest: run.state.digest.clone(),

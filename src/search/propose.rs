@@ -25,18 +25,25 @@ pub(super) struct Proposal {
     pub(super) prompt: PromptChoice,
 }
 
+/// What the generator can do besides writing; the controls without an LLM can do everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abilities {
+    pub(super) infill: bool,
+    pub(super) rank: bool,
+}
+
 /// What slot `id` asks for. `None` before the seed network is known, or without an instruction for any operator.
 pub(super) fn propose(
     config: &SearchConfig,
     book: &PromptBook,
     state: &State,
-    can_infill: bool,
+    can: Abilities,
     id: CandidateId,
 ) -> Option<Proposal> {
     let mut stream = RootSeed(config.seed).stream("select", &[id.generation, id.slot]);
     let starting = state.archive.elites().len() < config.search.initial_networks.max(1);
     let pairs = !starting && pool(config, state, 2)?.len() >= 2;
-    let rates = rates(config, book, can_infill, pairs);
+    let rates = rates(config, book, can, pairs);
     let (operator, instruction) = match config.operators.choice {
         OperatorChoice::Rates => (draw(&rates, &mut stream)?, None),
         OperatorChoice::Bandit => {
@@ -65,25 +72,26 @@ fn arms(book: &PromptBook, operator: Operator) -> impl Iterator<Item = (Operator
         Operator::Seed | Operator::Rewrite => PromptKind::Mutation,
         Operator::Crossover => PromptKind::Crossover,
         Operator::Infill => PromptKind::Infill,
+        Operator::Rank => PromptKind::Rank,
         Operator::Typed => PromptKind::Typed,
     };
     let of_kind = book.instructions().iter().enumerate().filter(move |(_, it)| it.kind == kind);
     of_kind.map(move |(index, _)| (operator, index))
 }
 
-/// The operators that can be used, with their rates: an LLM that cannot fill holes makes infill a typed edit, and
-/// without two parents or any other operator there is rewriting.
-fn rates(config: &SearchConfig, book: &PromptBook, can_infill: bool, pairs: bool) -> Vec<(Operator, f64)> {
+/// The operators that can be used, with their rates: an LLM that cannot fill holes makes infill a typed edit, one that
+/// cannot score texts makes ranking one, and without two parents or any other operator there is rewriting.
+fn rates(config: &SearchConfig, book: &PromptBook, can: Abilities, pairs: bool) -> Vec<(Operator, f64)> {
     let operators = &config.operators;
-    let (infill, typed) = if can_infill {
-        (operators.infill, operators.typed)
-    } else {
-        (0.0, operators.typed + operators.infill)
-    };
+    let split = |able: bool, rate: f64| if able { (rate, 0.0) } else { (0.0, rate) };
+    let (infill, instead_of_infill) = split(can.infill, operators.infill);
+    let (rank, instead_of_rank) = split(can.rank, operators.rank);
+    let typed = operators.typed + instead_of_infill + instead_of_rank;
     let rates = [
         (Operator::Rewrite, operators.rewrite),
         (Operator::Crossover, if pairs { operators.crossover } else { 0.0 }),
         (Operator::Infill, infill),
+        (Operator::Rank, rank),
         (Operator::Typed, typed),
     ];
     let usable: Vec<(Operator, f64)> = rates
@@ -114,6 +122,7 @@ fn pool<'a>(config: &SearchConfig, state: &'a State, count: usize) -> Option<Vec
         }
         Parents::Seed => vec![state.seed.as_ref()?],
         Parents::Latest => state.latest.iter().collect(),
+        Parents::Ageing => state.population.iter().collect(),
     })
 }
 
@@ -127,6 +136,14 @@ fn pick(config: &SearchConfig, state: &State, count: usize, stream: &mut Stream)
             for _ in 1..config.search.tournament {
                 let other = stream.below(pool.len());
                 if state.archive.curiosity(pool[other].id) > state.archive.curiosity(pool[index].id) {
+                    index = other;
+                }
+            }
+        }
+        if config.search.parents == Parents::Ageing {
+            for _ in 1..config.search.tournament {
+                let other = stream.below(pool.len());
+                if pool[other].fitness > pool[index].fitness {
                     index = other;
                 }
             }

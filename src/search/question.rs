@@ -5,7 +5,7 @@
 use crate::llm::{ChatTokens, Generator, InfillTokens, Stop};
 use crate::rng::Stream;
 
-use super::draft::whole_class;
+use super::draft::{hole_prompt, whole_class};
 use super::infill::{self, Hole, Variant};
 use super::read::Network;
 use super::source;
@@ -80,13 +80,14 @@ impl Questions {
         }
     }
 
-    /// The question for a child of `parent`; `words` are an instruction's, and `stream` chooses the hole. `None` where
-    /// the style is not known to the model, or the parent has no place for a hole.
+    /// The question for a child of `parent`: `words` are an instruction's, `goal` is the comment over a source with a
+    /// hole, and `stream` chooses the hole. `None` where the style is not known to the model, or the parent has no place
+    /// for a hole.
     pub fn ask(
         &self,
         style: QuestionStyle,
         parent: &Network,
-        words: &str,
+        (words, goal): (&str, &str),
         stream: &mut Stream,
     ) -> Option<Question> {
         let parents = [parent.source.as_str()];
@@ -107,7 +108,7 @@ impl Questions {
                     .into_iter()
                     .find_map(|variant| infill::hole(&parent.source, &parent.graph, variant, stream))?;
                 Some(Question {
-                    prompt: tokens.prompt(&hole.before, &hole.after),
+                    prompt: hole_prompt(tokens, goal, &hole),
                     stop: hole.stop,
                     hole: Some(hole),
                     parent: parent.source.clone(),

@@ -8,6 +8,7 @@ use crate::descriptor;
 use crate::graph::Graph;
 
 use super::record::{Described, Facts, Verdict};
+use super::typed::Edited;
 
 /// A source that is a network.
 #[derive(Debug, Clone)]
@@ -36,6 +37,17 @@ pub trait Reader: Sync {
     /// # Errors
     /// A refusal is data, not a failure of the reader.
     fn read(&self, source: &str) -> Result<Network, Refused>;
+
+    /// The edits of a network, where a space has edits of its own; else those of the search are taken.
+    fn edits(&self, network: &Network) -> Option<Vec<Edited>> {
+        let _ = network;
+        None
+    }
+
+    /// The network that a search of a space of its own starts from.
+    fn seed(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Network {

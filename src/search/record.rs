@@ -19,13 +19,21 @@ pub enum Operator {
     Crossover,
     /// The LLM filled a hole in one parent.
     Infill,
+    /// The typed edit of one parent that the LLM finds most likely.
+    Rank,
     /// One parent edited at random, without the LLM.
     Typed,
 }
 
 /// All operators, in the order of reports.
-pub const OPERATORS: [Operator; 5] =
-    [Operator::Seed, Operator::Rewrite, Operator::Crossover, Operator::Infill, Operator::Typed];
+pub const OPERATORS: [Operator; 6] = [
+    Operator::Seed,
+    Operator::Rewrite,
+    Operator::Crossover,
+    Operator::Infill,
+    Operator::Rank,
+    Operator::Typed,
+];
 
 /// What became of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -47,10 +55,12 @@ pub enum Verdict {
     LimitExceeded,
     /// It could not be trained.
     TrainingFailed,
+    /// It is a new network that the surrogate did not choose for training.
+    Skipped,
 }
 
 /// All verdicts, in the order of reports.
-pub const VERDICTS: [Verdict; 8] = [
+pub const VERDICTS: [Verdict; 9] = [
     Verdict::Accepted,
     Verdict::Copy,
     Verdict::Duplicate,
@@ -59,6 +69,7 @@ pub const VERDICTS: [Verdict; 8] = [
     Verdict::ShapeError,
     Verdict::LimitExceeded,
     Verdict::TrainingFailed,
+    Verdict::Skipped,
 ];
 
 impl Operator {
@@ -69,6 +80,7 @@ impl Operator {
             Operator::Rewrite => "rewrite",
             Operator::Crossover => "crossover",
             Operator::Infill => "infill",
+            Operator::Rank => "rank",
             Operator::Typed => "typed",
         }
     }
@@ -91,6 +103,7 @@ impl Verdict {
             Verdict::ShapeError => "shape_error",
             Verdict::LimitExceeded => "limit_exceeded",
             Verdict::TrainingFailed => "training_failed",
+            Verdict::Skipped => "skipped",
         }
     }
 
@@ -131,7 +144,7 @@ pub struct Described {
 }
 
 impl Described {
-    /// One of them.
+    /// One of them; the latency is not known before it was measured.
     pub fn value(&self, descriptor: DescriptorKind) -> f64 {
         match descriptor {
             DescriptorKind::WidthToDepth => self.width_to_depth,
@@ -139,6 +152,7 @@ impl Described {
             DescriptorKind::LogFlops => self.log_flops,
             DescriptorKind::LogParameters => self.log_parameters,
             DescriptorKind::LogActivation => self.log_activation,
+            DescriptorKind::LogLatency => f64::NAN,
         }
     }
 }
@@ -154,6 +168,8 @@ pub struct Score {
     pub curve: Vec<(u64, f32)>,
     /// Tensors taken over from the parent.
     pub inherited: u64,
+    /// Milliseconds of one sample alone in its batch, if an axis of the archive asks for it.
+    pub latency: Option<f64>,
 }
 
 /// What it cost; never part of a digest.
@@ -204,6 +220,10 @@ pub struct Candidate {
     pub message: String,
     /// What was repaired.
     pub repairs: Vec<String>,
+    /// The score that an edit was chosen by: the LLM's mean log-probability per token, or what a control had instead.
+    pub prior: Option<f64>,
+    /// The fitness that the surrogate expected.
+    pub predicted: Option<f64>,
     /// What the source says, once it is a network.
     pub facts: Option<Facts>,
     /// What training measured.
@@ -255,6 +275,9 @@ impl Candidate {
         hasher.text(self.verdict.name());
         hasher.number(self.repairs.len() as u64);
         self.repairs.iter().for_each(|repair| hasher.text(repair));
+        for value in [self.prior, self.predicted] {
+            hasher.option(value, Hasher::float);
+        }
         hasher.option(self.facts.as_ref(), |hasher, facts| {
             hasher.text(&facts.architecture);
             hasher.number(facts.parameters);
@@ -269,6 +292,7 @@ impl Candidate {
             hasher.float(score.fitness);
             hasher.float(score.loss);
             hasher.number(score.inherited);
+            hasher.option(score.latency, Hasher::float);
             for &(step, loss) in &score.curve {
                 hasher.number(step);
                 hasher.float(f64::from(loss));

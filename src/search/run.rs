@@ -141,6 +141,20 @@ impl Run {
         same("data set's sha256", &self.row.data_sha256, &data.sha256)
     }
 
+    /// Whether the results of the end are there.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn is_finished(&self) -> Result<bool, SearchError> {
+        Ok(!self.store.results()?.is_empty())
+    }
+
+    /// Whether as many networks were trained as the run may train.
+    pub fn enough(&self) -> bool {
+        let most = self.config.search.evaluations as u64;
+        most > 0 && self.state.trained >= most
+    }
+
     /// Where the weights of an architecture are kept during the search.
     pub fn weights(&self, architecture: &str) -> PathBuf {
         self.directory.join("weights").join(format!("{architecture}.safetensors"))

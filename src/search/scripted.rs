@@ -9,17 +9,20 @@ use std::path::Path;
 use crate::archive::digest::sha256_hex;
 use crate::llm::{
     Completion, Control, Finish, Generator, GeneratorIdentity, InfillTokens, LlmError, Progress, Request,
+    Score,
 };
 
 use super::error::SearchError;
 
 type Answer = Box<dyn FnMut(&Request) -> String>;
+type Scores = Box<dyn FnMut(&str, &str) -> f64>;
 
 /// A stand-in for the LLM.
 pub struct ScriptedGenerator {
     identity: GeneratorIdentity,
     infill: Option<InfillTokens>,
     answer: Answer,
+    scores: Option<Scores>,
 }
 
 impl std::fmt::Debug for ScriptedGenerator {
@@ -43,13 +46,19 @@ impl ScriptedGenerator {
     /// Answers by a closure.
     pub fn from_closure(name: &str, answer: impl FnMut(&Request) -> String + 'static) -> ScriptedGenerator {
         let identity = GeneratorIdentity { name: name.to_owned(), sha256: "none".into() };
-        ScriptedGenerator { identity, infill: None, answer: Box::new(answer) }
+        ScriptedGenerator { identity, infill: None, answer: Box::new(answer), scores: None }
     }
 
     /// The same, as an LLM that was taught to fill holes.
     #[must_use]
     pub fn with_infill(self, tokens: InfillTokens) -> ScriptedGenerator {
         ScriptedGenerator { infill: Some(tokens), ..self }
+    }
+
+    /// The same, as an LLM that tells how likely a continuation of a prompt is.
+    #[must_use]
+    pub fn with_scores(self, scores: impl FnMut(&str, &str) -> f64 + 'static) -> ScriptedGenerator {
+        ScriptedGenerator { scores: Some(Box::new(scores)), ..self }
     }
 
     /// Answers drawn from a list by each request's stream; empty answers if the list is empty.
@@ -118,6 +127,17 @@ impl Generator for ScriptedGenerator {
 
     fn describe(&self) -> GeneratorIdentity {
         self.identity.clone()
+    }
+
+    fn score(&mut self, prompt: &str, continuations: &[&str]) -> Result<Vec<Score>, LlmError> {
+        let name = &self.identity.name;
+        let scores = self.scores.as_mut().ok_or_else(|| LlmError::NoScores { name: name.clone() })?;
+        let score = |text: &&str| Score { log_probability: scores(prompt, text), tokens: 1 };
+        Ok(continuations.iter().map(score).collect())
+    }
+
+    fn can_score(&self) -> bool {
+        self.scores.is_some()
     }
 
     fn infill(&self) -> Option<&InfillTokens> {

@@ -73,6 +73,16 @@ fn shown(parents: &[&str]) -> String {
     text
 }
 
+/// The prompt that an edit in words continues: the parent, what is asked, and the kinds of edits.
+pub(super) fn rank_prompt(parent: &str, words: &str, legend: &[&str]) -> String {
+    let kinds = legend.join(", ");
+    format!(
+        "{}\n\n\n\"\"\"\n{}\nKinds of change: {kinds}.\n\"\"\"\n# The change:",
+        parent.trim_end(),
+        words.trim()
+    )
+}
+
 /// What each parent's network is called in the prompt: `Net` where there is one parent, else a name that none of the
 /// helpers has (a child of an earlier crossover may bring a `FirstNet` of its own).
 fn network_names(parts: &[Vec<Chunk<'_>>]) -> Vec<String> {
@@ -290,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_keeps_the_text_whole_with_helper_classes_and_early_returns() {
+    fn defect_4_a_candidate_keeps_the_text_whole_with_helper_classes_and_early_returns() {
         // Defect 4 of the public code: the text is cut at the first `return`.
         let completion = "    def forward(self, x):\n        if x.dim() == 2:\n            return x\n        \
                           return self.late(Block()(x))\n\n\nclass Late(nn.Module):\n    \

@@ -4,7 +4,7 @@
 //! Input: candidates in slot order, live or replayed from the database; the result is the same. One limit:
 //! fitness of every trained candidate is kept in memory, 24 bytes each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::archive::digest::{self, Hasher};
@@ -16,6 +16,7 @@ use crate::config::{ArchiveKind, DescriptorKind, SearchConfig};
 use crate::rng::RootSeed;
 
 use super::record::{Candidate, Operator, Verdict};
+use super::surrogate::FitnessSums;
 
 /// Tokens of a prompt that cost as much as one written token.
 const PROMPT_DISCOUNT: f64 = 8.0;
@@ -31,6 +32,12 @@ pub struct State {
     pub bandit: Bandit<(Operator, usize)>,
     /// The networks of the latest generation that had one.
     pub latest: Vec<Elite>,
+    /// The latest trained networks, oldest first, as many as `search.population`.
+    pub population: VecDeque<Elite>,
+    /// Networks that were trained.
+    pub trained: u64,
+    /// What the surrogate learnt.
+    pub surrogate: FitnessSums,
     /// The network that everything starts from, once it was trained.
     pub seed: Option<Elite>,
     /// Every architecture of the run, and who had it first.
@@ -41,6 +48,7 @@ pub struct State {
     pub generations: u64,
     axes: [DescriptorKind; 2],
     candidate_tokens: f64,
+    members: usize,
     fitness: BTreeMap<CandidateId, f64>,
 }
 
@@ -69,6 +77,10 @@ impl State {
             prompts: PromptArchive::new(settings, instructions),
             bandit: Bandit::new(config.operators.candidate_tokens as f64),
             latest: Vec::new(),
+            population: VecDeque::new(),
+            trained: 0,
+            surrogate: FitnessSums::default(),
+            members: config.search.population,
             candidate_tokens: config.operators.candidate_tokens as f64,
             seed: None,
             seen: BTreeMap::new(),
@@ -78,13 +90,13 @@ impl State {
         }
     }
 
-    /// Learn from one candidate, and write into it where the archive put it. Copies that were asked again
-    /// teach nothing but what they cost.
+    /// Learn from one candidate, and write into it where the archive put it. Copies that were asked again,
+    /// and networks that were not trained, teach nothing but what they cost.
     ///
     /// # Errors
     /// An accepted candidate whose fitness or descriptor is not finite.
     pub fn tell(&mut self, candidate: &mut Candidate) -> Result<(), ArchiveError> {
-        if candidate.retried {
+        if candidate.retried || candidate.verdict == Verdict::Skipped {
             self.tell_bandit(candidate);
             return Ok(());
         }
@@ -100,7 +112,10 @@ impl State {
                 architecture: facts.architecture.clone(),
                 source: Arc::from(candidate.kept.as_deref().unwrap_or(&candidate.source)),
                 fitness: score.fitness,
-                descriptor: self.axes.map(|descriptor| facts.described.value(descriptor)),
+                descriptor: self.axes.map(|descriptor| match (descriptor, score.latency) {
+                    (DescriptorKind::LogLatency, Some(latency)) => latency.log10(),
+                    _ => facts.described.value(descriptor),
+                }),
             };
             if candidate.operator == Operator::Seed {
                 self.seed = Some(elite.clone());
@@ -109,6 +124,13 @@ impl State {
                 self.latest.clear();
             }
             self.latest.push(elite.clone());
+            self.population.push_back(elite.clone());
+            if self.population.len() > self.members {
+                self.population.pop_front();
+            }
+            self.trained += 1;
+            let parents = self.parents_fitness(candidate.parents.iter());
+            self.surrogate.tell(candidate, facts, parents, score.fitness);
             candidate.placed = Some(self.archive.add(elite)?);
             self.fitness.insert(candidate.id, score.fitness);
             fitness = Some(score.fitness);
@@ -120,13 +142,19 @@ impl State {
                 _ => Reward::NotTrainable,
             };
             candidate.parents.iter().for_each(|&parent| self.archive.reward(parent, reward));
-            let parents = candidate.parents.iter().filter_map(|id| self.fitness.get(id));
-            let parent = parents.copied().fold(f64::NEG_INFINITY, f64::max);
+            let parent = self.parents_fitness(candidate.parents.iter()).unwrap_or(f64::NEG_INFINITY);
             let improved = fitness.is_some_and(|fitness| fitness > parent);
-            self.prompts.tell(prompt, reward, (candidate.operator != Operator::Typed).then_some(improved));
+            // Only a sampled text can profit from another temperature.
+            let asked = !matches!(candidate.operator, Operator::Typed | Operator::Rank);
+            self.prompts.tell(prompt, reward, asked.then_some(improved));
             self.tell_bandit(candidate);
         }
         Ok(())
+    }
+
+    /// The highest fitness of these candidates.
+    pub(super) fn parents_fitness<'a>(&self, ids: impl Iterator<Item = &'a CandidateId>) -> Option<f64> {
+        ids.filter_map(|id| self.fitness.get(id)).copied().reduce(f64::max)
     }
 
     /// Tokens are the same in every run of a seed, cached or not; seconds are not.

@@ -21,6 +21,8 @@ use super::record::Score;
 #[derive(Debug)]
 pub struct LibtorchEvaluator {
     trainer: Trainer,
+    /// Where latency is measured, if an axis of the archive asks for it.
+    latency: Option<config::Device>,
 }
 
 impl LibtorchEvaluator {
@@ -35,7 +37,8 @@ impl LibtorchEvaluator {
         let settings = config.train.clone();
         let trainer = Trainer::new(dataset, settings, config.device, config.threads, RootSeed(config.seed))
             .map_err(|error| EvaluatorError { message: error.to_string(), input: true })?;
-        Ok(LibtorchEvaluator { trainer })
+        let latency = config.archive.needs_latency().then_some(config.device);
+        Ok(LibtorchEvaluator { trainer, latency })
     }
 }
 
@@ -89,13 +92,18 @@ impl Evaluator for LibtorchEvaluator {
         let outcomes = self.with_progress(&jobs, on_progress, cancelled);
         Ok(outcomes
             .into_iter()
-            .map(|outcome| {
+            .zip(tasks)
+            .map(|(outcome, task)| {
                 let outcome = outcome.map_err(|failure| failure.to_string())?;
+                // After the training of all, so that nothing runs beside it.
+                let measure = |device| train::latency(task.graph, &outcome.weights, device);
+                let latency = self.latency.map(measure).transpose().map_err(|failure| failure.to_string())?;
                 let score = Score {
                     fitness: outcome.validation.accuracy,
                     loss: outcome.validation.loss,
                     curve: outcome.curve.iter().map(|&(step, loss)| (step as u64, loss)).collect(),
                     inherited: outcome.inherited as u64,
+                    latency,
                 };
                 Ok(Measured { score, seconds: outcome.seconds, weights: Some(Box::new(outcome.weights)) })
             })

@@ -104,6 +104,7 @@ impl<'g> Schedule<'g> {
                 Op::Input => vec![input.shallow_clone()],
                 _ => run_node(node, &values, context).map_err(|error| located(error, node))?,
             };
+            as_inferred(node, &values[index], context.batch)?;
             for &freed in &self.frees[index] {
                 values[freed as usize].clear();
             }
@@ -114,6 +115,20 @@ impl<'g> Schedule<'g> {
             .and_then(|outputs| outputs.drain(..).nth(usize::from(output.output)))
             .ok_or_else(|| broken("the output was not computed"))
     }
+}
+
+/// Whether results have the sizes that were inferred for them when the graph was built.
+fn as_inferred(node: &Node, results: &[Tensor], batch: i64) -> Result<(), TchError> {
+    for (fact, result) in node.outputs.iter().zip(results) {
+        let (inferred, computed) = (fact.shape.at(batch), result.size());
+        if inferred != computed {
+            return Err(broken(format!(
+                "{}: inferred sizes {inferred:?}, computed {computed:?}",
+                node.op.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn run_node(node: &Node, values: &[Vec<Tensor>], context: &mut Context<'_>) -> Result<Vec<Tensor>, TchError> {
@@ -148,6 +163,9 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
             Ok(one(tensor))
         }
         Op::Recurrent(settings) => recurrent::recurrent(settings, inputs, context),
+        Op::Sort { dim, descending } => {
+            arg(inputs, 0)?.f_sort(*dim as i64, *descending).map(|(values, indices)| vec![values, indices])
+        }
         Op::Unary(_)
         | Op::Binary(_)
         | Op::Scalar { .. }
@@ -168,6 +186,12 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         | Op::Slice { .. }
         | Op::Select { .. }
         | Op::IndexSelect { .. }
+        | Op::Gather { .. }
+        | Op::Scatter { .. }
+        | Op::SliceScatter { .. }
+        | Op::Unfold(_)
+        | Op::Fold { .. }
+        | Op::GridSample { .. }
         | Op::Unsqueeze { .. }
         | Op::Squeeze { .. }
         | Op::Cat { .. }
@@ -180,6 +204,7 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         | Op::ChannelShuffle { .. }
         | Op::Interpolate { .. }
         | Op::CumSum { .. }
+        | Op::CumProd { .. }
         | Op::Triangle { .. } => layout::run(op, inputs, context).map(one),
         _ => layers::run(op, inputs, context).map(one),
     }

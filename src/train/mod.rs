@@ -6,6 +6,7 @@
 
 mod exec;
 mod init;
+mod latency;
 mod session;
 mod sgd;
 mod shim;
@@ -17,6 +18,7 @@ use tch::TchError;
 
 use crate::graph::Graph;
 
+pub use latency::latency;
 pub use trainer::{Trainer, gradients, predict};
 pub use weights::{Weights, WeightsError};
 

@@ -78,18 +78,35 @@ def shapes(job):
     }
 
 
+def settle(net, sizes):
+    """Batch statistics near those of random images: with others, the signal of deep networks dies out on its way."""
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    net.train()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        net(torch.randn(8, *sizes))
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+        norm.running_mean.add_(torch.randn_like(norm.running_mean) * norm.running_var.sqrt() * 0.1)
+        norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(1.0, 2.0))
+
+
 def record(job):
     prefix = Path(job["folder"]) / job["name"]
     torch.manual_seed(1)
     net = build(job)
-    for module in net.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2.0)
-    for value in net.parameters():
-        # A weight that starts at zero (the head of a vision transformer) would hide everything before it.
+    for name, value in net.named_parameters():
+        # A weight that starts at zero (the head of a vision transformer) or next to it (ConvNeXt's layer_scale, 1e-6)
+        # would hide everything before it.
         if value.dim() > 1 and not value.any():
             torch.nn.init.normal_(value, 0, 0.02)
+        elif name.endswith("layer_scale"):
+            torch.nn.init.normal_(value, 0, 0.5)
+    settle(net, job["sizes"])
     net.eval()
     inputs = torch.randn(2, *job["sizes"])
     if job["gradients"]:

@@ -7,7 +7,10 @@
 //! accuracies are means over the runs in the table, so noise between trainings is not part of the problem.
 
 mod cell;
+mod code;
+pub mod engine;
 pub mod network;
+pub mod prior;
 pub mod report;
 mod space;
 mod table;
@@ -21,6 +24,7 @@ use crate::bench::search::{self, Evaluation, Method, SearchError};
 use crate::rng::RootSeed;
 
 pub use cell::{CELLS, Cell, CellError, EDGES, Operation};
+pub use code::{CellReader, FIRST, SIZES};
 pub use space::CellSpace;
 pub use table::{COLUMNS, DataSet, Record, Table, TableError};
 
@@ -46,8 +50,8 @@ pub struct BenchConfig {
 pub struct BenchResult {
     /// The data set.
     pub dataset: DataSet,
-    /// The method.
-    pub method: Method,
+    /// The method, with its arm if it has several.
+    pub method: String,
     /// The first root seed.
     pub first_seed: u64,
     /// Best validation accuracy seen after each evaluation, per seed.
@@ -107,17 +111,27 @@ pub fn run_on(
             Ok(found)
         })
         .collect();
-    Ok(summarise(table, config, &searches?))
+    Ok(summarise(table, config.dataset, config.method.name(), config.first_seed, &searches?))
 }
 
-fn summarise(table: &Table, config: &BenchConfig, searches: &[Vec<Evaluation>]) -> BenchResult {
+/// The curves of searches that were run already, none of them empty, each as long as the longest: a search that ended
+/// before its budget keeps its best.
+pub fn summarise(
+    table: &Table,
+    dataset: DataSet,
+    method: &str,
+    first_seed: u64,
+    searches: &[Vec<Evaluation>],
+) -> BenchResult {
+    let longest = searches.iter().map(Vec::len).max().unwrap_or(0);
     let of = |point| table.record(Cell::from_number(point));
-    let dataset = config.dataset as usize;
-    let optimum = table.record(table.best(config.dataset)).validation[dataset];
+    let name = dataset;
+    let dataset = dataset as usize;
+    let optimum = table.record(table.best(name)).validation[dataset];
     let (mut validation, mut test, mut found_at) = (Vec::new(), Vec::new(), Vec::new());
     for evaluations in searches {
-        let mut best = evaluations[0];
-        let incumbents: Vec<Evaluation> = evaluations
+        let Some(&(mut best)) = evaluations.first() else { continue };
+        let mut incumbents: Vec<Evaluation> = evaluations
             .iter()
             .map(|&evaluation| {
                 if evaluation.fitness > best.fitness {
@@ -126,14 +140,15 @@ fn summarise(table: &Table, config: &BenchConfig, searches: &[Vec<Evaluation>]) 
                 best
             })
             .collect();
+        incumbents.resize(longest, best);
         found_at.push(evaluations.iter().position(|e| e.fitness >= optimum).map(|place| place + 1));
         validation.push(incumbents.iter().map(|e| e.fitness).collect());
         test.push(incumbents.iter().map(|e| of(e.point).test[dataset]).collect());
     }
     BenchResult {
-        dataset: config.dataset,
-        method: config.method,
-        first_seed: config.first_seed,
+        dataset: name,
+        method: method.to_owned(),
+        first_seed,
         validation: Curve::new(validation),
         test: Curve::new(test),
         found_at,

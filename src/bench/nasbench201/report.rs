@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::bench::curve::{Curve, Point};
 use crate::bench::nasbench201::{BenchResult, DataSet};
 use crate::bench::svg::{self, Chart, Line};
 
@@ -55,7 +56,7 @@ pub fn csv(results: &[BenchResult]) -> String {
                 text,
                 "{},{},{},{evaluations},{:.4},{:.4},{:.4},{:.4},{:.2}",
                 result.dataset.name(),
-                result.method.name(),
+                csv_name(&result.method),
                 result.seeds(),
                 validation.mean,
                 validation.deviation,
@@ -81,7 +82,7 @@ pub fn markdown(results: &[BenchResult]) -> String {
     text += &"---|".repeat(milestones.len() + 3);
     text.push('\n');
     for result in results {
-        let _ = write!(text, "| {} |", result.method.name());
+        let _ = write!(text, "| {} |", result.method);
         for &milestone in &milestones {
             if milestone > result.evaluations() {
                 text += " |";
@@ -98,6 +99,41 @@ pub fn markdown(results: &[BenchResult]) -> String {
     text
 }
 
+/// A Markdown table of the first result against each other one, paired by seed: mean difference of the best validation
+/// accuracy, in points, and its standard error.
+pub fn paired_markdown(results: &[BenchResult]) -> String {
+    let Some((first, others)) = results.split_first() else { return String::new() };
+    let milestones: Vec<usize> = MILESTONES.into_iter().filter(|&m| m <= first.evaluations()).collect();
+    let mut text = format!("| {} minus |", first.method);
+    for milestone in &milestones {
+        let _ = write!(text, " {milestone} |");
+    }
+    text += "\n|---|";
+    text += &"---|".repeat(milestones.len());
+    text.push('\n');
+    for other in others {
+        let _ = write!(text, "| {} |", other.method);
+        for &milestone in &milestones {
+            let pairs =
+                first.validation.values_at(milestone).into_iter().zip(other.validation.values_at(milestone));
+            let differences = Curve::new(pairs.map(|(a, b)| vec![a - b]).collect());
+            let Point { mean, deviation } = differences.at(1);
+            let _ = match differences.values_at(1).len() {
+                0 => write!(text, " |"),
+                1 => write!(text, " {mean:+.2} |"),
+                pairs => write!(text, " {mean:+.2} ± {:.2} |", deviation / (pairs as f64).sqrt()),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A name without the comma that would end a field.
+fn csv_name(method: &str) -> String {
+    method.replace(", ", " ")
+}
+
 /// The published figures for one data set, as Markdown.
 pub fn published_markdown(dataset: DataSet) -> String {
     let mut text = String::from("| published method | test | evaluations |\n|---|---|---|\n");
@@ -112,7 +148,7 @@ pub fn published_markdown(dataset: DataSet) -> String {
 pub fn svg(results: &[BenchResult]) -> String {
     let Some(first) = results.first() else { return String::new() };
     let lines = results.iter().map(|result| Line {
-        name: result.method.name().to_owned(),
+        name: result.method.clone(),
         points: (1..=result.evaluations())
             .map(|evaluations| {
                 let point = result.validation.at(evaluations);
@@ -140,9 +176,10 @@ fn median(found_at: &[Option<usize>]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use crate::bench::curve::Curve;
-    use crate::bench::nasbench201::report::{PUBLISHED, csv, markdown, published_markdown, svg};
+    use crate::bench::nasbench201::report::{
+        PUBLISHED, csv, markdown, paired_markdown, published_markdown, svg,
+    };
     use crate::bench::nasbench201::{BenchResult, DataSet};
-    use crate::bench::search::Method;
 
     /// Two searches of 20 evaluations; the second finds the optimum, 60, at its last.
     fn result() -> BenchResult {
@@ -150,7 +187,7 @@ mod tests {
         second[19] = 60.0;
         BenchResult {
             dataset: DataSet::Cifar100,
-            method: Method::Local,
+            method: "local".into(),
             first_seed: 0,
             validation: Curve::new(vec![vec![50.0; 20], second.clone()]),
             test: Curve::new(vec![vec![51.0; 20], second]),
@@ -179,6 +216,17 @@ mod tests {
         let published = published_markdown(DataSet::ImageNet16);
         assert_eq!(published.lines().count(), 2 + PUBLISHED.len());
         assert!(published.contains("| LLMatic (CodeGen-6.1B) | 45.87 | 2,000 |"));
+    }
+
+    #[test]
+    fn differences_are_taken_seed_by_seed() {
+        let mut other = result();
+        other.method = "none, shuffled".into();
+        other.validation = Curve::new(vec![vec![49.0; 20], vec![57.0; 20]]);
+        // +1 and +3: mean 2, deviation sqrt 2, standard error 1.
+        let expected = "| local minus | 20 |\n|---|---|\n| none, shuffled | +2.00 ± 1.00 |\n";
+        assert_eq!(paired_markdown(&[result(), other.clone()]), expected);
+        assert!(csv(&[other]).contains("cifar100,none shuffled,2,20,"));
     }
 
     #[test]

@@ -204,8 +204,9 @@ fn children(
         let Shape { input_sizes, classes, parents, .. } = &shapes[shape];
         let parent = index / shapes.len() % parents.len();
         let instruction = instructions[stream.below(instructions.len())];
-        let words = bench.book.words(instruction, input_sizes, *classes);
-        let question = questions.ask(style, &parents[parent], &words, &mut stream)?;
+        let words = bench.book.words(instruction, false, input_sizes, *classes);
+        let question =
+            questions.ask(style, &parents[parent], (&words, bench.book.infill_goal(false)), &mut stream)?;
         let request = Request {
             prompt: question.prompt.clone(),
             temperature,

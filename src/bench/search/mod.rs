@@ -8,14 +8,20 @@
 mod evolution;
 mod local;
 mod random;
+mod rank;
 mod surrogate;
 mod typed;
 
 use crate::bench::space::Space;
 use crate::rng::{RootSeed, Stream};
 
+pub use rank::Prior;
+
 /// Random points with which every method but the surrogate begins.
 pub const START: usize = 10;
+
+/// Numbers the random stream of ranked searches; methods have theirs from 0 on.
+const RANK_STREAM: u64 = 100;
 
 /// How to choose the next point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +95,12 @@ pub enum SearchError {
         /// The budget given.
         got: usize,
     },
+    /// The prior of a ranked search has no answer.
+    #[error("the prior of rank: {message}")]
+    Prior {
+        /// Why.
+        message: String,
+    },
     /// A method asked for a point that it had paid for.
     #[error("method {method}: expected a point not yet evaluated, got point {point} again; this is a defect")]
     PaidTwice {
@@ -161,6 +173,11 @@ trait TableSearch {
 
     /// The worth of a point, also of the random ones of the start.
     fn tell(&mut self, _space: &dyn Space, _evaluation: Evaluation) {}
+
+    /// Why the last answer is none.
+    fn failure(&mut self) -> Option<SearchError> {
+        None
+    }
 }
 
 /// Runs `method` for `budget` evaluations.
@@ -172,14 +189,39 @@ pub fn run(
     method: Method,
     budget: usize,
     seed: RootSeed,
+    evaluate: impl FnMut(usize) -> f64,
+) -> Result<Vec<Evaluation>, SearchError> {
+    let of = (method.name(), method as u64);
+    spend(space, of, method.searcher(space).as_mut(), budget, seed, evaluate)
+}
+
+/// Runs local search under `prior` for `budget` evaluations.
+///
+/// # Errors
+/// As [`run`], and [`SearchError::Prior`].
+pub fn run_ranked(
+    space: &dyn Space,
+    prior: &mut dyn Prior,
+    budget: usize,
+    seed: RootSeed,
+    evaluate: impl FnMut(usize) -> f64,
+) -> Result<Vec<Evaluation>, SearchError> {
+    spend(space, ("rank", RANK_STREAM), &mut rank::RankSearch::new(prior), budget, seed, evaluate)
+}
+
+fn spend(
+    space: &dyn Space,
+    (name, number): (&'static str, u64),
+    searcher: &mut dyn TableSearch,
+    budget: usize,
+    seed: RootSeed,
     mut evaluate: impl FnMut(usize) -> f64,
 ) -> Result<Vec<Evaluation>, SearchError> {
     if budget == 0 || budget > space.len() {
         return Err(SearchError::Budget { points: space.len(), got: budget });
     }
     let mut start = seed.stream("bench-start", &[]);
-    let mut rng = seed.stream("bench-search", &[method as u64]);
-    let mut searcher = method.searcher(space);
+    let mut rng = seed.stream("bench-search", &[number]);
     let mut ledger = Ledger::new(space.len());
     while ledger.order.len() < budget {
         let point = if ledger.order.len() < searcher.start() {
@@ -187,8 +229,11 @@ pub fn run(
         } else {
             searcher.ask(space, &ledger, &mut rng)
         };
+        if let Some(failure) = searcher.failure() {
+            return Err(failure);
+        }
         if ledger.has(point) {
-            return Err(SearchError::PaidTwice { method: method.name(), point });
+            return Err(SearchError::PaidTwice { method: name, point });
         }
         let evaluation = Evaluation { point, fitness: evaluate(point) };
         ledger.record(evaluation);

@@ -1,68 +1,257 @@
 //! `bench nasbench201`: searches on the NAS-Bench-201 table, over seeds, as a table, curves and a plot.
+//!
+//! Input: a table, methods, a budget, seeds, an LLM. Output: Markdown on standard output, files in a folder. One limit:
+//! searches that ask an LLM run one after another.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use llmatic_offline::bench::nasbench201::engine::{self, EngineRun, Operators, TableEvaluator};
+use llmatic_offline::bench::nasbench201::prior::{Arm, CellPrior, ScoreCache};
 use llmatic_offline::bench::nasbench201::{
-    BenchConfig, BenchError, BenchResult, DataSet, Table, report, run_on,
+    BenchConfig, BenchError, BenchResult, Cell, CellReader, CellSpace, DataSet, Table, report, run_on,
+    summarise,
 };
-use llmatic_offline::bench::search::Method;
+use llmatic_offline::bench::search::{Evaluation, Method, run_ranked};
+use llmatic_offline::config::{self, Override, Prior};
+use llmatic_offline::llm::Generator;
+use llmatic_offline::rng::RootSeed;
+use toml::Value;
 
+use super::bench_llm::bench_llm;
 use super::bench_prompts::bench_prompts;
+use super::operators::operators;
+use super::search::{generator, on_interrupt, use_threads};
+use super::{machine_device, machine_threads};
 use crate::cli::args::{BenchArgs, BenchCommand, NasBench201Args};
 use crate::cli::{Failure, printer};
+
+/// What `--method` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Searcher {
+    Table(Method),
+    Rank,
+    Engine(Operators),
+}
+
+/// What all searches of one call share.
+struct Bench<'a> {
+    args: &'a NasBench201Args,
+    table: Table,
+    dataset: DataSet,
+    reader: Option<CellReader>,
+    generator: Option<Box<dyn Generator>>,
+    scores: ScoreCache,
+    cancelled: std::sync::Arc<AtomicBool>,
+}
 
 /// `bench`
 pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     match &args.command {
         BenchCommand::Nasbench201(args) => nasbench201(args),
         BenchCommand::Prompts(args) => bench_prompts(args),
+        BenchCommand::Llm(args) => bench_llm(args),
+        BenchCommand::Operators(args) => operators(args),
     }
 }
 
 fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
-    let refused = |error: &dyn std::fmt::Display| Failure::refused(error.to_string());
     let dataset: DataSet = args.dataset.parse().map_err(|error| refused(&error))?;
-    let methods: Vec<Method> = args
-        .method
-        .iter()
-        .map(|name| name.parse().map_err(|error| refused(&error)))
-        .collect::<Result<_, _>>()?;
+    let searchers: Vec<Searcher> = args.method.iter().map(|name| searcher(name)).collect::<Result<_, _>>()?;
+    let arms = arms(args)?;
+    if args.seeds == 0 {
+        return Err(refused(&BenchError::NoSeeds));
+    }
     let table = Table::load(&args.table).map_err(|error| {
         refused(&error)
             .hint("scripts/nasbench201_to_csv.py makes the table from the official NATS-Bench files")
     })?;
-    let mut results = Vec::new();
-    for method in methods {
-        let config = BenchConfig {
-            table: args.table.clone(),
-            dataset,
-            method,
-            evaluations: args.evaluations,
-            seeds: args.seeds,
-            first_seed: args.first_seed,
-        };
-        let result = run_on(&table, &config, &|_, _| {}).map_err(|error: BenchError| refused(&error))?;
-        printer::note(&format!(
-            "{}: {} searches of {} evaluations",
-            method.name(),
-            args.seeds,
-            args.evaluations
-        ));
-        results.push(result);
+    use_threads(if args.threads == 0 { machine_threads() } else { args.threads });
+    let mut bench = Bench {
+        args,
+        table,
+        dataset,
+        reader: None,
+        generator: None,
+        scores: BTreeMap::new(),
+        cancelled: on_interrupt()?,
+    };
+    let (mut results, mut paired) = (Vec::new(), Vec::new());
+    for (searcher, name) in searchers.into_iter().zip(&args.method) {
+        match searcher {
+            Searcher::Table(method) => results.push(bench.table_search(method)?),
+            // No LLM is in it: it has one arm.
+            Searcher::Engine(Operators::Typed) => {
+                results.push(bench.arm(searcher, name, Arm { prior: Prior::None, shuffle: false })?);
+            }
+            _ => {
+                let of_arm = |arm: &Arm| bench.arm(searcher, &format!("{name}: {}", arm.name()), *arm);
+                let group = arms.iter().map(of_arm).collect::<Result<Vec<_>, _>>()?;
+                results.extend(group.clone());
+                paired.push(group);
+            }
+        }
     }
-    printer::raw(&format!(
-        "Validation accuracy on {} (optimum {:.2} %), mean and deviation over {} seeds, by evaluations\n\n",
-        dataset.title(),
-        results.first().map_or(f64::NAN, |result| result.optimum),
-        args.seeds
-    ));
-    printer::raw(&report::markdown(&results));
-    printer::raw("\n");
-    printer::raw(&report::published_markdown(dataset));
+    say(&bench, &results, &paired);
     if let Some(folder) = &args.out {
         write(folder, dataset, &results)?;
     }
     Ok(())
+}
+
+fn say(bench: &Bench<'_>, results: &[BenchResult], paired: &[Vec<BenchResult>]) {
+    printer::raw(&format!(
+        "Validation accuracy on {} (optimum {:.2} %), mean and deviation over {} seeds, by evaluations\n\n",
+        bench.dataset.title(),
+        results.first().map_or(f64::NAN, |result| result.optimum),
+        bench.args.seeds
+    ));
+    printer::raw(&report::markdown(results));
+    for group in paired.iter().filter(|group| group.len() > 1) {
+        printer::raw(&format!(
+            "\nDifferences, paired by seed, mean and standard error; model {}\n\n",
+            bench.args.model
+        ));
+        printer::raw(&report::paired_markdown(group));
+    }
+    printer::raw("\n");
+    printer::raw(&report::published_markdown(bench.dataset));
+}
+
+impl Bench<'_> {
+    fn table_search(&self, method: Method) -> Result<BenchResult, Failure> {
+        let config = BenchConfig {
+            table: self.args.table.clone(),
+            dataset: self.dataset,
+            method,
+            evaluations: self.args.evaluations,
+            seeds: self.args.seeds,
+            first_seed: self.args.first_seed,
+        };
+        let result = run_on(&self.table, &config, &|_, _| {}).map_err(|error: BenchError| refused(&error))?;
+        self.note(method.name());
+        Ok(result)
+    }
+
+    /// All seeds of one arm.
+    fn arm(&mut self, searcher: Searcher, name: &str, arm: Arm) -> Result<BenchResult, Failure> {
+        if self.generator.is_none() {
+            self.generator = Some(model(self.args)?);
+        }
+        if matches!(searcher, Searcher::Engine(_)) && self.reader.is_none() {
+            self.reader = Some(CellReader::new());
+        }
+        let mut searches = Vec::new();
+        for offset in 0..self.args.seeds {
+            let seed = self.args.first_seed.wrapping_add(offset);
+            searches.push(match searcher {
+                Searcher::Engine(operators) => self.engine(operators, name, arm, seed)?,
+                _ => self.ranked(arm, seed)?,
+            });
+            printer::note(&format!("{name}: seed {seed} done"));
+        }
+        self.note(name);
+        Ok(summarise(&self.table, self.dataset, name, self.args.first_seed, &searches))
+    }
+
+    fn ranked(&mut self, arm: Arm, seed: u64) -> Result<Vec<Evaluation>, Failure> {
+        let Some(generator) = &mut self.generator else { return Ok(Vec::new()) };
+        let seed = RootSeed(seed);
+        let mut prior = CellPrior::new(arm, seed, generator.as_mut(), &mut self.scores);
+        let dataset = self.dataset as usize;
+        let evaluate = |point| self.table.record(Cell::from_number(point)).validation[dataset];
+        run_ranked(&CellSpace, &mut prior, self.args.evaluations, seed, evaluate)
+            .map_err(|error| refused(&error))
+    }
+
+    fn engine(
+        &mut self,
+        operators: Operators,
+        name: &str,
+        arm: Arm,
+        seed: u64,
+    ) -> Result<Vec<Evaluation>, Failure> {
+        let (Some(generator), Some(reader)) = (&mut self.generator, &self.reader) else {
+            return Ok(Vec::new());
+        };
+        let folder = self.args.out.as_ref().ok_or_else(|| {
+            Failure::refused(format!("--out: expected a folder for the runs of {name}, got none"))
+        })?;
+        let words: String = name
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect::<String>()
+            .replace("--", "-");
+        let directory = folder.join("runs").join(format!("{}-{words}-{seed}", self.dataset.name()));
+        let this =
+            EngineRun { directory: &directory, operators, arm, evaluations: self.args.evaluations, seed };
+        let mut evaluator = TableEvaluator { table: &self.table, reader, dataset: self.dataset };
+        let found = engine::run(&this, generator.as_mut(), &mut evaluator, &self.cancelled, &mut |_| {})?;
+        if found.len() < self.args.evaluations {
+            printer::note(&format!(
+                "{name}: seed {seed} found {} new cells of {} asked for",
+                found.len(),
+                self.args.evaluations
+            ));
+        }
+        Ok(found)
+    }
+
+    fn note(&self, name: &str) {
+        let NasBench201Args { seeds, evaluations, .. } = self.args;
+        printer::note(&format!("{name}: {seeds} searches of {evaluations} evaluations"));
+    }
+}
+
+fn refused(error: &dyn std::fmt::Display) -> Failure {
+    Failure::refused(error.to_string())
+}
+
+fn searcher(name: &str) -> Result<Searcher, Failure> {
+    Ok(match name {
+        "rank" => Searcher::Rank,
+        "llmatic" => Searcher::Engine(Operators::Llmatic),
+        "infill" => Searcher::Engine(Operators::Infill),
+        "edits" => Searcher::Engine(Operators::Typed),
+        _ => Searcher::Table(name.parse().map_err(|error| {
+            refused(&error).hint("rank, llmatic, infill and edits run with an LLM or its controls")
+        })?),
+    })
+}
+
+/// The arms that `--prior` and `--shuffle` name.
+fn arms(args: &NasBench201Args) -> Result<Vec<Arm>, Failure> {
+    let mut arms = Vec::new();
+    for name in &args.prior {
+        let prior = match name.as_str() {
+            "llm" => Prior::Llm,
+            "opposite" => Prior::Opposite,
+            "none" => Prior::None,
+            "random" => Prior::Random,
+            _ => {
+                let message = format!("--prior: expected llm, opposite, none or random, got `{name}`");
+                return Err(Failure::refused(message));
+            }
+        };
+        arms.push(Arm { prior, shuffle: false });
+    }
+    if args.shuffle {
+        let asking: Vec<Arm> = arms.iter().filter(|arm| arm.asks()).copied().collect();
+        arms.extend(asking.into_iter().map(|arm| Arm { shuffle: true, ..arm }));
+    }
+    Ok(arms)
+}
+
+/// The LLM of `--model`.
+fn model(args: &NasBench201Args) -> Result<Box<dyn Generator>, Failure> {
+    let value = Value::String(args.model.clone());
+    let overrides = [Override { flag: "--model", key: "model.name", value }];
+    let threads = if args.threads == 0 { machine_threads() } else { args.threads };
+    // A bench may have no model, where a search by default may not.
+    let text = "[operators]\nrewrite = 0\ncrossover = 0\ntyped = 1\n";
+    let mut config = config::resolve(text, "--model", &overrides, machine_device(), threads)?;
+    generator(&mut config)
 }
 
 fn write(folder: &Path, dataset: DataSet, results: &[BenchResult]) -> Result<(), Failure> {

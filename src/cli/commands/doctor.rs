@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use llmatic_offline::config;
-use llmatic_offline::llm;
+use llmatic_offline::llm::{self, Llm, LlmOptions, Selection};
 
 use super::{machine_device, machine_threads, models};
 use crate::cli::{Failure, printer};
@@ -46,15 +46,33 @@ pub(crate) fn doctor() -> Result<(), Failure> {
     lines.push(String::new());
     let selection = llm::select("codegen", None);
     lines.push(match (&selection, data) {
-        (Ok(selection), 1..) => format!(
-            "ready: llmatic-offline search --model codegen ({} takes about {} MB)",
-            selection.manifest.name, selection.manifest.memory_mb
-        ),
+        (Ok(selection), 1..) => {
+            format!("ready: llmatic-offline search --model codegen\n{}", plan(selection)?)
+        }
         (Err(error), _) => format!("missing: {error}\nscripts/setup.sh brings a model, data and libtorch"),
         (_, _) => "missing: a data set; scripts/setup.sh brings one".into(),
     });
     printer::data(&lines.join("\n"));
     Ok(())
+}
+
+/// What the quickstart's settings make of a model's memory.
+fn plan(selection: &Selection) -> Result<String, Failure> {
+    let config = config::resolve("", "", &[], machine_device(), machine_threads())?;
+    let (rows, budget) = (config.model.rows, config.model.memory_mb as u64);
+    let context = config.model.context.min(selection.manifest.context.max(1));
+    let options = LlmOptions { device: config.device, threads: config.threads, context, rows };
+    let plan = Llm::plan_within(selection, &options, budget)?;
+    let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+    Ok(format!(
+        "memory: {} takes {} MB for weights, {} MB for the KV cache ({rows} rows of {context} tokens), \
+         {} MB to compute in: {} of {budget} MB",
+        selection.manifest.name,
+        mb(plan.weights_bytes),
+        mb(plan.kv_cache_bytes),
+        mb(plan.scratch_bytes),
+        mb(plan.weights_bytes) + mb(plan.kv_cache_bytes) + mb(plan.scratch_bytes),
+    ))
 }
 
 fn libtorch() -> String {

@@ -1,11 +1,13 @@
 //! One file per subcommand: arguments to library calls, results to words.
 
 pub(crate) mod bench;
+pub(crate) mod bench_llm;
 pub(crate) mod bench_prompts;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod models;
+pub(crate) mod operators;
 pub(crate) mod predict;
 pub(crate) mod run;
 pub(crate) mod search;

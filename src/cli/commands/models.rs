@@ -1,4 +1,4 @@
-//! `models list|show|verify|import|convert`: which models are known, what is on this machine, and how one gets
+//! `models list|show|verify|pull|import|convert`: which models are known, what is on this machine, and how one gets
 //! there.
 
 use std::path::Path;
@@ -14,6 +14,11 @@ pub(crate) fn models(args: &ModelsArgs) -> Result<(), Failure> {
         ModelsCommand::List => printer::data(&list()?),
         ModelsCommand::Show { name } => printer::data(&show(name)?),
         ModelsCommand::Verify { name } => printer::data(&verified(&llm::verify(name)?)),
+        ModelsCommand::Pull { name, offline } => {
+            let asked = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_uppercase();
+            let offline = *offline || matches!(asked.as_str(), "1" | "TRUE" | "YES" | "ON");
+            printer::data(&verified(&pull(name, offline)?));
+        }
         ModelsCommand::Import { source, name } => printer::data(&verified(&llm::import(source, name)?)),
         ModelsCommand::Convert { folder, quantize, output } => {
             printer::data(&convert(folder, quantize, output)?);
@@ -56,6 +61,18 @@ fn show(name: &str) -> Result<String, Failure> {
     ];
     let lines: Vec<String> = rows.iter().map(|(key, value)| format!("{key:<14}{value}")).collect();
     Ok(lines.join("\n"))
+}
+
+fn pull(name: &str, offline: bool) -> Result<llm::Verified, Failure> {
+    let mut said = (String::new(), 0);
+    Ok(llm::pull(name, offline, &mut |progress| {
+        let tenth = progress.bytes * 10 / progress.total_bytes.max(1);
+        if said != (progress.file.clone(), tenth) {
+            said = (progress.file.clone(), tenth);
+            let megabytes = progress.total_bytes.div_ceil(1_000_000);
+            printer::note(&format!("{}: {} % of {megabytes} MB", progress.file, 10 * tenth));
+        }
+    })?)
 }
 
 fn verified(file: &llm::Verified) -> String {

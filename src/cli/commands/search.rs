@@ -93,19 +93,19 @@ fn configuration(args: &SearchArgs) -> Result<(SearchConfig, String), Failure> {
     }
     let mut config = config::resolve(&text, &name, &overrides, machine_device(), machine_threads())?;
     config.data.path = config.data.path.as_deref().map(absolute);
-    let prompts = match &config.prompts.file {
-        // Beside the run file that names it.
-        Some(file) => {
-            let folder = args.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-            let path = folder.join(file);
-            let text = read(&path)?;
-            let book = config::PromptBook::parse(&text, &path.display().to_string())?;
-            search::check_prompts(&config, &book)?;
-            text
-        }
-        None => PROMPTS.to_owned(),
-    };
+    let prompts = prompts(&config, args.config.as_deref())?;
     Ok((config, prompts))
+}
+
+/// The text of the instructions that a run file names, or the built-in ones.
+pub(crate) fn prompts(config: &SearchConfig, run_file: Option<&Path>) -> Result<String, Failure> {
+    // Beside the run file that names it.
+    let Some(file) = &config.prompts.file else { return Ok(PROMPTS.to_owned()) };
+    let path = run_file.and_then(Path::parent).unwrap_or(Path::new("")).join(file);
+    let text = read(&path)?;
+    let book = config::PromptBook::parse(&text, &path.display().to_string())?;
+    search::check_prompts(config, &book)?;
+    Ok(text)
 }
 
 /// The first free `runs/NNN`.
@@ -121,7 +121,7 @@ fn free_folder() -> PathBuf {
 }
 
 /// What trains and measures.
-fn evaluator(config: &SearchConfig) -> Result<Box<dyn Evaluator>, Failure> {
+pub(crate) fn evaluator(config: &SearchConfig) -> Result<Box<dyn Evaluator>, Failure> {
     if config.data.name == Surrogate::NAME {
         return Ok(Box::new(Surrogate));
     }
@@ -134,7 +134,7 @@ fn evaluator(config: &SearchConfig) -> Result<Box<dyn Evaluator>, Failure> {
 
 /// What writes. The configuration then names it so that another working directory, or another model that an
 /// alias could stand for, cannot change it.
-fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
+pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
     if let Some(file) = config.model.name.strip_prefix(ScriptedGenerator::PREFIX) {
         let path = absolute(Path::new(file));
         let generator = ScriptedGenerator::from_file(&path)?;
@@ -154,6 +154,7 @@ fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>, Failure> {
         context: config.model.context.min(selection.manifest.context.max(1)),
         rows: config.model.rows,
     };
+    Llm::plan_within(&selection, &options, config.model.memory_mb as u64)?;
     let mut llm = Llm::load(&selection, &options)?;
     llm.set_grammar(config.model.grammar)?;
     if selection.alias.is_some() {
@@ -169,13 +170,13 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn use_threads(threads: usize) {
+pub(crate) fn use_threads(threads: usize) {
     // A second search in one process would find the pool built already.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }
 
 /// Set by the first Ctrl-C; the second one ends the process, which is safe too.
-fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
     let cancelled = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&cancelled);
     ctrlc::set_handler(move || {

@@ -38,7 +38,7 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
             Ok(input.clone())
         }
         Op::Dropout { p, kind, .. } => dropout(*p, *kind, inputs),
-        Op::CumSum { dim } => {
+        Op::CumSum { dim } | Op::CumProd { dim } => {
             let [input] = take("cumsum", inputs)?;
             axis(*dim, &input.shape)?;
             Ok(input.clone())
@@ -147,7 +147,11 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
         | U::Asin
         | U::Acos
         | U::Atan
+        | U::Asinh
+        | U::Acosh
+        | U::Atanh
         | U::Erf
+        | U::Erfc
         | U::Tanh
         | U::Sigmoid => Ok(DType::F32),
         _ if input == DType::F32 => Ok(DType::F32),

@@ -3,6 +3,7 @@
 
 mod conv;
 mod elementwise;
+mod index;
 mod layout;
 mod linear;
 mod norm;
@@ -33,7 +34,7 @@ pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         Op::ConvTranspose(conv) => single(conv::conv_transpose(conv, inputs)?),
         Op::Linear { bias } => single(linear::linear(*bias, inputs)?),
         Op::Bilinear { bias } => single(linear::bilinear(*bias, inputs)?),
-        Op::Embedding => single(linear::embedding(inputs)?),
+        Op::Embedding { .. } => single(linear::embedding(inputs)?),
         Op::MatMul => single(linear::matmul(inputs)?),
         Op::Einsum { equation } => single(linear::einsum(equation, inputs)?),
         Op::Attention { mask, .. } => single(linear::attention(*mask, inputs)?),
@@ -49,6 +50,9 @@ pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         Op::LocalResponseNorm { size, .. } => single(norm::local_response_norm(*size, inputs)?),
         Op::Recurrent(settings) => recurrent::recurrent(settings, inputs),
         Op::MaxPool(window) => single(pool::max_pool(window, inputs)?),
+        Op::MaxPoolIndices(window) => {
+            Ok(vec![Fact { shape: pool::max_pool(window, inputs)?, dtype: DType::I64 }])
+        }
         Op::AvgPool { pool: window, .. } | Op::LpPool { pool: window, .. } => {
             single(pool::avg_pool(window, inputs)?)
         }
@@ -65,9 +69,17 @@ pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         | Op::Normalize { .. }
         | Op::Dropout { .. }
         | Op::CumSum { .. }
+        | Op::CumProd { .. }
         | Op::Triangle { .. }
         | Op::Cast(_)
         | Op::Detach => Ok(vec![elementwise::infer(op, inputs)?]),
+        Op::Sort { .. }
+        | Op::Gather { .. }
+        | Op::Scatter { .. }
+        | Op::SliceScatter { .. }
+        | Op::Unfold(_)
+        | Op::Fold { .. }
+        | Op::GridSample { .. } => index::infer(op, inputs),
         Op::Reduce { op, dims, keepdim } => Ok(vec![reduce::reduce(*op, dims, *keepdim, inputs)?]),
         _ => Ok(vec![layout::infer(op, inputs)?]),
     }

@@ -2,8 +2,8 @@
 
 use super::{dim_text, sizes_text};
 use crate::graph::op::{
-    BatchNorm, Binary, Cell, Conv, Distribution, Dropout, Interpolation, PadMode, Pool, Reduction, Unary,
-    When,
+    BatchNorm, Binary, Cell, Conv, Distribution, Dropout, Interpolation, PadMode, Patches, Pool, Reduction,
+    Unary, When,
 };
 use crate::graph::{Body, DType, Dim, Node, Op, Shape};
 
@@ -30,7 +30,8 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         Op::ConvTranspose(conv) => convolution("conv_transpose", conv, arguments, true),
         Op::Linear { .. } => format!("F.linear({})", arguments.join(", ")),
         Op::Bilinear { .. } => format!("F.bilinear({})", arguments.join(", ")),
-        Op::Embedding => format!("F.embedding({})", arguments.join(", ")),
+        Op::Embedding { padding: None } => format!("F.embedding({})", arguments.join(", ")),
+        Op::Embedding { padding: Some(row) } => format!("F.embedding({}, {row})", arguments.join(", ")),
         Op::BatchNorm(norm) => batch_norm(norm, arguments),
         Op::InstanceNorm { eps, affine } => {
             let (weight, bias) = (optional(1, *affine), optional(2, *affine));
@@ -95,6 +96,11 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         Op::MaxPool(pool) => {
             format!("F.max_pool{}({x}, {})", spatial(pool.kernel.len()), window(pool, true))
         }
+        Op::MaxPoolIndices(pool) => format!(
+            "F.max_pool{}({x}, {}, return_indices=True)[1]",
+            spatial(pool.kernel.len()),
+            window(pool, true)
+        ),
         Op::AvgPool { pool, count_include_pad, divisor } => {
             let mut text = format!(
                 "F.avg_pool{}({x}, {}, count_include_pad={}",
@@ -110,14 +116,30 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         Op::LpPool { pool, p } => format!(
             "F.lp_pool{}({x}, {p:?}, {}, {}, {})",
             spatial(pool.kernel.len()),
-            sizes_text(&pool.kernel),
-            sizes_text(&pool.stride),
+            if pool.kernel.len() == 1 { pool.kernel[0].to_string() } else { sizes_text(&pool.kernel) },
+            if pool.kernel.len() == 1 { pool.stride[0].to_string() } else { sizes_text(&pool.stride) },
             boolean(pool.ceil_mode)
         ),
         Op::AdaptiveAvgPool { sizes } => adaptive("avg", x, sizes),
         Op::AdaptiveMaxPool { sizes } => adaptive("max", x, sizes),
         Op::Reduce { op, dims, keepdim } => reduce(body, node, *op, dims, *keepdim, x),
-        Op::CumSum { dim } => format!("torch.cumsum({x}, {dim})"),
+        Op::CumSum { dim } | Op::CumProd { dim } => format!("torch.{}({x}, {dim})", node.op.name()),
+        Op::Sort { dim, descending } => format!("torch.sort({x}, {dim}, {})", boolean(*descending)),
+        Op::Gather { dim } => format!("torch.gather({x}, {dim}, {})", rest[0]),
+        Op::Scatter { dim, .. } => format!("torch.{}({x}, {dim}, {}, {})", node.op.name(), rest[0], rest[1]),
+        Op::SliceScatter { dim, start, end, step } => format!(
+            "torch.slice_scatter({x}, {}, {dim}, {}, {}, {step})",
+            rest[0],
+            dim_text(*start),
+            dim_text(*end)
+        ),
+        Op::Unfold(patches) => format!("F.unfold({x}, {})", patches_text(patches)),
+        Op::Fold { sizes, patches } => {
+            format!("F.fold({x}, {}, {})", sizes_text(sizes), patches_text(patches))
+        }
+        Op::GridSample { mode, padding, align_corners } => {
+            grid_sample(*mode, *padding, *align_corners, arguments)
+        }
         Op::MatMul => format!("torch.matmul({})", arguments.join(", ")),
         Op::Einsum { equation } => format!("torch.einsum({equation:?}, {})", arguments.join(", ")),
         Op::Reshape { shape } => format!("{x}.reshape({})", reshape_text(shape)),
@@ -143,7 +165,9 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         Op::PixelShuffle { factor } => format!("F.pixel_shuffle({x}, {factor})"),
         Op::PixelUnshuffle { factor } => format!("F.pixel_unshuffle({x}, {factor})"),
         Op::ChannelShuffle { groups } => format!("F.channel_shuffle({x}, {groups})"),
-        Op::Interpolate { sizes, mode, align_corners } => interpolate(sizes, *mode, *align_corners, x),
+        Op::Interpolate { sizes, mode, align_corners, scales } => {
+            interpolate(sizes, *mode, *align_corners, scales.as_deref(), x)
+        }
         Op::Triangle { upper, diagonal } => {
             format!("torch.{}({x}, {diagonal})", if *upper { "triu" } else { "tril" })
         }
@@ -226,7 +250,7 @@ fn random(shape: &Shape, distribution: Distribution) -> String {
     match distribution {
         Distribution::Uniform => format!("torch.rand({shape})"),
         Distribution::Normal => format!("torch.randn({shape})"),
-        Distribution::Bernoulli(p) => format!("torch.bernoulli(torch.full({shape}, {p:?}))"),
+        Distribution::Bernoulli(p) => format!("torch.empty({shape}).bernoulli_({p:?})"),
     }
 }
 
@@ -354,7 +378,33 @@ fn pad(pads: &[(i64, i64)], mode: PadMode, x: &str) -> String {
     }
 }
 
-fn interpolate(sizes: &[usize], mode: Interpolation, align_corners: bool, x: &str) -> String {
+fn patches_text(patches: &Patches) -> String {
+    let Patches { kernel, dilation, padding, stride } = patches;
+    [kernel, dilation, padding, stride].map(|sizes| sizes_text(sizes)).join(", ")
+}
+
+fn grid_sample(mode: Interpolation, padding: PadMode, align_corners: bool, arguments: &[String]) -> String {
+    let mode = match mode {
+        Interpolation::Nearest => "nearest",
+        Interpolation::Cubic => "bicubic",
+        _ => "bilinear",
+    };
+    let padding = match padding {
+        PadMode::Replicate => "border",
+        PadMode::Reflect => "reflection",
+        _ => "zeros",
+    };
+    let corners = boolean(align_corners);
+    format!("F.grid_sample({}, {mode:?}, {padding:?}, {corners})", arguments.join(", "))
+}
+
+fn interpolate(
+    sizes: &[usize],
+    mode: Interpolation,
+    align_corners: bool,
+    scales: Option<&[f64]>,
+    x: &str,
+) -> String {
     let (name, aligned) = match (mode, sizes.len()) {
         (Interpolation::Nearest, _) => ("nearest", false),
         (Interpolation::NearestExact, _) => ("nearest-exact", false),
@@ -365,7 +415,11 @@ fn interpolate(sizes: &[usize], mode: Interpolation, align_corners: bool, x: &st
         (Interpolation::Linear, _) => ("trilinear", true),
     };
     let corners = if aligned { format!(", align_corners={}", boolean(align_corners)) } else { String::new() };
-    format!("F.interpolate({x}, size={}, mode={name:?}{corners})", sizes_text(sizes))
+    let size = match scales {
+        Some(scales) => format!("scale_factor={scales:?}"),
+        None => format!("size={}", sizes_text(sizes)),
+    };
+    format!("F.interpolate({x}, {size}, mode={name:?}{corners})")
 }
 
 fn binary_text(op: Binary, left: &str, right: &str) -> String {

@@ -168,7 +168,7 @@ fn conventional(op: &Op, leaves: &[String]) -> bool {
                 && leaves[..2] == ["running_mean", "running_var"]
                 && (!norm.affine || leaves[2..] == ["weight", "bias"])
         }
-        Op::Recurrent(settings) => settings.projection == 0 && leaves == recurrent_names(settings),
+        Op::Recurrent(settings) => leaves == recurrent_names(settings),
         _ => ["weight", "bias"].starts_with(&leaves),
     }
 }
@@ -183,7 +183,8 @@ fn recurrent_names(settings: &Recurrent) -> Vec<String> {
     let mut names = Vec::new();
     for layer in 0..settings.layers {
         for direction in directions {
-            names.extend(parts.iter().map(|part| format!("{part}_l{layer}{direction}")));
+            let projected = if settings.projection > 0 { Some(&"weight_hr") } else { None };
+            names.extend(parts.iter().chain(projected).map(|part| format!("{part}_l{layer}{direction}")));
         }
     }
     names
@@ -200,7 +201,10 @@ fn constructor(op: &Op, sizes: &[usize], body: &Body, node: &Node) -> Option<Str
         Op::Bilinear { bias } => {
             format!("nn.Bilinear({}, {}, {}{})", sizes[1], sizes[2], sizes[0], without_bias(*bias))
         }
-        Op::Embedding => format!("nn.Embedding({}, {})", sizes[0], sizes[1]),
+        Op::Embedding { padding: None } => format!("nn.Embedding({}, {})", sizes[0], sizes[1]),
+        Op::Embedding { padding: Some(row) } => {
+            format!("nn.Embedding({}, {}, padding_idx={row})", sizes[0], sizes[1])
+        }
         Op::BatchNorm(norm) if norm.batch_statistics == When::Training && norm.counter.is_some() => {
             let dims = match input.rank() {
                 2 | 3 => 1,
@@ -262,6 +266,9 @@ fn recurrent(settings: &Recurrent, weight_ih: &[usize]) -> String {
     }
     if settings.dropout > 0.0 {
         text.push_str(&format!(", dropout={:?}", settings.dropout));
+    }
+    if settings.projection > 0 {
+        text.push_str(&format!(", proj_size={}", settings.projection));
     }
     if settings.bidirectional {
         text.push_str(", bidirectional=True");

@@ -63,10 +63,10 @@ fn declarations(graph: &Graph, layers: &Layers) -> String {
             source.push_str(&declare_alias(alias, &owner, leaf, &mut declared));
         }
         if layers.constructor(path).is_none() || !layers.starts_by_default(graph, index) {
-            source.push_str(&initialise(param, &format!("{owner}.{leaf}")));
+            source.push_str(&initialise(param, &member(&owner, leaf)));
         }
         if param.kind == ParamKind::Frozen {
-            let _ = writeln!(source, "        {owner}.{leaf}.requires_grad_(False)");
+            let _ = writeln!(source, "        {}.requires_grad_(False)", member(&owner, leaf));
         }
     }
     source
@@ -105,7 +105,7 @@ fn declare_alias(alias: &str, owner: &str, leaf: &str, declared: &mut BTreeSet<S
             let _ = writeln!(source, "        {}.add_module({name:?}, nn.Module())", attribute(parent));
         }
     }
-    let _ = writeln!(source, "        setattr({}, {name:?}, {owner}.{leaf})", attribute(path));
+    let _ = writeln!(source, "        setattr({}, {name:?}, {})", attribute(path), member(owner, leaf));
     source
 }
 
@@ -219,7 +219,9 @@ fn depends_on_batch_size(body: &Body, live: &[bool]) -> bool {
                 Op::Reshape { shape } => expression::needs_batch_size(shape),
                 Op::Full { shape, .. } | Op::Random { shape, .. } | Op::Expand { shape } => mentions(shape),
                 Op::Repeat { counts } => counts.iter().any(|dim| dim.depends_on_batch()),
-                Op::Slice { start, end, .. } => start.depends_on_batch() || end.depends_on_batch(),
+                Op::Slice { start, end, .. } | Op::SliceScatter { start, end, .. } => {
+                    start.depends_on_batch() || end.depends_on_batch()
+                }
                 Op::Recurrent(_) => true,
                 _ => false,
             }
@@ -234,11 +236,12 @@ fn param_key(param: &Param, index: usize) -> String {
 fn param_expression(graph: &Graph, id: ParamId) -> String {
     let key = param_key(graph.param(id), id.0 as usize);
     let (path, leaf) = key.rsplit_once('.').unwrap_or(("", &key));
-    if is_identifier(leaf) {
-        format!("{}.{leaf}", attribute(path))
-    } else {
-        format!("getattr({}, {leaf:?})", attribute(path))
-    }
+    member(&attribute(path), leaf)
+}
+
+/// `owner.leaf`, where that is Python.
+fn member(owner: &str, leaf: &str) -> String {
+    if is_identifier(leaf) { format!("{owner}.{leaf}") } else { format!("getattr({owner}, {leaf:?})") }
 }
 
 /// `self.a.b` for the path `a.b`, or `self.get_submodule("a.0")` where a part is not an identifier.

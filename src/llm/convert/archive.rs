@@ -1,8 +1,8 @@
-//! The members of a zip archive that are stored uncompressed: bytes of the archive in, places of members out.
+//! The members of a zip archive: bytes of the archive in, places of members out.
 //!
-//! `torch.save` writes its tensors this way so that they can be mapped. Format: PKWARE's APPNOTE.TXT, with
-//! the 64-bit extension. Limit: compressed, encrypted and split archives are refused; checksums are not
-//! computed.
+//! `torch.save` stores its tensors uncompressed, so that they can be mapped. Format: PKWARE's APPNOTE.TXT, with
+//! the 64-bit extension. Limit: encrypted and split archives are refused, as are methods other than deflate;
+//! checksums are not computed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,8 +21,25 @@ const LOCAL: [u8; 4] = [0x50, 0x4b, 3, 4];
 const END_SIZE: usize = 22;
 const LONGEST_COMMENT: usize = 0xffff;
 
+/// How a member is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::llm) enum Method {
+    Stored,
+    Deflated,
+}
+
+/// A member of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::llm) struct Member {
+    /// Where its bytes are, as packed.
+    pub(in crate::llm) place: Range<usize>,
+    pub(in crate::llm) method: Method,
+    /// Bytes when unpacked.
+    pub(in crate::llm) size: u64,
+}
+
 /// Where each member lies in `bytes`, by name.
-pub(super) fn members(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, String> {
+pub(in crate::llm) fn members(bytes: &[u8]) -> Result<BTreeMap<String, Member>, String> {
     let (count, start) = directory(bytes).ok_or("not a zip archive, or truncated: it has no directory")?;
     let mut members = BTreeMap::new();
     let mut at = start;
@@ -30,12 +47,19 @@ pub(super) fn members(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, St
         let entry = entry(bytes, &mut at).ok_or_else(|| format!("directory entry {index} is damaged"))?;
         let name = String::from_utf8(entry.name.to_vec())
             .map_err(|_| format!("the name of directory entry {index} is not UTF-8"))?;
-        if entry.method != 0 || entry.encrypted {
-            return Err(format!("member `{name}` is compressed or encrypted, expected it stored as it is"));
-        }
+        let method = match entry.method {
+            0 if entry.size == entry.packed => Some(Method::Stored),
+            8 => Some(Method::Deflated),
+            _ => None,
+        };
+        let method = method.filter(|_| !entry.encrypted).ok_or_else(|| {
+            format!(
+                "member `{name}` is encrypted or packed in an unknown way, expected it stored or deflated"
+            )
+        })?;
         let place = place(bytes, &entry)
             .ok_or_else(|| format!("member `{name}` lies beyond the end of the archive: truncated"))?;
-        members.insert(name, place);
+        members.insert(name, Member { place, method, size: entry.size });
     }
     Ok(members)
 }
@@ -45,6 +69,7 @@ struct Entry<'a> {
     method: u16,
     encrypted: bool,
     size: u64,
+    packed: u64,
     header: u64,
 }
 
@@ -91,7 +116,7 @@ fn entry<'a>(bytes: &'a [u8], at: &mut usize) -> Option<Entry<'a>> {
         extra = &extra[4 + len..];
     }
     let encrypted = u16_at(fixed, 8)? & 1 != 0;
-    Some(Entry { name: &rest[..name_len], method: u16_at(fixed, 10)?, encrypted, size, header })
+    Some(Entry { name: &rest[..name_len], method: u16_at(fixed, 10)?, encrypted, size, packed, header })
 }
 
 /// Where a member's bytes are: after its own header.
@@ -102,7 +127,7 @@ fn place(bytes: &[u8], entry: &Entry<'_>) -> Option<Range<usize>> {
         return None;
     }
     let start = header + 30 + usize::from(u16_at(fixed, 26)?) + usize::from(u16_at(fixed, 28)?);
-    let end = start.checked_add(usize::try_from(entry.size).ok()?)?;
+    let end = start.checked_add(usize::try_from(entry.packed).ok()?)?;
     (end <= bytes.len()).then_some(start..end)
 }
 

@@ -16,7 +16,7 @@ use super::write::Value;
 use crate::llm::LlmError;
 
 /// Values of `model_type` that can be converted.
-const KNOWN: &str = "codegen, llama, qwen2, qwen3, starcoder2";
+const KNOWN: &str = "codegen, gemma3, gemma3_text, llama, qwen2, qwen3, qwen3_moe, starcoder2";
 
 /// A file to write.
 pub(super) struct Layout {
@@ -28,12 +28,14 @@ pub(super) struct Layout {
 /// One tensor to write: rows of a stored tensor, in a given order.
 pub(super) struct Item {
     pub(super) name: String,
-    /// Name in the weights.
-    pub(super) source: String,
-    /// (rows, columns), or (length).
+    /// Name in the weights; of an expert tensor's parts, in order.
+    pub(super) sources: Vec<String>,
+    /// (rows, columns), or (length), or (experts, rows, columns).
     pub(super) shape: Vec<usize>,
     /// The stored row of each written one; `None`: as they are.
     pub(super) rows: Option<Vec<usize>>,
+    /// Added to each value.
+    pub(super) plus: f32,
 }
 
 /// Names within a block: GGUF's, Hugging Face's.
@@ -51,6 +53,34 @@ const LLAMA_BLOCK: Names = &[
     ("ffn_down", "mlp.down_proj"),
 ];
 const HEAD_NORMS: Names = &[("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm")];
+const QWEN3MOE_BLOCK: Names = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate_inp", "mlp.gate"),
+];
+const EXPERT: Names =
+    &[("ffn_gate_exps", "gate_proj"), ("ffn_up_exps", "up_proj"), ("ffn_down_exps", "down_proj")];
+const GEMMA3_BLOCK: Names = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("attn_output", "self_attn.o_proj"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
 const STARCODER2_BLOCK: Names = &[
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
@@ -72,9 +102,18 @@ const CODEGEN_BLOCK: Names = &[
 pub(super) fn layout(config: &Config<'_>, source: &Source) -> Result<Layout, LlmError> {
     match config.text(&["model_type"])? {
         "codegen" => codegen(config, source),
+        "gemma3_text" => gemma3(config, source),
+        "gemma3" => {
+            let text = Config { json: &config.json["text_config"], path: config.path };
+            if !text.json.is_object() {
+                return Err(config.fault("`text_config` is missing or not an object"));
+            }
+            gemma3(&text, source)
+        }
         "llama" => llama(config, source, "llama", &[LLAMA_BLOCK]),
         "qwen2" => llama(config, source, "qwen2", &[LLAMA_BLOCK]),
         "qwen3" => llama(config, source, "qwen3", &[LLAMA_BLOCK, HEAD_NORMS]),
+        "qwen3_moe" => llama(config, source, "qwen3moe", &[QWEN3MOE_BLOCK]),
         "starcoder2" => llama(config, source, "starcoder2", &[STARCODER2_BLOCK]),
         other => Err(config.fault(format!("`model_type` is `{other}`, expected one of: {KNOWN}"))),
     }
@@ -130,8 +169,12 @@ impl Config<'_> {
         }
     }
 
+    fn boolean_or(&self, key: &str, default: bool) -> bool {
+        self.json[key].as_bool().unwrap_or(default)
+    }
+
     fn tied(&self) -> bool {
-        self.json["tie_word_embeddings"].as_bool().unwrap_or(false)
+        self.boolean_or("tie_word_embeddings", false)
     }
 }
 
@@ -165,6 +208,28 @@ impl<'a> Builder<'a> {
         self.layout.metadata.push((key, Value::Text(value.into())));
     }
 
+    fn flag(&mut self, key: &str, value: bool) {
+        let key = format!("{}.{key}", self.layout.architecture);
+        self.layout.metadata.push((key, Value::Bool(value)));
+    }
+
+    /// One tensor of all experts' matrices, which are stored one by one.
+    fn experts(&mut self, name: &str, sources: Vec<String>) -> Result<(), LlmError> {
+        let mut shape = Vec::new();
+        for source in &sources {
+            let stored = self.source.shape(source)?;
+            if stored.len() != 2 || stored.contains(&0) || !(shape.is_empty() || shape == stored) {
+                return Err(self.source.fault(format!(
+                    "tensor `{source}` of shape {stored:?} is not what config.json describes"
+                )));
+            }
+            shape = stored.to_vec();
+        }
+        shape.insert(0, sources.len());
+        self.layout.tensors.push(Item { name: name.into(), sources, shape, rows: None, plus: 0.0 });
+        Ok(())
+    }
+
     /// A weight and, where the model has one, its bias.
     fn tensor(&mut self, name: &str, source: &str, rows: Option<Vec<usize>>) -> Result<(), LlmError> {
         for part in ["weight", "bias"] {
@@ -185,9 +250,10 @@ impl<'a> Builder<'a> {
             }
             self.layout.tensors.push(Item {
                 name: format!("{name}.{part}"),
-                source,
+                sources: vec![source],
                 shape,
                 rows: rows.clone(),
+                plus: 0.0,
             });
         }
         Ok(())
@@ -277,6 +343,7 @@ fn llama(
     builder.integer("context_length", context.min(window));
     builder.integer("embedding_length", hidden);
     builder.integer("feed_forward_length", config.integer(&["intermediate_size"])?);
+    let experts = if architecture == "qwen3moe" { mixture(config, &mut builder)? } else { 0 };
     builder.integer("attention.head_count", heads);
     builder.integer("attention.head_count_kv", key_heads);
     builder.integer("attention.key_length", head_dim);
@@ -313,10 +380,117 @@ fn llama(
                 rows,
             )?;
         }
+        for (name, theirs) in EXPERT.iter().filter(|_| experts > 0) {
+            let of = |expert| format!("model.layers.{layer}.mlp.experts.{expert}.{theirs}.weight");
+            builder.experts(&format!("blk.{layer}.{name}.weight"), (0..experts).map(of).collect())?;
+        }
     }
     builder.tensor("output_norm", "model.norm", None)?;
     builder.head(config.tied())?;
     Ok(builder.layout)
+}
+
+/// Describes the experts and gives their number.
+fn mixture(config: &Config<'_>, builder: &mut Builder<'_>) -> Result<usize, LlmError> {
+    let experts = config.integer(&["num_experts", "num_local_experts"])?;
+    let dense = config.json["mlp_only_layers"].as_array().is_some_and(|layers| !layers.is_empty());
+    if dense || config.integer_or(&["decoder_sparse_step"], 1)? != 1 {
+        return Err(config.fault(
+            "`mlp_only_layers` or `decoder_sparse_step` asks for blocks without experts, expected experts in all",
+        ));
+    }
+    builder.integer("expert_count", experts);
+    builder.integer("expert_used_count", config.integer(&["num_experts_per_tok"])?);
+    builder.integer("expert_feed_forward_length", config.integer(&["moe_intermediate_size"])?);
+    builder.flag("expert_weights_norm", config.boolean_or("norm_topk_prob", false));
+    Ok(experts)
+}
+
+/// Gemma 3, alone or as the text half of a model that also sees.
+fn gemma3(config: &Config<'_>, source: &Source) -> Result<Layout, LlmError> {
+    let mut builder = Builder::new(source, "gemma3");
+    // What older files leave out is what `Gemma3TextConfig` has by default.
+    let hidden = config.integer_or(&["hidden_size"], 2304)?;
+    let layers = config.integer_or(&["num_hidden_layers"], 26)?;
+    let head_dim = config.integer_or(&["head_dim"], 256)?;
+    config.expect("hidden_activation", &["gelu_pytorch_tanh"])?;
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if !config.json[key].is_null() {
+            return Err(config.fault(format!("`{key}` is set, expected null")));
+        }
+    }
+    builder.integer("block_count", layers);
+    builder.integer("context_length", config.integer_or(&["max_position_embeddings"], 131_072)?);
+    builder.integer("embedding_length", hidden);
+    builder.integer("feed_forward_length", config.integer_or(&["intermediate_size"], 9216)?);
+    builder.integer("attention.head_count", config.integer_or(&["num_attention_heads"], 8)?);
+    builder.integer("attention.head_count_kv", config.integer_or(&["num_key_value_heads"], 4)?);
+    builder.integer("attention.key_length", head_dim);
+    builder.integer("attention.value_length", head_dim);
+    builder.integer("rope.dimension_count", head_dim);
+    let epsilon =
+        if config.json["rms_norm_eps"].is_null() { 1e-6 } else { config.number(&["rms_norm_eps"])? };
+    builder.number("attention.layer_norm_rms_epsilon", epsilon);
+    let width = config.integer_or(&["query_pre_attn_scalar"], 256)?;
+    builder.number("attention.scale", 1.0 / (width as f64).sqrt());
+    builder.integer("attention.sliding_window", config.integer_or(&["sliding_window"], 4096)?);
+    builder.integer("attention.sliding_window_pattern", period(config, layers)?);
+    gemma3_rope(config, &mut builder)?;
+    let prefixes = ["model", "language_model.model", "model.language_model"];
+    let has = |prefix: &&str| source.has(&format!("{prefix}.embed_tokens.weight"));
+    let prefix = prefixes.into_iter().find(has).unwrap_or("model");
+    builder.tensor("token_embd", &format!("{prefix}.embed_tokens"), None)?;
+    for layer in 0..layers {
+        for (name, theirs) in GEMMA3_BLOCK {
+            builder.tensor(
+                &format!("blk.{layer}.{name}"),
+                &format!("{prefix}.layers.{layer}.{theirs}"),
+                None,
+            )?;
+        }
+    }
+    builder.tensor("output_norm", &format!("{prefix}.norm"), None)?;
+    builder.head(config.boolean_or("tie_word_embeddings", true))?;
+    // Norms are stored as what they differ from 1 by.
+    for item in &mut builder.layout.tensors {
+        if item.name.ends_with("norm.weight") {
+            item.plus = 1.0;
+        }
+    }
+    Ok(builder.layout)
+}
+
+/// Which layers see all positions: every layer of this number.
+fn period(config: &Config<'_>, layers: usize) -> Result<usize, LlmError> {
+    let period = config.integer_or(&["sliding_window_pattern", "_sliding_window_pattern"], 6)?;
+    let Some(kinds) = config.json["layer_types"].as_array() else { return Ok(period) };
+    let full = |kind: &Json| kind.as_str() == Some("full_attention");
+    let period = kinds.iter().position(full).map_or(layers + 1, |first| first + 1);
+    let regular = kinds.iter().enumerate().all(|(index, kind)| full(kind) == ((index + 1) % period == 0));
+    if kinds.len() != layers || !regular {
+        return Err(config.fault("`layer_types` does not repeat: every so many layers `full_attention`"));
+    }
+    Ok(period)
+}
+
+/// The rotary bases of layers that see all positions and of those that do not.
+fn gemma3_rope(config: &Config<'_>, builder: &mut Builder<'_>) -> Result<(), LlmError> {
+    let (all, local) = match &config.json["rope_parameters"] {
+        Json::Object(both) if both.contains_key("full_attention") => {
+            let local = both.get("sliding_attention").unwrap_or(&Json::Null);
+            if !matches!(local["rope_type"].as_str(), None | Some("default")) {
+                return Err(
+                    config.fault("`rope_parameters.sliding_attention` is stretched, expected `default`")
+                );
+            }
+            (&both["full_attention"], local["rope_theta"].as_f64())
+        }
+        _ => (&config.json["rope_scaling"], config.json["rope_local_base_freq"].as_f64()),
+    };
+    let base = all["rope_theta"].as_f64().or(config.json["rope_theta"].as_f64());
+    builder.number("rope.freq_base", base.unwrap_or(1_000_000.0));
+    builder.number("rope.freq_base_swa", local.unwrap_or(10_000.0));
+    scaling(config, all, builder)
 }
 
 /// The stored row of each row once pairs `i` and `i + dim / 2` of every head lie side by side.
@@ -332,6 +506,11 @@ fn rope(config: &Config<'_>, builder: &mut Builder<'_>) -> Result<(), LlmError> 
     let scaling = if nested.is_object() { nested } else { &top["rope_scaling"] };
     let base = [&nested["rope_theta"], &top["rope_theta"]].into_iter().find_map(Json::as_f64);
     builder.number("rope.freq_base", base.unwrap_or(10_000.0));
+    self::scaling(config, scaling, builder)
+}
+
+/// How positions are stretched.
+fn scaling(config: &Config<'_>, scaling: &Json, builder: &mut Builder<'_>) -> Result<(), LlmError> {
     match scaling["rope_type"].as_str().or_else(|| scaling["type"].as_str()) {
         None | Some("default") => Ok(()),
         Some("linear") => {

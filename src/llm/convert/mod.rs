@@ -5,15 +5,18 @@
 //! executed. The file appears under its name only when it is whole. Limit: matrices and vectors; models that
 //! `layout` knows.
 
-mod archive;
+pub(super) mod archive;
 mod layout;
 mod pickle;
 mod quantize;
+mod random;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod write;
+
+pub use random::write_random;
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -65,8 +68,8 @@ pub struct ConvertReport {
 
 /// Converts the Hugging Face model in `folder` to the GGUF file `out`.
 ///
-/// `quantization` is one of `f32`, `f16`, `q8_0`, `q6_k`, `q5_k_m`, `q5_0`, `q4_k_m`, `q4_0`. An existing `out`
-/// is replaced, once the new file is complete.
+/// `quantization` is one of `f32`, `f16`, `q8_0`, `q6_k`, `q5_k_m`, `q5_1`, `q5_0`, `q4_k_m`, `q4_1`, `q4_0`. An
+/// existing `out` is replaced, once the new file is complete.
 ///
 /// # Errors
 /// An unknown quantization or model type; a missing or damaged file, named with the field; an `out` that
@@ -92,7 +95,7 @@ pub fn convert(
     let types = types(&layout, recipe);
     write_whole(out, |file| write_model(file, &layout, &types, &source, progress))?;
     let used: std::collections::BTreeSet<&str> =
-        layout.tensors.iter().map(|item| item.source.as_str()).collect();
+        layout.tensors.iter().flat_map(|item| &item.sources).map(String::as_str).collect();
     let fallbacks = layout.tensors.iter().zip(&types).filter(|(_, (_, fell))| *fell);
     Ok(ConvertReport {
         architecture: layout.architecture.to_owned(),
@@ -102,6 +105,12 @@ pub fn convert(
         fallbacks: fallbacks.map(|(item, (dtype, _))| (item.name.clone(), format!("{dtype:?}"))).collect(),
         ignored: source.names().filter(|name| !used.contains(name)).map(str::to_owned).collect(),
     })
+}
+
+/// The quantization that a file's name ends with: `q4_k_m` of `codegen-350m-mono-q4_k_m.gguf`.
+pub(super) fn quantization_of(file: &str) -> Option<&'static str> {
+    let stem = file.strip_suffix(".gguf")?.to_ascii_lowercase();
+    RECIPES.into_iter().find(|recipe| stem.ends_with(&format!("-{recipe}")))
 }
 
 /// An error about a file that is converted.
@@ -135,8 +144,14 @@ fn types(layout: &Layout, recipe: Recipe) -> Vec<(GgmlDType, bool)> {
         Value::U32(count) if key.ends_with(".block_count") => Some(*count as usize),
         _ => None,
     });
+    // Where there is no head, the embedding table is it.
+    let head = layout.tensors.iter().any(|item| item.name == "output.weight");
+    let name = |item: &Item| match item.name.as_str() {
+        "token_embd.weight" if !head => "output.weight".to_owned(),
+        name => name.to_owned(),
+    };
     let tensors = layout.tensors.iter();
-    tensors.map(|item| recipe.dtype(&item.name, &item.shape, layers.unwrap_or(0))).collect()
+    tensors.map(|item| recipe.dtype(&name(item), &item.shape, layers.unwrap_or(0))).collect()
 }
 
 /// Lets `body` write a temporary file beside `out`, which takes its place only when it is complete and on
@@ -190,7 +205,10 @@ fn write_model(
     for (item, entry) in layout.tensors.iter().zip(&entries) {
         progress(ConvertProgress { tensor: &item.name, bytes, total_bytes });
         let mut written = 0;
-        for_each_chunk(item, source, &mut |values, cols| {
+        for_each_chunk(item, source, &mut |mut values, cols| {
+            if item.plus != 0.0 {
+                values.iter_mut().for_each(|value| *value += item.plus);
+            }
             let encoded = encode(entry.dtype, values, cols);
             let encoded = encoded
                 .map_err(|error| LlmError::Compute { name: item.name.clone(), reason: first_line(&error) })?;
@@ -209,24 +227,30 @@ fn for_each_chunk(
     source: &Source,
     body: &mut dyn FnMut(Vec<f32>, usize) -> Result<(), LlmError>,
 ) -> Result<(), LlmError> {
-    let stored = source.shape(&item.source)?;
-    let cols = stored.last().copied().unwrap_or(1);
-    // Only the rows of matrices are reordered; a bias goes with them, one value a row.
-    if let (Some(rows), [_]) = (&item.rows, stored) {
-        let mut whole = Vec::new();
-        source.read_row(&item.source, 0, &mut whole)?;
-        return body(rows.iter().filter_map(|row| whole.get(*row).copied()).collect(), rows.len());
-    }
-    let count = item.shape[..item.shape.len().saturating_sub(1)].iter().product::<usize>();
-    let at_once = (CHUNK / cols.max(1)).max(1);
-    for first in (0..count).step_by(at_once) {
-        let last = count.min(first + at_once);
-        let mut values = Vec::with_capacity((last - first) * cols);
-        for row in first..last {
-            let row = item.rows.as_ref().map_or(row, |rows| rows[row]);
-            source.read_row(&item.source, row, &mut values)?;
+    for name in &item.sources {
+        let stored = source.shape(name)?;
+        let cols = stored.last().copied().unwrap_or(1);
+        // Only the rows of matrices are reordered; a bias goes with them, one value a row.
+        if let (Some(rows), [_]) = (&item.rows, stored) {
+            let mut whole = Vec::new();
+            source.read_row(name, 0, &mut whole)?;
+            body(rows.iter().filter_map(|row| whole.get(*row).copied()).collect(), rows.len())?;
+            continue;
         }
-        body(values, cols)?;
+        let count = match (&item.rows, stored) {
+            (Some(rows), _) => rows.len(),
+            (None, stored) => stored[..stored.len().saturating_sub(1)].iter().product(),
+        };
+        let at_once = (CHUNK / cols.max(1)).max(1);
+        for first in (0..count).step_by(at_once) {
+            let last = count.min(first + at_once);
+            let mut values = Vec::with_capacity((last - first) * cols);
+            for row in first..last {
+                let row = item.rows.as_ref().map_or(row, |rows| rows[row]);
+                source.read_row(name, row, &mut values)?;
+            }
+            body(values, cols)?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which type each tensor of a converted file gets: a recipe's name and a tensor's name and shape in, a ggml
 //! type out.
 //!
-//! Vectors and norms stay f32. The k-quant recipes are llama.cpp's: some layers' values and down
+//! Vectors, norms and routers stay f32. The k-quant recipes are llama.cpp's: some layers' values and down
 //! projections, and the head, get Q6_K. Rows that are not whole blocks of 256 take the nearest type with
 //! blocks of 32, and f16 below that. Limit: no importance matrix.
 
@@ -9,7 +9,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
 /// Names of the recipes.
-pub(super) const RECIPES: [&str; 8] = ["f32", "f16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q4_k_m", "q4_0"];
+pub(super) const RECIPES: [&str; 10] =
+    ["f32", "f16", "q8_0", "q6_k", "q5_k_m", "q5_1", "q5_0", "q4_k_m", "q4_1", "q4_0"];
 
 /// A way to choose types.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +33,10 @@ impl Recipe {
             "q8_0" => recipe(GgmlDType::Q8_0, GgmlDType::Q8_0, false),
             "q6_k" => recipe(GgmlDType::Q6K, GgmlDType::Q6K, false),
             "q5_k_m" => recipe(GgmlDType::Q5K, GgmlDType::Q6K, true),
+            "q5_1" => recipe(GgmlDType::Q5_1, GgmlDType::Q6K, false),
             "q5_0" => recipe(GgmlDType::Q5_0, GgmlDType::Q6K, false),
             "q4_k_m" => recipe(GgmlDType::Q4K, GgmlDType::Q6K, true),
+            "q4_1" => recipe(GgmlDType::Q4_1, GgmlDType::Q6K, false),
             "q4_0" => recipe(GgmlDType::Q4_0, GgmlDType::Q6K, false),
             _ => None,
         }
@@ -41,11 +44,15 @@ impl Recipe {
 
     /// The type of one tensor; the flag says whether its rows forced another than the recipe's.
     pub(super) fn dtype(&self, name: &str, shape: &[usize], layers: usize) -> (GgmlDType, bool) {
-        let [_, cols] = shape else { return (GgmlDType::F32, false) };
+        let ([_, cols] | [_, _, cols]) = shape else { return (GgmlDType::F32, false) };
+        // A router is small, and another expert is another result.
+        if name.ends_with("ffn_gate_inp.weight") {
+            return (GgmlDType::F32, false);
+        }
+        let mixed = ["attn_v.weight", "ffn_down.weight", "ffn_down_exps.weight"];
         let sensitive = match name {
-            // Where there is no head, the embedding table is it.
             "output.weight" => true,
-            _ if self.mixed && (name.ends_with("attn_v.weight") || name.ends_with("ffn_down.weight")) => {
+            _ if self.mixed && mixed.iter().any(|end| name.ends_with(end)) => {
                 let number = name.trim_start_matches("blk.").split('.').next();
                 number
                     .and_then(|number| number.parse().ok())

@@ -185,9 +185,18 @@ fn safetensors(bytes: &[u8], file: usize) -> Result<Vec<(String, Stored)>, Strin
 }
 
 fn checkpoint(bytes: &[u8], file: usize) -> Result<Vec<(String, Stored)>, String> {
-    let members = archive::members(bytes).map_err(|reason| {
-        format!("{reason}; files of torch before 1.6 must be loaded and saved once with a newer one")
-    })?;
+    let members: BTreeMap<_, _> = archive::members(bytes)
+        .map_err(|reason| {
+            format!("{reason}; files of torch before 1.6 must be loaded and saved once with a newer one")
+        })?
+        .into_iter()
+        .map(|(name, member)| match member.method {
+            archive::Method::Stored => Ok((name, member.place)),
+            archive::Method::Deflated => {
+                Err(format!("member `{name}` is compressed, expected it stored as it is"))
+            }
+        })
+        .collect::<Result<_, _>>()?;
     let pickled = members.iter().find(|(name, _)| name.ends_with("/data.pkl"));
     let (name, place) = pickled.ok_or("no member `data.pkl`: not a file of torch.save")?;
     let root = name.trim_end_matches("data.pkl");

@@ -12,7 +12,7 @@ use crate::llm::gguf::Gguf;
 use crate::llm::kernels::Isa;
 use crate::llm::vocabulary::from_ggml;
 
-const ARCHITECTURES: [&str; 5] = ["codegen", "llama", "qwen2", "qwen3", "starcoder2"];
+const ARCHITECTURES: [&str; 7] = ["codegen", "gemma3", "llama", "qwen2", "qwen3", "qwen3moe", "starcoder2"];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("{name}-tiny"))
@@ -64,7 +64,7 @@ fn the_bits_of_every_architecture_are_those_of_every_processor_batch_and_thread_
     for (name, quantization) in ARCHITECTURES.iter().flat_map(|name| [(name, "f32"), (name, "q4_k_m")]) {
         let (_folder, gguf) = converted(name, quantization);
         let load = |threads: usize, isa: Isa| {
-            CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 2).unwrap().with_isa(isa)
+            CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 256, 2).unwrap().with_isa(isa)
         };
         let tokens = ids(&reference(name)["tokens"]);
         let (first, rest) = tokens.split_at(7);
@@ -89,5 +89,56 @@ fn a_tokenizer_built_from_ggmls_keys_gives_the_ids_of_transformers() {
             let encoded = tokenizer.encode_fast(text, true).unwrap();
             assert_eq!(encoded.get_ids(), ids(&case["tokens"]), "{name}: {text:?}");
         }
+    }
+}
+
+/// `LLMATIC_VOCABULARIES=FOLDER cargo test --release --lib real_vocabularies -- --ignored --nocapture`: the folder
+/// holds `ggml-vocab-*.gguf` with `.inp` and `.out` (ids that Hugging Face's tokenizers gave), as llama.cpp's
+/// source has them in `models`.
+#[test]
+#[ignore = "needs vocabularies that are too large for the repository"]
+fn real_vocabularies_give_the_ids_of_their_makers() {
+    let folder = PathBuf::from(std::env::var_os("LLMATIC_VOCABULARIES").unwrap());
+    for name in ["gpt-2", "qwen2", "starcoder", "refact", "deepseek-coder", "llama-bpe", "llama-spm"] {
+        let path = folder.join(format!("ggml-vocab-{name}.gguf"));
+        let tokenizer = from_ggml(&Gguf::open(&path).unwrap()).unwrap();
+        let text = |end: &str| std::fs::read_to_string(path.with_extension(end)).unwrap();
+        let (texts, ids) = (text("gguf.inp"), text("gguf.out"));
+        let cases = texts.split("\n__ggml_vocab_test__\n").zip(ids.lines());
+        let (mut count, mut wrong) = (0, 0);
+        for (text, ids) in cases {
+            let expected: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let found = tokenizer.encode_fast(text, false).unwrap();
+            count += 1;
+            if found.get_ids() != expected {
+                wrong += 1;
+                eprintln!("{name}: {text:?}: {:?}, expected {expected:?}", found.get_ids());
+            }
+        }
+        eprintln!("{name}: {wrong} of {count} texts differ");
+        assert!(wrong == 0 && count > 30, "{name}");
+    }
+}
+
+/// As above; `FOLDER/gemma3-tokenizer.json` is the file of the Gemma 3 models.
+#[test]
+#[ignore = "needs a tokenizer that is too large for the repository"]
+fn the_real_tokenizer_of_gemma3_comes_back_from_ggmls_keys() {
+    let folder = PathBuf::from(std::env::var_os("LLMATIC_VOCABULARIES").unwrap());
+    let work = tempfile::tempdir().unwrap();
+    std::fs::copy(folder.join("gemma3-tokenizer.json"), work.path().join("tokenizer.json")).unwrap();
+    let metadata = super::tokens::metadata(work.path(), &Json::Null, 262_208).unwrap();
+    let path = work.path().join("vocabulary.gguf");
+    super::write::header(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+    let ours = from_ggml(&Gguf::open(&path).unwrap()).unwrap();
+    let text = std::fs::read_to_string(work.path().join("tokenizer.json")).unwrap();
+    let theirs = crate::llm::vocabulary::parse_json(&text).unwrap();
+    let texts = std::fs::read_to_string(folder.join("ggml-vocab-qwen2.gguf.inp")).unwrap();
+    let sources = [include_str!("layout.rs"), include_str!("../../../scripts/record_codegen_reference.py")];
+    let cases = texts.split("\n__ggml_vocab_test__\n").chain(sources);
+    for text in cases {
+        let ids =
+            |tokenizer: &tokenizers::Tokenizer| tokenizer.encode_fast(text, true).unwrap().get_ids().to_vec();
+        assert_eq!(ids(&ours), ids(&theirs), "{text:?}");
     }
 }

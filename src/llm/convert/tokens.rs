@@ -3,7 +3,8 @@
 //!
 //! A `tokenizer.json` is kept whole as `tokenizer.huggingface.json`, so that what reads it back tokenizes as
 //! its maker does; ggml's own keys are written beside it for other programs. Ids beyond the tokenizer, which
-//! pad the embedding table, are marked unused. Limit: byte-level BPE where there is no `tokenizer.json`.
+//! pad the embedding table, are marked unused. A tokenizer that falls back to bytes is a SentencePiece model:
+//! its merges become scores. Limit: byte-level BPE where there is no `tokenizer.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,7 @@ use serde_json::Value as Json;
 use super::write::Value;
 use super::{fault, read_json, read_text};
 use crate::llm::LlmError;
-use crate::llm::vocabulary::{CONTROL, NORMAL, UNUSED, USER_DEFINED, merge_of, parse_json};
+use crate::llm::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, merge_of, parse_json};
 
 /// Tokens with their types, and merges.
 struct Tokens {
@@ -23,6 +24,18 @@ struct Tokens {
     /// ggml's name for how text is cut; `None` where it has none that is known here.
     cut: Option<&'static str>,
     json: Option<String>,
+    /// What a SentencePiece model needs beyond its tokens.
+    pieces: Option<Pieces>,
+    /// The token that the tokenizer puts before a text; `None` where it is not known whether it does.
+    start: Option<Option<u32>>,
+}
+
+/// A SentencePiece model.
+struct Pieces {
+    /// By token.
+    scores: BTreeMap<String, f32>,
+    /// Whether a space is put before a text.
+    prefix: bool,
 }
 
 /// The metadata of the tokenizer in `folder`, for a table of `rows` embeddings.
@@ -38,15 +51,27 @@ pub(super) fn metadata(folder: &Path, config: &Json, rows: usize) -> Result<Vec<
     let unused = |id: usize| (format!("[PAD{id}]"), UNUSED);
     let all = (0..rows).map(|id| tokens.by_id.get(&id).cloned().unwrap_or_else(|| unused(id)));
     let (texts, kinds): (Vec<String>, Vec<i64>) = all.unzip();
+    let model = if tokens.pieces.is_some() { "llama" } else { "gpt2" };
     let mut metadata = vec![
-        ("tokenizer.ggml.model".to_owned(), Value::Text("gpt2".into())),
-        ("tokenizer.ggml.tokens".to_owned(), Value::Texts(texts)),
+        ("tokenizer.ggml.model".to_owned(), Value::Text(model.into())),
         (
             "tokenizer.ggml.token_type".to_owned(),
             Value::Integers(kinds.iter().map(|kind| *kind as i32).collect()),
         ),
-        ("tokenizer.ggml.merges".to_owned(), Value::Texts(tokens.merges)),
     ];
+    if let Some(Pieces { scores, prefix }) = &tokens.pieces {
+        let lowest = scores.values().copied().fold(0.0, f32::min) - 1.0;
+        let score = |text: &String| scores.get(text).copied().unwrap_or(lowest);
+        let scores = texts.iter().map(score).collect();
+        metadata.push(("tokenizer.ggml.scores".to_owned(), Value::Floats(scores)));
+        metadata.push(("tokenizer.ggml.add_space_prefix".to_owned(), Value::Bool(*prefix)));
+    } else {
+        metadata.push(("tokenizer.ggml.merges".to_owned(), Value::Texts(tokens.merges)));
+    }
+    metadata.push(("tokenizer.ggml.tokens".to_owned(), Value::Texts(texts)));
+    if let Some(start) = tokens.start {
+        metadata.push(("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(start.is_some())));
+    }
     if let Some(cut) = tokens.cut {
         metadata.push(("tokenizer.ggml.pre".to_owned(), Value::Text(cut.into())));
     }
@@ -55,12 +80,12 @@ pub(super) fn metadata(folder: &Path, config: &Json, rows: usize) -> Result<Vec<
     }
     let generation = folder.join("generation_config.json");
     let generation = if generation.is_file() { read_json(&generation)? } else { Json::Null };
-    metadata.extend(ends(config, &generation, rows));
+    metadata.extend(ends(config, &generation, rows, tokens.start.flatten()));
     Ok(metadata)
 }
 
 /// Start and end tokens, from the model's configs; ids outside the vocabulary are left out.
-fn ends(config: &Json, generation: &Json, rows: usize) -> Vec<(String, Value)> {
+fn ends(config: &Json, generation: &Json, rows: usize, start: Option<u32>) -> Vec<(String, Value)> {
     let ids = |key: &str| {
         let list = |value: &Json| match value {
             Json::Array(values) => values.clone(),
@@ -80,7 +105,7 @@ fn ends(config: &Json, generation: &Json, rows: usize) -> Vec<(String, Value)> {
         metadata.extend(id.map(|id| (format!("tokenizer.ggml.{key}_token_id"), Value::U32(*id))));
     };
     let ends = ids("eos_token_id");
-    name("bos", ids("bos_token_id").first());
+    name("bos", start.as_ref().or(ids("bos_token_id").first()));
     name("eos", ends.first());
     name("eot", ends.get(1));
     metadata
@@ -110,7 +135,45 @@ fn from_json(path: &Path) -> Result<Tokens, LlmError> {
         Ok(format!("{left} {right}"))
     });
     let merges = merges.collect::<Result<Vec<_>, LlmError>>()?;
-    Ok(Tokens { by_id, merges, cut: cut_of(&json["pre_tokenizer"]), json: Some(text) })
+    let pieces = match model["byte_fallback"].as_bool() {
+        Some(true) => Some(pieces(&json, &mut by_id, &merges)),
+        _ => None,
+    };
+    let start = match &json["post_processor"] {
+        Json::Null => Some(None),
+        processor if processor["type"] == "ByteLevel" => Some(None),
+        processor if processor["type"] == "TemplateProcessing" => {
+            let token = processor["single"][0]["SpecialToken"]["id"].as_str();
+            let id = |text: &str| by_id.iter().find(|(_, (token, _))| token == text).map(|(id, _)| *id);
+            Some(token.and_then(id).and_then(|id| u32::try_from(id).ok()))
+        }
+        _ => None,
+    };
+    let cut = if pieces.is_some() { None } else { cut_of(&json["pre_tokenizer"]) };
+    Ok(Tokens { by_id, merges, cut, json: Some(text), pieces, start })
+}
+
+/// Marks the tokens of a SentencePiece model that stand for bytes and for what is unknown, and gives the
+/// others scores: the earlier a token is made by a merge, the higher.
+fn pieces(json: &Json, by_id: &mut BTreeMap<usize, (String, i64)>, merges: &[String]) -> Pieces {
+    let unknown = json["model"]["unk_token"].as_str();
+    for (text, kind) in by_id.values_mut() {
+        let byte = text.len() == 6 && text.starts_with("<0x") && text.ends_with('>');
+        if Some(text.as_str()) == unknown {
+            *kind = UNKNOWN;
+        } else if byte {
+            *kind = BYTE;
+        }
+    }
+    let mut scores = BTreeMap::new();
+    for merge in merges {
+        let next = -(scores.len() as f32);
+        scores.entry(merge.replacen(' ', "", 1)).or_insert(next);
+    }
+    let normalizer = &json["normalizer"];
+    let parts = normalizer["normalizers"].as_array();
+    let mut parts = parts.into_iter().flatten().chain([normalizer]);
+    Pieces { scores, prefix: parts.any(|part| part["type"] == "Prepend") }
 }
 
 /// A tokenizer of the days before `tokenizer.json`: GPT-2's kind.
@@ -148,7 +211,7 @@ fn from_lists(folder: &Path) -> Result<Tokens, LlmError> {
         }
         lines.push(line.to_owned());
     }
-    Ok(Tokens { by_id, merges: lines, cut: Some("gpt-2"), json: None })
+    Ok(Tokens { by_id, merges: lines, cut: Some("gpt-2"), json: None, pieces: None, start: None })
 }
 
 fn number(id: &Json) -> Result<usize, String> {

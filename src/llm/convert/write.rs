@@ -15,6 +15,8 @@ use crate::llm::gguf::{ALIGNMENT, MAGIC, TENSOR_TYPES, kind};
 pub(super) enum Value {
     U32(u32),
     F32(f32),
+    Bool(bool),
+    Floats(Vec<f32>),
     Text(String),
     Texts(Vec<String>),
     Integers(Vec<i32>),
@@ -85,6 +87,14 @@ fn put(bytes: &mut Vec<u8>, value: &Value) {
         Value::F32(value) => {
             bytes.extend(kind::F32.to_le_bytes());
             bytes.extend(value.to_le_bytes());
+        }
+        Value::Bool(value) => {
+            bytes.extend(kind::BOOL.to_le_bytes());
+            bytes.push((*value).into());
+        }
+        Value::Floats(values) => {
+            array(bytes, kind::F32, values.len());
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         }
         Value::Text(value) => {
             bytes.extend(kind::TEXT.to_le_bytes());

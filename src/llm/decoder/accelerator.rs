@@ -10,10 +10,11 @@ use candle_core::{DType, Device, Error, Module, Tensor};
 use candle_nn::ops::{layer_norm, rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
 
-use super::weights::{Layer, Linear, Norm, Weights};
+use super::experts::{route, users};
+use super::weights::{Expert, Layer, Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, RopePairs, Span};
-use crate::llm::LlmError;
-use crate::llm::gguf::Gguf;
+use crate::llm::gguf::{Gguf, RawTensor};
+use crate::llm::{LlmError, Work};
 
 /// Keys and values of one slot and layer: (key heads, context, dim).
 struct LayerCache {
@@ -36,10 +37,12 @@ pub(crate) struct AcceleratorDecoder {
     embedding: QTensor,
     weights: Weights<QMatMul, Tensor>,
     slots: Vec<Slot>,
-    /// (context, rotated dims / 2)
-    cosines: Tensor,
-    sines: Tensor,
+    /// Cosines and sines, (context, rotated dims / 2) each.
+    rotations: [Tensor; 2],
+    /// The same for layers with a window.
+    window_rotations: Option<[Tensor; 2]>,
     weights_bytes: usize,
+    work: Work,
 }
 
 impl AcceleratorDecoder {
@@ -53,34 +56,49 @@ impl AcceleratorDecoder {
     ) -> Result<AcceleratorDecoder, LlmError> {
         let mut weights_bytes = 0;
         let fault = |name: &str, error: Error| gguf.error(format!("tensor `{name}`: {error}"));
-        let mut quantized = |name: &str, rows: usize, cols: usize| {
-            let tensor = gguf.tensor(name, &[rows, cols])?;
+        let mut quantized = |name: &str, tensor: &RawTensor| {
             weights_bytes += tensor.bytes().len();
             qtensor_from_ggml(tensor.dtype, tensor.bytes(), tensor.shape.clone(), device)
                 .map_err(|error| fault(name, error))
         };
-        let embedding = quantized("token_embd.weight", config.vocabulary, config.hidden)?;
-        let mut matrix = |name: &str, rows: usize, cols: usize| {
-            QMatMul::from_qtensor(quantized(name, rows, cols)?).map_err(|error| fault(name, error))
+        let embedding = {
+            let name = "token_embd.weight";
+            quantized(name, &gguf.tensor(name, &[config.vocabulary, config.hidden])?)?
+        };
+        let table_bytes = embedding.storage_size_in_bytes();
+        let mut products = 0;
+        let mut matrix = |name: &str, tensor: &RawTensor| {
+            products += tensor.shape.iter().product::<usize>() as u64;
+            QMatMul::from_qtensor(quantized(name, tensor)?).map_err(|error| fault(name, error))
         };
         let mut vector = |name: &str, len: usize| {
             Tensor::from_vec(gguf.vector(name, len)?, len, device).map_err(|error| fault(name, error))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut vector)?;
-        let (cosines, sines): (Vec<f32>, Vec<f32>) =
-            (0..context).flat_map(|position| config.rotations(position)).unzip();
+        let head_products = (config.vocabulary * config.hidden) as u64;
         let table = |values: Vec<f32>| {
             Tensor::from_vec(values, (context, config.rope_dims / 2), device)
                 .map_err(|error| gguf.error(format!("rotary table: {error}")))
         };
+        let tables = |(cosines, sines): (Vec<f32>, Vec<f32>)| -> Result<[Tensor; 2], LlmError> {
+            Ok([table(cosines)?, table(sines)?])
+        };
+        let rotations = tables((0..context).flat_map(|position| config.rotations(position)).unzip())?;
+        let windowed = (0..context).flat_map(|position| config.window_rotations(position)).unzip();
+        let window_rotations = if config.window.is_some() { Some(tables(windowed)?) } else { None };
         Ok(AcceleratorDecoder {
-            cosines: table(cosines)?,
-            sines: table(sines)?,
+            rotations,
+            window_rotations,
             slots: (0..slots).map(|_| Slot { len: 0, layers: Vec::new() }).collect(),
             device: device.clone(),
             context,
             embedding,
             weights,
+            work: Work {
+                bytes: (weights_bytes - table_bytes) as u64,
+                products: products - head_products,
+                head_products,
+            },
             config,
             weights_bytes,
         })
@@ -113,7 +131,10 @@ impl AcceleratorDecoder {
         // (1, tokens, n * dim) -> (1, n, tokens, dim)
         let split = |x: &Tensor, n: usize| x.reshape((1, tokens, n, head_dim))?.transpose(1, 2)?.contiguous();
         let [queries, keys, values] = qkv;
-        let (cosines, sines) = (self.cosines.narrow(0, start, tokens)?, self.sines.narrow(0, start, tokens)?);
+        let window = self.config.window_of(index);
+        let tables = self.window_rotations.as_ref().filter(|_| window.is_some());
+        let [cosines, sines] = tables.unwrap_or(&self.rotations);
+        let (cosines, sines) = (cosines.narrow(0, start, tokens)?, sines.narrow(0, start, tokens)?);
         let norms = layer.head_norms.as_ref().map(|[query, key]| (query, key)).unzip();
         let turned = |x: &Tensor, norm: Option<&Tensor>| {
             let x = norm.map_or_else(|| Ok(x.clone()), |norm| rms_norm(x, norm, self.config.epsilon))?;
@@ -131,14 +152,14 @@ impl AcceleratorDecoder {
         // The query heads of one key head are stacked: (key heads, group * tokens, dim).
         let group = heads / key_heads;
         let queries = queries.reshape((key_heads, group * tokens, head_dim))?;
-        let scores = (queries.matmul(&keys.transpose(1, 2)?)? / (head_dim as f64).sqrt())?;
-        let scores = if tokens == 1 {
+        let scores = (queries.matmul(&keys.transpose(1, 2)?)? * f64::from(self.config.attention_scale))?;
+        let window = window.unwrap_or(positions);
+        let scores = if tokens == 1 && positions <= window {
             scores
         } else {
+            let seen = |t: usize, p: usize| p <= start + t && p + window > start + t;
             let mask: Vec<f32> = (0..tokens)
-                .flat_map(|t| {
-                    (0..positions).map(move |p| if p > start + t { f32::NEG_INFINITY } else { 0.0 })
-                })
+                .flat_map(|t| (0..positions).map(move |p| if seen(t, p) { 0.0 } else { f32::NEG_INFINITY }))
                 .collect();
             let mask = Tensor::from_vec(mask, (1, 1, tokens, positions), &self.device)?;
             let scores = scores.reshape((key_heads, group, tokens, positions))?.broadcast_add(&mask)?;
@@ -193,12 +214,45 @@ impl AcceleratorDecoder {
             Some(norm) => self.norm(&x, norm)?,
             None => attention_input,
         };
-        let up = product(&layer.up, &input)?;
-        let inner = match &layer.gate {
-            Some(gate) => (self.activate(&product(gate, &input)?)? * up)?,
+        let out = match (&layer.router, &layer.experts[..]) {
+            (Some(router), experts) => self.experts(router, experts, &input)?,
+            (None, [only]) => self.expert(only, &input)?,
+            (None, _) => return Err(Error::Msg(format!("block {index} has no feed-forward layer"))),
+        };
+        x + self.norm_if(out, layer.feed_forward_post_norm.as_ref())?
+    }
+
+    /// One feed-forward layer.
+    fn expert(&self, expert: &Expert<QMatMul, Tensor>, input: &Tensor) -> Result<Tensor, Error> {
+        let up = product(&expert.up, input)?;
+        let inner = match &expert.gate {
+            Some(gate) => (self.activate(&product(gate, input)?)? * up)?,
             None => self.activate(&up)?,
         };
-        x + self.norm_if(product(&layer.down, &inner)?, layer.feed_forward_post_norm.as_ref())?
+        product(&expert.down, &inner)
+    }
+
+    /// The weighted sum of the experts that each token uses: (1, tokens, hidden) in and out.
+    fn experts(
+        &self,
+        router: &Linear<QMatMul, Tensor>,
+        experts: &[Expert<QMatMul, Tensor>],
+        input: &Tensor,
+    ) -> Result<Tensor, Error> {
+        let Some(settings) = self.config.experts else { return self.expert(&experts[0], input) };
+        let input = input.squeeze(0)?;
+        let probabilities = softmax_last_dim(&product(router, &input)?)?.to_vec2::<f32>()?;
+        let users = users(probabilities.iter().map(|row| route(row, settings)), settings.count);
+        let mut mixed = input.zeros_like()?;
+        for (expert, users) in experts.iter().zip(users).filter(|(_, users)| !users.is_empty()) {
+            let (tokens, weights): (Vec<u32>, Vec<f32>) =
+                users.iter().map(|(token, weight)| (*token as u32, *weight)).unzip();
+            let weights = Tensor::from_vec(weights, (users.len(), 1), &self.device)?;
+            let tokens = Tensor::from_vec(tokens, users.len(), &self.device)?;
+            let out = self.expert(expert, &input.index_select(&tokens, 0)?)?;
+            mixed = mixed.index_add(&tokens, &out.broadcast_mul(&weights)?, 0)?;
+        }
+        mixed.unsqueeze(0)
     }
 
     fn activate(&self, x: &Tensor) -> Result<Tensor, Error> {
@@ -230,6 +284,9 @@ impl Decoder for AcceleratorDecoder {
         let ids = Tensor::from_vec(tokens, count, &self.device)?;
         let mut x =
             self.embedding.embedding(&ids)?.to_dtype(DType::F32)?.reshape((1, count, self.config.hidden))?;
+        if self.config.traits.scaled_embedding {
+            x = (x * (self.config.hidden as f64).sqrt())?;
+        }
         for index in 0..self.weights.layers.len() {
             x = self.block(index, &spans, &x)?;
         }
@@ -272,5 +329,9 @@ impl Decoder for AcceleratorDecoder {
 
     fn weights_bytes(&self) -> usize {
         self.weights_bytes
+    }
+
+    fn work(&self) -> Work {
+        self.work
     }
 }

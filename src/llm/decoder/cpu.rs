@@ -2,34 +2,25 @@
 //!
 //! In: spans of tokens. Out: logits. Every token is computed from its own row's cache by sums of fixed
 //! order, so its logits depend neither on the step's other tokens nor on how a prompt is cut into spans.
-//! Limit: keys and values are f32.
+//! Keys and values are cached in half precision, or f32 where a matrix is f32 (`cache`). Limit: one prompt's
+//! tokens are computed by one call.
 
 use std::sync::Arc;
 
 use candle_core::Error;
 
-use super::weights::{Linear, Norm, Weights};
+use super::cache::{CacheShape, LayerCache};
+use super::experts::{route, users};
+use super::weights::{Expert, Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, RopePairs, Span};
-use crate::llm::LlmError;
 use crate::llm::gguf::{Gguf, RawTensor};
-use crate::llm::kernels::math::{
-    Attention, KEY_BLOCK, add, attend, gelu, layer_norm, multiply, rms_norm, silu,
-};
+use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu, softmax};
 use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
+use crate::llm::{LlmError, Work};
 
 type Layer = super::weights::Layer<Matrix, Vec<f32>>;
 
-/// One row's cached keys and values of one layer.
-#[derive(Default, Clone)]
-struct LayerCache {
-    /// `[block of 16 positions][key head][dim][16]`
-    keys: Vec<f32>,
-    /// `[position][key head][dim]`
-    values: Vec<f32>,
-}
-
 /// One row's cache.
-#[derive(Default, Clone)]
 struct Slot {
     len: usize,
     layers: Vec<LayerCache>,
@@ -66,34 +57,47 @@ pub(crate) struct CpuDecoder {
     /// Whether a matrix is f32, so that activations are needed unrounded.
     dense: bool,
     slots: Vec<Slot>,
+    cache: CacheShape,
     /// `[position][rotated dims / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
+    /// The same for layers with a window.
+    window_rotations: Vec<(f32, f32)>,
     scratch: Scratch,
 }
 
 impl CpuDecoder {
-    /// Packs the weights of an open file.
+    /// Packs the weights of an open file and prepares `slots` rows of `context` tokens.
     pub(crate) fn load(
         gguf: &Gguf,
         config: Config,
         threads: usize,
+        context: usize,
         slots: usize,
     ) -> Result<CpuDecoder, LlmError> {
         let workers = Arc::new(Workers::new(threads)?);
-        let mut matrix = |name: &str, rows: usize, cols: usize| {
-            let tensor = gguf.tensor(name, &[rows, cols])?;
+        let mut matrix = |name: &str, tensor: &RawTensor| {
+            let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
             let packed = workers.enter(|| Matrix::load(&workers, tensor.dtype, tensor.bytes(), rows, cols));
+            // The file and the packed weights need not be in memory together.
+            tensor.release();
             packed.map_err(|error| gguf.error(format!("tensor `{name}`: {error}")))
         };
         let weights = Weights::load(gguf, &config, &mut matrix, &mut |name, len| gguf.vector(name, len))?;
-        let dense = weights.layers.iter().flat_map(Layer::matrices).any(Matrix::is_dense)
+        // Tokens are sorted by the experts they use, which takes their values.
+        let dense = config.experts.is_some()
+            || weights.layers.iter().flat_map(Layer::matrices).any(Matrix::is_dense)
             || weights.head.weight.is_dense();
+        let cache = CacheShape { key_heads: config.key_heads, head_dim: config.head_dim, context };
+        let single = config.caches_single(gguf);
+        let layers = || (0..config.layers).map(|_| LayerCache::new(single)).collect();
         Ok(CpuDecoder {
             embedding: gguf.tensor("token_embd.weight", &[config.vocabulary, config.hidden])?,
             weights,
             dense,
-            slots: vec![Slot { len: 0, layers: vec![LayerCache::default(); config.layers] }; slots],
+            slots: (0..slots).map(|_| Slot { len: 0, layers: layers() }).collect(),
+            cache,
             rotations: Vec::new(),
+            window_rotations: Vec::new(),
             scratch: Scratch::default(),
             isa: Isa::detect(),
             config,
@@ -110,7 +114,6 @@ impl CpuDecoder {
     /// Gives each token its slot and position and makes room for it.
     fn place(&mut self, spans: &[Span<'_>]) -> Result<Vec<Placed>, Error> {
         let mut placed = Vec::new();
-        let width = self.config.key_heads * self.config.head_dim;
         for span in spans {
             let slots = self.slots.len();
             let slot = self
@@ -119,8 +122,7 @@ impl CpuDecoder {
                 .ok_or_else(|| Error::Msg(format!("slot {} of {slots}", span.slot)))?;
             let end = slot.len + span.tokens.len();
             for layer in &mut slot.layers {
-                layer.keys.resize(end.next_multiple_of(KEY_BLOCK) * width, 0.0);
-                layer.values.resize(end * width, 0.0);
+                layer.grow(self.cache, end);
             }
             let positions = slot.len..end;
             placed.extend(positions.zip(span.tokens).map(|(position, &token)| Placed {
@@ -134,6 +136,7 @@ impl CpuDecoder {
         let needed = placed.iter().map(|placed| placed.position + 1).max().unwrap_or(0);
         for position in self.rotations.len() / half..needed {
             self.rotations.extend(self.config.rotations(position));
+            self.window_rotations.extend(self.config.window_rotations(position));
         }
         Ok(placed)
     }
@@ -149,6 +152,10 @@ impl CpuDecoder {
             let bytes = bytes
                 .ok_or_else(|| Error::Msg(format!("token {} is outside the vocabulary", placed.token)))?;
             blocks::decode_row(self.embedding.dtype, bytes, row)?;
+            if self.config.traits.scaled_embedding {
+                let scale = (hidden as f32).sqrt();
+                row.iter_mut().for_each(|value| *value *= scale);
+            }
         }
         Ok(x)
     }
@@ -173,15 +180,8 @@ impl CpuDecoder {
         })
     }
 
-    /// `x += norm(out + bias)`, token by token.
-    fn add_result(
-        &self,
-        x: &mut [f32],
-        out: &mut [f32],
-        linear: &Linear<Matrix, Vec<f32>>,
-        post: Option<&Norm<Vec<f32>>>,
-    ) {
-        self.add_bias(out, linear);
+    /// `x += norm(out)`, token by token.
+    fn add_result(&self, x: &mut [f32], out: &mut [f32], post: Option<&Norm<Vec<f32>>>) {
         if let Some(norm) = post {
             let mut normed = vec![0.0; self.config.hidden];
             for out in out.chunks_exact_mut(self.config.hidden) {
@@ -233,7 +233,7 @@ impl CpuDecoder {
         let layer = &self.weights.layers[index];
         let (shared_queries, shared_mixed) = (SharedMut::new(queries), SharedMut::new(mixed));
         let group = heads / key_heads * head_dim;
-        let scale = 1.0 / (head_dim as f32).sqrt();
+        let (scale, window) = (self.config.attention_scale, self.config.window_of(index));
         self.workers.for_each(tokens * key_heads, |item| {
             let (placed, key_head) = (placed[item / key_heads], item % key_heads);
             let start = item / key_heads * query_width + key_head * group;
@@ -245,24 +245,18 @@ impl CpuDecoder {
             }
             for query in queries.chunks_exact_mut(head_dim) {
                 self.norm_head(query, layer.head_norms.as_ref().map(|[norm, _]| norm));
-                self.rotate(query, placed.position);
+                self.rotate(query, placed.position, window.is_some());
                 query.iter_mut().for_each(|value| *value *= scale);
             }
             let cache = &self.slots[placed.slot].layers[index];
-            let call = Attention {
-                queries,
-                keys: &cache.keys[key_head * head_dim * KEY_BLOCK..],
-                key_stride: key_width * KEY_BLOCK,
-                values: &cache.values[key_head * head_dim..],
-                value_stride: key_width,
-                dim: head_dim,
-                positions: placed.position + 1,
-            };
-            attend(self.isa, call, out);
+            let end = placed.position + 1;
+            let seen = end - window.unwrap_or(end).min(end)..end;
+            cache.attend(self.isa, self.cache, key_head, seen, queries, out);
         });
         let mixed = self.quantize_plain(mixed, query_width);
         matmul(&self.workers, self.isa, &mixed, &mut [Product { weights: &layer.output.weight, out }]);
-        self.add_result(x, out, &layer.output, layer.attention_post_norm.as_ref());
+        self.add_bias(out, &layer.output);
+        self.add_result(x, out, layer.attention_post_norm.as_ref());
     }
 
     /// Biases, rotates and stores the step's keys and values.
@@ -270,6 +264,7 @@ impl CpuDecoder {
         let Config { key_heads, head_dim, .. } = self.config;
         let width = key_heads * head_dim;
         let layer = &self.weights.layers[index];
+        let windowed = self.config.window_of(index).is_some();
         for (token, placed) in placed.iter().enumerate() {
             let keys = &mut keys[token * width..(token + 1) * width];
             let values = &mut values[token * width..(token + 1) * width];
@@ -277,14 +272,9 @@ impl CpuDecoder {
             self.add_bias(values, &layer.value);
             for key in keys.chunks_exact_mut(head_dim) {
                 self.norm_head(key, layer.head_norms.as_ref().map(|[_, norm]| norm));
-                self.rotate(key, placed.position);
+                self.rotate(key, placed.position, windowed);
             }
-            let cache = &mut self.slots[placed.slot].layers[index];
-            let block = placed.position / KEY_BLOCK * KEY_BLOCK * width;
-            for (i, key) in keys.iter().enumerate() {
-                cache.keys[block + i * KEY_BLOCK + placed.position % KEY_BLOCK] = *key;
-            }
-            cache.values[placed.position * width..(placed.position + 1) * width].copy_from_slice(values);
+            self.slots[placed.slot].layers[index].put(self.cache, placed.position, keys, values);
         }
     }
 
@@ -297,9 +287,10 @@ impl CpuDecoder {
     }
 
     /// Rotary embedding of the first `rope_dims` dimensions of one head.
-    fn rotate(&self, vector: &mut [f32], position: usize) {
+    fn rotate(&self, vector: &mut [f32], position: usize, windowed: bool) {
         let half = self.config.rope_dims / 2;
-        let rotations = &self.rotations[position * half..(position + 1) * half];
+        let table = if windowed { &self.window_rotations } else { &self.rotations };
+        let rotations = &table[position * half..(position + 1) * half];
         let turn = |a: &mut f32, b: &mut f32, (cos, sin): &(f32, f32)| {
             (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
         };
@@ -321,23 +312,33 @@ impl CpuDecoder {
 
     /// One feed-forward sub-layer of `normed`, added to `x`.
     fn feed_forward(&self, layer: &Layer, normed: &Activations, x: &mut [f32], scratch: &mut Scratch) {
+        match (&layer.router, &layer.experts[..]) {
+            (None, [only]) => self.expert(only, normed, scratch),
+            (None, _) => return,
+            (Some(router), experts) => self.experts(router, experts, normed, scratch),
+        }
+        self.add_result(x, &mut scratch.out, layer.feed_forward_post_norm.as_ref());
+    }
+
+    /// What a feed-forward layer makes of `normed`: (tokens, hidden), in `scratch.out`.
+    fn expert(&self, expert: &Expert<Matrix, Vec<f32>>, normed: &Activations, scratch: &mut Scratch) {
         let Scratch { gate, up, out, .. } = scratch;
         let width = self.config.feed_forward;
         let tokens = normed.tokens();
         up.resize(tokens * width, 0.0);
-        out.resize(x.len(), 0.0);
-        let mut products = vec![Product { weights: &layer.up.weight, out: up }];
-        if let Some(linear) = &layer.gate {
+        out.resize(tokens * self.config.hidden, 0.0);
+        let mut products = vec![Product { weights: &expert.up.weight, out: up }];
+        if let Some(linear) = &expert.gate {
             gate.resize(tokens * width, 0.0);
             products.push(Product { weights: &linear.weight, out: gate });
         }
         matmul(&self.workers, self.isa, normed, &mut products);
         let shared = SharedMut::new(up);
-        let gate = layer.gate.as_ref().map(|linear| (linear, SharedMut::new(gate)));
+        let gate = expert.gate.as_ref().map(|linear| (linear, SharedMut::new(gate)));
         self.workers.for_each(tokens, |token| {
             // SAFETY: each token has its own part.
             let up = unsafe { shared.slice(token * width, width) };
-            self.add_bias(up, &layer.up);
+            self.add_bias(up, &expert.up);
             let Some((linear, gate)) = &gate else { return self.activate(up) };
             // SAFETY: as above.
             let gate = unsafe { gate.slice(token * width, width) };
@@ -346,8 +347,40 @@ impl CpuDecoder {
             multiply(self.isa, up, gate);
         });
         let up = self.quantize_plain(up, width);
-        matmul(&self.workers, self.isa, &up, &mut [Product { weights: &layer.down.weight, out }]);
-        self.add_result(x, out, &layer.down, layer.feed_forward_post_norm.as_ref());
+        matmul(&self.workers, self.isa, &up, &mut [Product { weights: &expert.down.weight, out }]);
+        self.add_bias(out, &expert.down);
+    }
+
+    /// The weighted sum of the experts that each token uses, in `scratch.out`; a token's are added in the
+    /// order of their numbers, whoever else uses them.
+    fn experts(
+        &self,
+        router: &Linear<Matrix, Vec<f32>>,
+        experts: &[Expert<Matrix, Vec<f32>>],
+        normed: &Activations,
+        scratch: &mut Scratch,
+    ) {
+        let Some(settings) = self.config.experts else { return };
+        let (tokens, hidden) = (normed.tokens(), self.config.hidden);
+        let mut scores = vec![0.0; tokens * settings.count];
+        matmul(&self.workers, self.isa, normed, &mut [Product { weights: &router.weight, out: &mut scores }]);
+        let routes = scores.chunks_exact_mut(settings.count).map(|scores| {
+            softmax(self.isa, scores);
+            route(scores, settings)
+        });
+        let users = users(routes, settings.count);
+        let mut mixed = vec![0.0; tokens * hidden];
+        for (expert, users) in experts.iter().zip(&users).filter(|(_, users)| !users.is_empty()) {
+            let own = Activations::quantize(&self.workers, users.len(), hidden, self.dense, |index, row| {
+                row.copy_from_slice(&normed.values(users[index].0)[..hidden]);
+            });
+            self.expert(expert, &own, scratch);
+            for ((token, weight), out) in users.iter().zip(scratch.out.chunks_exact_mut(hidden)) {
+                out.iter_mut().for_each(|value| *value *= weight);
+                add(self.isa, &mut mixed[token * hidden..(token + 1) * hidden], out);
+            }
+        }
+        scratch.out = mixed;
     }
 
     fn activate(&self, x: &mut [f32]) {
@@ -411,20 +444,27 @@ impl Decoder for CpuDecoder {
             self.truncate(to, len);
             return Ok(());
         }
-        let width = self.config.key_heads * self.config.head_dim;
         let [source, target] = self
             .slots
             .get_disjoint_mut([from, to])
             .map_err(|error| Error::Msg(format!("slots {from} and {to}: {error}")))?;
         let len = len.min(source.len);
         for (source, target) in source.layers.iter().zip(&mut target.layers) {
-            target.keys.clear();
-            target.keys.extend_from_slice(&source.keys[..len.next_multiple_of(KEY_BLOCK) * width]);
-            target.values.clear();
-            target.values.extend_from_slice(&source.values[..len * width]);
+            target.copy_prefix(source, self.cache, len);
         }
         target.len = len;
         Ok(())
+    }
+
+    fn work(&self) -> Work {
+        let size = |matrix: &Matrix| (matrix.rows() * matrix.cols()) as u64;
+        let head = &self.weights.head.weight;
+        let layers = self.weights.layers.iter().flat_map(Layer::matrices);
+        Work {
+            bytes: (self.weights_bytes() - self.embedding.bytes().len()) as u64,
+            products: layers.map(size).sum(),
+            head_products: size(head),
+        }
     }
 
     fn weights_bytes(&self) -> usize {

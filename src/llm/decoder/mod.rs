@@ -5,7 +5,9 @@
 //! `ARCHITECTURES` together with its parity test.
 
 mod accelerator;
+mod cache;
 mod cpu;
+mod experts;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weights;
@@ -13,8 +15,10 @@ mod weights;
 pub(crate) use accelerator::AcceleratorDecoder;
 pub(crate) use cpu::CpuDecoder;
 
+use candle_core::quantized::GgmlDType;
+
 use super::gguf::Gguf;
-use crate::llm::LlmError;
+use crate::llm::{LlmError, Work};
 
 /// What GGUF metadata does not say about an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,12 @@ pub(crate) struct Traits {
     pub(crate) head_norms: bool,
     /// What attention and the feed-forward layer give is normed before it is added.
     pub(crate) post_norms: bool,
+    /// Embeddings are multiplied by the root of their width.
+    pub(crate) scaled_embedding: bool,
+    /// The feed-forward layer is chosen among several for each token.
+    pub(crate) experts: bool,
+    /// Most layers see the latest positions only.
+    pub(crate) windowed: bool,
     /// Products that must have a bias.
     pub(crate) biases: &'static [&'static str],
 }
@@ -70,11 +80,19 @@ const LLAMA: Traits = Traits {
     parallel: false,
     head_norms: false,
     post_norms: false,
+    scaled_embedding: false,
+    experts: false,
+    windowed: false,
     biases: &[],
 };
 
+/// Gemma 3: every sixth layer sees all positions, where the file does not say otherwise.
+const GEMMA_PERIOD: usize = 6;
+/// Layers of Gemma 3 27B.
+const GEMMA_27B_LAYERS: usize = 62;
+
 /// Architectures with a decoder here, and what sets each apart.
-const ARCHITECTURES: [(&str, Traits); 5] = [
+const ARCHITECTURES: [(&str, Traits); 7] = [
     (
         "codegen",
         Traits {
@@ -86,9 +104,22 @@ const ARCHITECTURES: [(&str, Traits); 5] = [
             ..LLAMA
         },
     ),
+    (
+        "gemma3",
+        Traits {
+            rope: RopePairs::Halves,
+            activation: Activation::Gelu,
+            head_norms: true,
+            post_norms: true,
+            scaled_embedding: true,
+            windowed: true,
+            ..LLAMA
+        },
+    ),
     ("llama", LLAMA),
     ("qwen2", Traits { rope: RopePairs::Halves, biases: &["attn_q", "attn_k", "attn_v"], ..LLAMA }),
     ("qwen3", Traits { rope: RopePairs::Halves, head_norms: true, ..LLAMA }),
+    ("qwen3moe", Traits { rope: RopePairs::Halves, head_norms: true, experts: true, ..LLAMA }),
     (
         "starcoder2",
         Traits {
@@ -121,6 +152,33 @@ pub(crate) struct Config {
     pub(crate) rope_base: f64,
     /// Positions are divided by it.
     pub(crate) rope_scale: f64,
+    /// Products of queries and keys are multiplied by it.
+    pub(crate) attention_scale: f32,
+    pub(crate) experts: Option<Experts>,
+    pub(crate) window: Option<Window>,
+}
+
+/// The feed-forward layers of a block among which a router chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Experts {
+    pub(crate) count: usize,
+    /// How many of them a token uses.
+    pub(crate) used: usize,
+    /// Inner width of each.
+    pub(crate) feed_forward: usize,
+    /// Whether the weights of those used sum to 1.
+    pub(crate) normalized: bool,
+}
+
+/// Layers that see the latest positions only.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Window {
+    /// Positions, the token's own included.
+    pub(crate) size: usize,
+    /// Every layer of this number is one that sees all positions.
+    pub(crate) period: usize,
+    /// Rotary base of the layers with a window; their positions are not stretched.
+    pub(crate) rope_base: f64,
 }
 
 /// Consecutive tokens that are appended to one slot.
@@ -143,6 +201,8 @@ pub(crate) trait Decoder: Send {
     fn copy_prefix(&mut self, from: usize, to: usize, len: usize) -> Result<(), candle_core::Error>;
     /// Memory of the weights.
     fn weights_bytes(&self) -> usize;
+    /// What a token costs.
+    fn work(&self) -> Work;
 }
 
 /// Names of the supported architectures.
@@ -174,11 +234,37 @@ impl Config {
             NormKind::Rms => "attention.layer_norm_rms_epsilon",
             NormKind::Layer => "attention.layer_norm_epsilon",
         };
+        let experts = match traits.experts {
+            true => Some(Experts {
+                count: integer("expert_count")?,
+                used: integer("expert_used_count")?,
+                feed_forward: integer("expert_feed_forward_length")?,
+                normalized: gguf.boolean(&format!("{name}.expert_weights_norm")).unwrap_or(true),
+            }),
+            false => None,
+        };
+        let window = match traits.windowed {
+            true => Some(Window {
+                size: integer("attention.sliding_window")?,
+                period: integer("attention.sliding_window_pattern").unwrap_or(GEMMA_PERIOD),
+                rope_base: float("rope.freq_base_swa").unwrap_or(10_000.0),
+            }),
+            false => None,
+        };
+        let layers = integer("block_count")?;
+        // llama.cpp's files do not say it: the 27B alone has heads that are wider than its scale.
+        let scale_width =
+            if name == "gemma3" && layers == GEMMA_27B_LAYERS { hidden / heads } else { head_dim };
+        let attention_scale =
+            float("attention.scale").unwrap_or_else(|| 1.0 / (scale_width as f64).sqrt()) as f32;
         let config = Config {
             traits: *traits,
-            layers: integer("block_count")?,
+            layers,
             hidden,
-            feed_forward: integer("feed_forward_length")?,
+            feed_forward: match experts {
+                Some(experts) => experts.feed_forward,
+                None => integer("feed_forward_length")?,
+            },
             heads,
             key_heads: integer("attention.head_count_kv").unwrap_or(heads),
             head_dim,
@@ -190,6 +276,9 @@ impl Config {
             })? as f32,
             rope_base: float("rope.freq_base").unwrap_or(10_000.0),
             rope_scale: config_rope_scale(gguf, name)?,
+            attention_scale,
+            experts,
+            window,
         };
         config.check().map_err(|reason| gguf.error(reason))?;
         Ok(config)
@@ -211,17 +300,49 @@ impl Config {
             let base = self.rope_base;
             return Err(format!("norm epsilon {epsilon} or rotary base {base} is not a sensible number"));
         }
+        if !(self.attention_scale > 0.0 && self.attention_scale.is_finite()) {
+            return Err(format!("attention scale {} is not a sensible number", self.attention_scale));
+        }
+        if let Some(Experts { count, used, .. }) = self.experts
+            && used > count
+        {
+            return Err(format!("{used} experts are used, there are {count}"));
+        }
+        if let Some(Window { rope_base, .. }) = self.window
+            && !(rope_base > 0.0 && rope_base.is_finite())
+        {
+            return Err(format!("rotary base {rope_base} of the window is not a sensible number"));
+        }
         Ok(())
     }
 
-    /// Bytes of keys and values per position, in f32.
-    pub(crate) fn cache_bytes_per_token(&self) -> usize {
-        self.layers * 2 * self.key_heads * self.head_dim * size_of::<f32>()
+    /// Whether the CPU caches keys and values in f32: where the model computes them in f32.
+    pub(crate) fn caches_single(&self, gguf: &Gguf) -> bool {
+        gguf.dtype("blk.0.attn_k.weight") == Some(GgmlDType::F32)
     }
 
-    /// Rotary angles' (cosine, sine) at `position`, `rope_dims / 2` each.
+    /// Bytes of keys and values per position, of numbers of `size` bytes.
+    pub(crate) fn cache_bytes_per_token(&self, size: usize) -> usize {
+        self.layers * 2 * self.key_heads * self.head_dim * size
+    }
+
+    /// How many positions layer `index` sees, where it does not see all.
+    pub(crate) fn window_of(&self, index: usize) -> Option<usize> {
+        self.window.filter(|window| !(index + 1).is_multiple_of(window.period)).map(|window| window.size)
+    }
+
+    /// Rotary angles' (cosine, sine) at `position`, `rope_dims / 2` each, of layers that see all positions.
     pub(crate) fn rotations(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
-        let (half, base, scale) = (self.rope_dims / 2, self.rope_base, self.rope_scale);
+        self.angles(position, self.rope_base, self.rope_scale)
+    }
+
+    /// As [`Config::rotations`], of layers with a window; none where there are no such layers.
+    pub(crate) fn window_rotations(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
+        self.window.into_iter().flat_map(move |window| self.angles(position, window.rope_base, 1.0))
+    }
+
+    fn angles(&self, position: usize, base: f64, scale: f64) -> impl Iterator<Item = (f32, f32)> + use<> {
+        let half = self.rope_dims / 2;
         (0..half).map(move |i| {
             // The frequency is rounded to f32 and the angle kept in f64.
             let frequency = f64::from((base.powf(-(i as f64) / half as f64) / scale) as f32);

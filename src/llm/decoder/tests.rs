@@ -115,7 +115,7 @@ impl Tiny {
 
     fn cpu(&self, threads: usize) -> CpuDecoder {
         let gguf = Gguf::open(&self.path).unwrap();
-        CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 3).unwrap()
+        CpuDecoder::load(&gguf, Config::read(&gguf).unwrap(), threads, 256, 3).unwrap()
     }
 
     fn accelerator(&self) -> AcceleratorDecoder {
@@ -246,7 +246,7 @@ fn a_token_outside_the_vocabulary_and_a_foreign_shape_are_errors() {
     assert!(tiny.cpu(1).forward(&[span(9, &[1])], &mut Vec::new()).is_err());
     let gguf = Gguf::open(&tiny.path).unwrap();
     let config = Config { feed_forward: 128, ..Config::read(&gguf).unwrap() };
-    let error = CpuDecoder::load(&gguf, config, 1, 1).err().unwrap().to_string();
+    let error = CpuDecoder::load(&gguf, config, 1, 256, 1).err().unwrap().to_string();
     assert!(error.contains("tiny.gguf") && error.contains("blk.0.ffn_gate.weight"), "{error}");
 }
 
@@ -260,7 +260,7 @@ fn decoder_rates() {
     let tokens: Vec<u32> = (0..300).map(|i| 1_000 + i * 7).collect();
     let mut seen = None;
     for isa in [Isa::Avx512Vnni, Isa::Avx2].into_iter().filter(|isa| isa.available()) {
-        let mut decoder = CpuDecoder::load(&gguf, config.clone(), 2, 8).unwrap().with_isa(isa);
+        let mut decoder = CpuDecoder::load(&gguf, config.clone(), 2, 512, 8).unwrap().with_isa(isa);
         let mut logits = Vec::new();
         let mut timed = |what: &str, count: usize, spans: &[Span<'_>], decoder: &mut CpuDecoder| {
             let start = std::time::Instant::now();

@@ -1,12 +1,13 @@
 //! Which tensors a decoder has, by name and shape: an open GGUF in, matrices and vectors of any kind out.
 //!
 //! Both decoders read their weights here, each through its own two functions. What an architecture must have
-//! is in its [`Traits`](super::Traits); a bias that it need not have is used where the file holds one. Limit:
-//! dense feed-forward layers.
+//! is in its [`Traits`](super::Traits); a bias that it need not have is used where the file holds one. Experts
+//! are stored as one tensor (experts, rows, columns) and read one by one. Limit: all blocks of a model are of
+//! one kind.
 
 use super::Config;
 use crate::llm::LlmError;
-use crate::llm::gguf::Gguf;
+use crate::llm::gguf::{Gguf, RawTensor};
 
 /// A norm's weight, and its bias where it has one.
 pub(crate) struct Norm<V> {
@@ -33,11 +34,19 @@ pub(crate) struct Layer<M, V> {
     pub(crate) attention_post_norm: Option<Norm<V>>,
     /// `None`: the feed-forward layer reads what attention reads, beside it.
     pub(crate) feed_forward_norm: Option<Norm<V>>,
+    /// (experts, hidden): says which experts a token uses.
+    pub(crate) router: Option<Linear<M, V>>,
+    /// One where there is no router.
+    pub(crate) experts: Vec<Expert<M, V>>,
+    pub(crate) feed_forward_post_norm: Option<Norm<V>>,
+}
+
+/// One feed-forward layer.
+pub(crate) struct Expert<M, V> {
     /// `None`: not gated.
     pub(crate) gate: Option<Linear<M, V>>,
     pub(crate) up: Linear<M, V>,
     pub(crate) down: Linear<M, V>,
-    pub(crate) feed_forward_post_norm: Option<Norm<V>>,
 }
 
 /// A model without its embedding table, which is looked up rather than multiplied.
@@ -48,11 +57,11 @@ pub(crate) struct Weights<M, V> {
     pub(crate) head: Linear<M, V>,
 }
 
-type ReadMatrix<'a, M> = &'a mut dyn FnMut(&str, usize, usize) -> Result<M, LlmError>;
+type ReadMatrix<'a, M> = &'a mut dyn FnMut(&str, &RawTensor) -> Result<M, LlmError>;
 type ReadVector<'a, V> = &'a mut dyn FnMut(&str, usize) -> Result<V, LlmError>;
 
 impl<M, V> Weights<M, V> {
-    /// Reads every tensor with `matrix(name, rows, columns)` and `vector(name, length)`.
+    /// Reads every tensor with `matrix(name, (rows, columns))` and `vector(name, length)`.
     pub(crate) fn load(
         gguf: &Gguf,
         config: &Config,
@@ -74,8 +83,15 @@ impl<M, V> Weights<M, V> {
 impl<M, V> Layer<M, V> {
     /// Its matrices.
     pub(crate) fn matrices(&self) -> impl Iterator<Item = &M> {
-        let always = [&self.query, &self.key, &self.value, &self.output, &self.up, &self.down];
-        always.into_iter().chain(&self.gate).map(|linear| &linear.weight)
+        let attention = [&self.query, &self.key, &self.value, &self.output].into_iter();
+        let experts = self.experts.iter().flat_map(Expert::linears);
+        attention.chain(&self.router).chain(experts).map(|linear| &linear.weight)
+    }
+}
+
+impl<M, V> Expert<M, V> {
+    fn linears(&self) -> impl Iterator<Item = &Linear<M, V>> {
+        [&self.up, &self.down].into_iter().chain(&self.gate)
     }
 }
 
@@ -88,7 +104,7 @@ struct Reader<'a, M, V> {
 
 impl<M, V> Reader<'_, M, V> {
     fn layer(&mut self, index: usize) -> Result<Layer<M, V>, LlmError> {
-        let Config { hidden, feed_forward, heads, key_heads, head_dim, traits, .. } = *self.config;
+        let Config { hidden, heads, key_heads, head_dim, traits, experts, .. } = *self.config;
         let (queries, keys) = (heads * head_dim, key_heads * head_dim);
         let block = format!("blk.{index}.");
         Ok(Layer {
@@ -106,14 +122,41 @@ impl<M, V> Reader<'_, M, V> {
             output: self.linear(&block, "attn_output", hidden, queries)?,
             attention_post_norm: self.norm_if(traits.post_norms, &block, "post_attention_norm")?,
             feed_forward_norm: self.norm_if(!traits.parallel, &block, "ffn_norm")?,
-            gate: match traits.gated {
-                true => Some(self.linear(&block, "ffn_gate", feed_forward, hidden)?),
-                false => None,
+            router: match experts {
+                Some(experts) => Some(self.linear(&block, "ffn_gate_inp", experts.count, hidden)?),
+                None => None,
             },
-            up: self.linear(&block, "ffn_up", feed_forward, hidden)?,
-            down: self.linear(&block, "ffn_down", hidden, feed_forward)?,
+            experts: self.experts(&block)?,
             feed_forward_post_norm: self.norm_if(traits.post_norms, &block, "post_ffw_norm")?,
         })
+    }
+
+    fn experts(&mut self, block: &str) -> Result<Vec<Expert<M, V>>, LlmError> {
+        let Config { hidden, feed_forward, traits, experts, .. } = *self.config;
+        let Some(experts) = experts else {
+            let gate = match traits.gated {
+                true => Some(self.linear(block, "ffn_gate", feed_forward, hidden)?),
+                false => None,
+            };
+            let up = self.linear(block, "ffn_up", feed_forward, hidden)?;
+            return Ok(vec![Expert {
+                gate,
+                up,
+                down: self.linear(block, "ffn_down", hidden, feed_forward)?,
+            }]);
+        };
+        let mut all = Vec::new();
+        for index in 0..experts.count {
+            let mut part = |part: &str, rows: usize, cols: usize| -> Result<Linear<M, V>, LlmError> {
+                let name = format!("{block}{part}.weight");
+                let tensor = self.gguf.tensor(&name, &[experts.count, rows, cols])?.part(index);
+                Ok(Linear { weight: (self.matrix)(&name, &tensor)?, bias: None })
+            };
+            let gate = part("ffn_gate_exps", feed_forward, hidden)?;
+            let up = part("ffn_up_exps", feed_forward, hidden)?;
+            all.push(Expert { gate: Some(gate), up, down: part("ffn_down_exps", hidden, feed_forward)? });
+        }
+        Ok(all)
     }
 
     fn norm(&mut self, block: &str, part: &str) -> Result<Norm<V>, LlmError> {
@@ -137,7 +180,8 @@ impl<M, V> Reader<'_, M, V> {
         rows: usize,
         cols: usize,
     ) -> Result<Linear<M, V>, LlmError> {
-        let weight = (self.matrix)(&format!("{block}{part}.weight"), rows, cols)?;
+        let name = format!("{block}{part}.weight");
+        let weight = (self.matrix)(&name, &self.gguf.tensor(&name, &[rows, cols])?)?;
         let name = format!("{block}{part}.bias");
         let wanted = self.config.traits.biases.contains(&part) || self.gguf.has(&name);
         let bias = if wanted { Some((self.vector)(&name, rows)?) } else { None };

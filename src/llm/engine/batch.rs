@@ -131,27 +131,9 @@ impl Llm {
         prompt: &[u32],
         rows: &[Row],
     ) -> Result<Row, LlmError> {
-        let shared = |cached: &[u32]| cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // The last token is always computed: its logits are needed.
-        let most = prompt.len() - 1;
-        let free = |slot: &usize| rows.iter().all(|row| row.slot != *slot);
-        let mut source = (0, 0);
-        for (slot, cached) in self.cached.iter().enumerate() {
-            let len = shared(cached).min(most);
-            if len > source.1 || (len == source.1 && free(&slot) && !free(&source.0)) {
-                source = (slot, len);
-            }
-        }
-        let (from, len) = source;
-        let slot = if free(&from) && 2 * len >= self.cached[from].len() {
-            from
-        } else {
-            // The least is lost in the slot that holds the fewest tokens.
-            let free = (0..self.cached.len()).filter(free);
-            free.min_by_key(|slot| (self.cached[*slot].len(), *slot)).unwrap_or(from)
-        };
-        self.decoder.copy_prefix(from, slot, len).map_err(|error| self.compute(&error))?;
-        self.cached[slot] = prompt[..len].to_vec();
+        let running: Vec<usize> = rows.iter().map(|row| row.slot).collect();
+        let (slot, len) = self.claim(&prompt[..prompt.len() - 1], &running)?;
         let class = request.stop == Stop::ClassComplete && begins_a_class(&request.prompt);
         let grammar = self.grammar.as_ref().filter(|_| class && self.constrains);
         Ok(Row {
@@ -170,8 +152,34 @@ impl Llm {
         })
     }
 
+    /// A slot that is not `running`, and how many tokens of `prefix` it now holds, and nothing else: the most
+    /// that any slot held.
+    pub(super) fn claim(&mut self, prefix: &[u32], running: &[usize]) -> Result<(usize, usize), LlmError> {
+        let prefix = if self.shares { prefix } else { &[] };
+        let shared = |cached: &[u32]| cached.iter().zip(prefix).take_while(|(a, b)| a == b).count();
+        let free = |slot: &usize| !running.contains(slot);
+        let mut source = (0, 0);
+        for (slot, cached) in self.cached.iter().enumerate() {
+            let len = shared(cached);
+            if len > source.1 || (len == source.1 && free(&slot) && !free(&source.0)) {
+                source = (slot, len);
+            }
+        }
+        let (from, len) = source;
+        let slot = if free(&from) && 2 * len >= self.cached[from].len() {
+            from
+        } else {
+            // The least is lost in the slot that holds the fewest tokens.
+            let free = (0..self.cached.len()).filter(free);
+            free.min_by_key(|slot| (self.cached[*slot].len(), *slot)).unwrap_or(from)
+        };
+        self.decoder.copy_prefix(from, slot, len).map_err(|error| self.compute(&error))?;
+        self.cached[slot] = prefix[..len].to_vec();
+        Ok((slot, len))
+    }
+
     /// Computes what is missing of `prompt`; returns whether the caller cancelled.
-    fn prefill(
+    pub(super) fn prefill(
         &mut self,
         slot: usize,
         prompt: &[u32],

@@ -5,6 +5,7 @@
 
 mod batch;
 mod lookup;
+mod score;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use super::tokenizer::Text;
 use crate::config::Device;
 use crate::llm::{
     ChatTokens, Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions,
-    MemoryPlan, Progress, PromptStyle, Request, Selection,
+    MemoryPlan, Progress, PromptStyle, Request, Score, Selection, Work,
 };
 
 /// Prompt tokens that are computed in one step.
@@ -41,6 +42,8 @@ pub struct Llm {
     grammar: Option<Grammar>,
     constrains: bool,
     vocabulary: usize,
+    /// Whether prompts share prefixes.
+    shares: bool,
 }
 
 impl Llm {
@@ -56,7 +59,7 @@ impl Llm {
         let mut plan = plan(&gguf, &config, options, context);
         let vocabulary = config.vocabulary;
         let decoder: Box<dyn Decoder> = match options.device {
-            Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, rows)?),
+            Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, context, rows)?),
             Device::Cuda(index) => {
                 Box::new(AcceleratorDecoder::load(&gguf, config, &cuda(index)?, context, rows)?)
             }
@@ -78,6 +81,7 @@ impl Llm {
             grammar: None,
             constrains: false,
             vocabulary,
+            shares: true,
         })
     }
 
@@ -88,6 +92,35 @@ impl Llm {
     pub fn estimate(selection: &Selection, options: &LlmOptions) -> Result<MemoryPlan, LlmError> {
         let (gguf, config, context) = open(selection, options)?;
         Ok(plan(&gguf, &config, options, context))
+    }
+
+    /// What [`Llm::load`] would take, if that is not more than `budget_mb`.
+    ///
+    /// # Errors
+    /// As [`Llm::estimate`]; a plan over the budget, with its numbers.
+    pub fn plan_within(
+        selection: &Selection,
+        options: &LlmOptions,
+        budget_mb: u64,
+    ) -> Result<MemoryPlan, LlmError> {
+        let (gguf, config, context) = open(selection, options)?;
+        let plan = plan(&gguf, &config, options, context);
+        let [weights_mb, cache_mb, scratch_mb] =
+            [plan.weights_bytes, plan.kv_cache_bytes, plan.scratch_bytes]
+                .map(|bytes| bytes.div_ceil(1_000_000));
+        if weights_mb + cache_mb + scratch_mb > budget_mb {
+            let (name, rows) = (selection.manifest.name.clone(), options.rows.max(1));
+            return Err(LlmError::PlanOverBudget {
+                name,
+                weights_mb,
+                cache_mb,
+                scratch_mb,
+                rows,
+                context,
+                budget_mb,
+            });
+        }
+        Ok(plan)
     }
 
     /// Answers every request, in order; see [`Generator::generate`].
@@ -136,6 +169,22 @@ impl Llm {
         Ok(())
     }
 
+    /// What one token costs.
+    pub fn work(&self) -> Work {
+        self.decoder.work()
+    }
+
+    /// Whether rows guess ahead; completions do not depend on it, timings do.
+    pub fn set_lookup(&mut self, lookup: bool) {
+        self.guesses = lookup;
+    }
+
+    /// Whether a prompt takes over what other rows or earlier calls computed of it; completions do not depend
+    /// on it, timings do.
+    pub fn set_sharing(&mut self, sharing: bool) {
+        self.shares = sharing;
+    }
+
     /// Drops everything cached. Completions do not depend on it; timings do.
     pub fn forget(&mut self) {
         for (slot, cached) in self.cached.iter_mut().enumerate() {
@@ -159,6 +208,24 @@ impl Llm {
         self.decoder.truncate(0, 0);
         done.map_err(|error| self.compute(&error))?;
         Ok(logits)
+    }
+
+    /// What would be written greedily after each of the last `count` prefixes of `tokens`, the last of which is all
+    /// of them, and by how much its logit leads the second best.
+    ///
+    /// # Errors
+    /// As [`Llm::logits`].
+    pub fn leaders(&mut self, tokens: &[u32], count: usize) -> Result<Vec<(u32, f32)>, LlmError> {
+        self.forget();
+        let (prompt_tokens, context) = (tokens.len(), self.context);
+        if !(count.max(1)..=context).contains(&prompt_tokens) {
+            return Err(LlmError::TooLong { index: 0, prompt_tokens, max_tokens: 0, context });
+        }
+        let mut logits = Vec::new();
+        let done = self.decoder.forward(&[Span { slot: 0, tokens, logits: count }], &mut logits);
+        self.decoder.truncate(0, 0);
+        done.map_err(|error| self.compute(&error))?;
+        Ok(logits.chunks_exact(logits.len() / count.max(1)).map(leader).collect())
     }
 
     /// Token ids of `text`.
@@ -215,6 +282,18 @@ impl Generator for Llm {
         self.identity.clone()
     }
 
+    fn score(&mut self, prompt: &str, continuations: &[&str]) -> Result<Vec<Score>, LlmError> {
+        Llm::score(self, prompt, continuations)
+    }
+
+    fn can_score(&self) -> bool {
+        true
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.text.encode(text).map_or(0, |tokens| tokens.len())
+    }
+
     fn infill(&self) -> Option<&InfillTokens> {
         self.infill.as_ref()
     }
@@ -226,6 +305,20 @@ impl Generator for Llm {
     fn style(&self) -> PromptStyle {
         self.style
     }
+}
+
+/// The first of the largest logits, and its lead over every other one.
+fn leader(logits: &[f32]) -> (u32, f32) {
+    let (mut best, mut second) = ((0, f32::NEG_INFINITY), f32::NEG_INFINITY);
+    for (token, logit) in (0u32..).zip(logits.iter().copied()) {
+        if logit > best.1 {
+            second = best.1;
+            best = (token, logit);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    (best.0, best.1 - second)
 }
 
 /// Opens the file and settles the context.
@@ -243,9 +336,11 @@ fn open(selection: &Selection, options: &LlmOptions) -> Result<(Gguf, Config, us
 fn plan(gguf: &Gguf, config: &Config, options: &LlmOptions, context: usize) -> MemoryPlan {
     let rows = options.rows.max(1);
     let widest = 3 * config.feed_forward + 8 * config.hidden;
+    let single = options.device != Device::Cpu || config.caches_single(gguf);
+    let per_token = config.cache_bytes_per_token(if single { 4 } else { 2 });
     MemoryPlan {
         weights_bytes: gguf.weights_bytes(options.device == Device::Cpu) as u64,
-        kv_cache_bytes: (rows as u64).saturating_mul(context as u64 * config.cache_bytes_per_token() as u64),
+        kv_cache_bytes: (rows as u64).saturating_mul(context as u64).saturating_mul(per_token as u64),
         scratch_bytes: (4 * (2 * rows * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
     }
 }

@@ -26,6 +26,7 @@ fn selection(path: &Path) -> Selection {
         source: "a test".into(),
         infill: None,
         chat: None,
+        original: None,
         hugging_face: None,
     };
     Selection { manifest, path: path.to_owned(), sha256: "00".into(), alias: None, note: None }
@@ -133,6 +134,41 @@ fn another_stream_gives_another_text_and_greedy_ignores_it() {
 }
 
 #[test]
+fn a_score_is_the_sum_of_log_probabilities_whatever_is_scored_beside_it() {
+    let mut llm = load(1, 1, 256).unwrap();
+    let (prompt, texts) = ("class Net(nn.Module):\n", ["    pass\n", "x", "", "    def forward(self, x):\n"]);
+    let expected: Vec<f64> = texts
+        .iter()
+        .map(|text| {
+            let start = llm.tokens(prompt).unwrap().len();
+            let tokens = llm.tokens(&format!("{prompt}{text}")).unwrap();
+            let log = |place: usize| {
+                let logits: Vec<f64> =
+                    llm.logits(&tokens[..place]).unwrap().iter().map(|l| f64::from(*l)).collect();
+                let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
+                logits[tokens[place] as usize] - total.ln()
+            };
+            (start..tokens.len()).map(log).sum()
+        })
+        .collect();
+    let alone: Vec<_> = texts.iter().map(|text| llm.score(prompt, &[text]).unwrap()[0]).collect();
+    for (score, expected) in alone.iter().zip(&expected) {
+        assert!((score.log_probability - expected).abs() < 1e-3, "{score:?} {expected}");
+    }
+    assert_eq!((alone[2].log_probability, alone[2].tokens), (0.0, 0));
+    for (threads, rows) in [(1, 2), (2, 3), (2, 8)] {
+        let mut llm = load(threads, rows, 256).unwrap();
+        // A warm cache changes nothing.
+        for _ in 0..2 {
+            assert_eq!(llm.score(prompt, &texts).unwrap(), alone, "{threads} threads, {rows} rows");
+            run(&mut llm, &requests()[..1]);
+        }
+    }
+    assert!(llm.score("", &["x"]).unwrap_err().to_string().contains("prompt"));
+    assert!(llm.score(prompt, &["x".repeat(300).as_str()]).unwrap_err().to_string().contains("context"));
+}
+
+#[test]
 fn length_and_cancelling_are_told_apart_and_every_request_is_answered() {
     let mut llm = load(1, 2, 256).unwrap();
     let none = run(&mut llm, &[request("xyz", 0, 1)]).remove(0);
@@ -178,9 +214,48 @@ fn the_memory_plan_counts_weights_and_cache() {
     let options = LlmOptions { device: Device::Cpu, threads: 1, context: 100, rows: 2 };
     let plan = Llm::load(&selection(&path), &options).unwrap().memory_plan();
     assert_eq!(Llm::estimate(&selection(&path), &options).unwrap(), plan);
-    // 2 rows of 100 positions, 2 layers, keys and values, 2 heads of 16 in f32.
-    assert_eq!(plan.kv_cache_bytes, 2 * 100 * 2 * 2 * 2 * 16 * 4);
-    assert!(plan.weights_bytes > 100_000 && plan.total_bytes() > plan.weights_bytes + plan.kv_cache_bytes);
+    // 2 rows of 100 positions, 2 layers, keys and values, 2 heads of 16 in half precision.
+    assert_eq!(plan.kv_cache_bytes, 2 * 100 * 2 * 2 * 2 * 16 * 2);
+    // 2 layers, and the embedding table twice: looked up, and as the head; 6 bits a weight, as in the file.
+    let layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64;
+    assert_eq!(plan.weights_bytes, (2 * layer + 2 * 272 * 64) * 6 / 8);
+    assert!(plan.total_bytes() > plan.weights_bytes + plan.kv_cache_bytes);
+}
+
+#[test]
+fn a_plan_over_the_budget_is_refused_with_all_of_its_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 200, rows: 5_000 };
+    let plan = Llm::estimate(&selection(&path), &options).unwrap();
+    let needed: u64 = [plan.weights_bytes, plan.kv_cache_bytes, plan.scratch_bytes]
+        .map(|b| b.div_ceil(1_000_000))
+        .iter()
+        .sum();
+    assert_eq!(Llm::plan_within(&selection(&path), &options, needed).unwrap(), plan);
+    let message = Llm::plan_within(&selection(&path), &options, needed - 1).unwrap_err().to_string();
+    for part in
+        ["256 MB for the KV cache", "5000 rows of 200 tokens", &format!("together {needed} MB"), "model.rows"]
+    {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn leaders_are_what_is_written_greedily() {
+    let mut llm = load(2, 1, 256).unwrap();
+    let prompt = llm.tokens("class Net").unwrap();
+    let mut tokens = prompt.clone();
+    for _ in 0..20 {
+        let logits = llm.logits(&tokens).unwrap();
+        let best = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+        tokens.push(best as u32);
+    }
+    let leaders = llm.leaders(&tokens[..tokens.len() - 1], 20).unwrap();
+    assert_eq!(leaders.iter().map(|(token, _)| *token).collect::<Vec<_>>(), tokens[prompt.len()..]);
+    assert!(leaders.iter().all(|(_, lead)| *lead >= 0.0));
+    assert!(llm.leaders(&tokens, 40).is_err());
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //! nibbles, whose sums fit for a whole block. Limit: needs avx2.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps,
+    __m256, __m256i, _mm_cvtsi32_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
+    _mm256_cvtepi32_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sll_epi32, _mm256_slli_epi32, _mm256_srl_epi32,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
+use super::pack::LINE;
 use super::{Levels, PANEL, Panel, Tile, TileSums};
 
 /// Multiplies one panel by one tile.
@@ -24,23 +26,69 @@ pub(super) unsafe fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums
         while lane < tile.width {
             // SAFETY: the feature is this function's own precondition.
             lane += unsafe {
-                match (panel.block, tile.width - lane) {
-                    (16, 1) => kernel::<4, 1>(panel, tile, half, lane, sums),
-                    (16, 2) => kernel::<4, 2>(panel, tile, half, lane, sums),
-                    (16, _) => kernel::<4, 4>(panel, tile, half, lane, sums),
-                    (_, 1) => kernel::<8, 1>(panel, tile, half, lane, sums),
-                    (_, 2) => kernel::<8, 2>(panel, tile, half, lane, sums),
-                    (_, _) => kernel::<8, 4>(panel, tile, half, lane, sums),
+                match (panel.block, panel.bits) {
+                    (16, 6) => by_width::<4, 6>(panel, tile, half, lane, sums),
+                    (16, _) => by_width::<4, 8>(panel, tile, half, lane, sums),
+                    (_, 4) => by_width::<8, 4>(panel, tile, half, lane, sums),
+                    (_, 5) => by_width::<8, 5>(panel, tile, half, lane, sums),
+                    (_, _) => by_width::<8, 8>(panel, tile, half, lane, sums),
                 }
             };
         }
     }
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn by_width<const GROUPS: usize, const BITS: usize>(
+    panel: &Panel<'_>,
+    tile: &Tile<'_>,
+    half: usize,
+    first: usize,
+    sums: &mut TileSums,
+) -> usize {
+    // SAFETY: as above.
+    unsafe {
+        match tile.width - first {
+            1 => kernel::<GROUPS, BITS, 1>(panel, tile, half, first, sums),
+            2 => kernel::<GROUPS, BITS, 2>(panel, tile, half, first, sums),
+            _ => kernel::<GROUPS, BITS, 4>(panel, tile, half, first, sums),
+        }
+    }
+}
+
+/// 32 bytes of the codes of one group of the block at `lines`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn codes<const GROUPS: usize, const BITS: usize>(lines: *const u8, group: usize) -> __m256i {
+    // SAFETY: the caller checked the bounds of a whole block.
+    unsafe {
+        if BITS == 8 {
+            return _mm256_loadu_si256(lines.add(group * LINE).cast());
+        }
+        let nibbles = _mm256_loadu_si256(lines.add(group % (GROUPS / 2) * LINE).cast());
+        let nibbles = if group < GROUPS / 2 { nibbles } else { _mm256_srli_epi16::<4>(nibbles) };
+        let low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+        if BITS == 4 {
+            return low;
+        }
+        // Bits cross bytes in these shifts, but none of those that the mask keeps.
+        let high = _mm256_loadu_si256(lines.add(GROUPS / 2 * LINE).cast());
+        let from = group * (BITS - 4);
+        let high = if from <= 4 {
+            _mm256_sll_epi32(high, _mm_cvtsi32_si128(4 - from as i32))
+        } else {
+            _mm256_srl_epi32(high, _mm_cvtsi32_si128(from as i32 - 4))
+        };
+        let mask = _mm256_set1_epi8(if BITS == 5 { 0x10 } else { 0x30 });
+        _mm256_or_si256(low, _mm256_and_si256(high, mask))
+    }
+}
+
 /// Tokens `first..first + W` of the tile by rows `8 * half..8 * half + 8`; returns `W`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn kernel<const GROUPS: usize, const W: usize>(
+unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     half: usize,
@@ -52,7 +100,8 @@ unsafe fn kernel<const GROUPS: usize, const W: usize>(
     let activation_sums = if GROUPS == 4 { tile.sums16 } else { tile.sums32 };
     // The loops below read through pointers; these are the bounds that they rely on.
     assert!(half < 2 && first + W <= width);
-    assert!(panel.codes.len() >= blocks * GROUPS * 64 && tile.codes.len() >= blocks * GROUPS * width * 4);
+    let block_bytes = GROUPS * LINE * BITS / 8;
+    assert!(panel.codes.len() >= blocks * block_bytes && tile.codes.len() >= blocks * GROUPS * width * 4);
     assert!(activation_sums.len() >= blocks * width && tile.scales.len() >= (blocks * GROUPS / 8) * width);
     assert!(tile.scaled_sums.len() >= tile.scales.len());
     assert!(panel.mins.is_none_or(|mins| mins.len() >= blocks * PANEL));
@@ -61,12 +110,12 @@ unsafe fn kernel<const GROUPS: usize, const W: usize>(
     for block in 0..blocks {
         // SAFETY: within the bounds asserted above; unaligned loads.
         unsafe {
-            let codes = panel.codes.as_ptr().add(block * GROUPS * 64 + half * 32);
+            let lines = panel.codes.as_ptr().add(block * block_bytes + half * 32);
             let x = tile.codes.as_ptr().cast::<i32>().add(block * GROUPS * width + first);
             let mut dot = match panel.levels {
-                Levels::Five => narrow::<GROUPS, W, 4>(codes, x, width),
-                Levels::Six => narrow::<GROUPS, W, 2>(codes, x, width),
-                Levels::Eight => wide::<GROUPS, W>(codes, x, width),
+                Levels::Five => narrow::<GROUPS, BITS, W, 4>(lines, x, width),
+                Levels::Six => narrow::<GROUPS, BITS, W, 2>(lines, x, width),
+                Levels::Eight => wide::<GROUPS, BITS, W>(lines, x, width),
             };
             for (lane, dot) in dot.iter_mut().enumerate() {
                 let sum = *activation_sums.get_unchecked(block * width + first + lane);
@@ -98,8 +147,8 @@ unsafe fn kernel<const GROUPS: usize, const W: usize>(
 /// One block of codes small enough that `RUN` groups can be added in 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn narrow<const GROUPS: usize, const W: usize, const RUN: usize>(
-    codes: *const u8,
+unsafe fn narrow<const GROUPS: usize, const BITS: usize, const W: usize, const RUN: usize>(
+    lines: *const u8,
     x: *const i32,
     width: usize,
 ) -> [__m256i; W] {
@@ -109,7 +158,7 @@ unsafe fn narrow<const GROUPS: usize, const W: usize, const RUN: usize>(
         let mut pairs = [_mm256_setzero_si256(); W];
         for group in run * RUN..(run + 1) * RUN {
             // SAFETY: the caller checked the bounds of a whole block.
-            let codes = unsafe { _mm256_loadu_si256(codes.add(group * 64).cast()) };
+            let codes = unsafe { codes::<GROUPS, BITS>(lines, group) };
             for (lane, pairs) in pairs.iter_mut().enumerate() {
                 // SAFETY: as above.
                 let four = unsafe { _mm256_set1_epi32(x.add(group * width + lane).read_unaligned()) };
@@ -126,8 +175,8 @@ unsafe fn narrow<const GROUPS: usize, const W: usize, const RUN: usize>(
 /// One block of 8-bit codes: low nibbles plus 16 times high nibbles.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn wide<const GROUPS: usize, const W: usize>(
-    codes: *const u8,
+unsafe fn wide<const GROUPS: usize, const BITS: usize, const W: usize>(
+    lines: *const u8,
     x: *const i32,
     width: usize,
 ) -> [__m256i; W] {
@@ -137,7 +186,7 @@ unsafe fn wide<const GROUPS: usize, const W: usize>(
     let mut high = [_mm256_setzero_si256(); W];
     for group in 0..GROUPS {
         // SAFETY: the caller checked the bounds of a whole block.
-        let codes = unsafe { _mm256_loadu_si256(codes.add(group * 64).cast()) };
+        let codes = unsafe { codes::<GROUPS, BITS>(lines, group) };
         let low_codes = _mm256_and_si256(codes, mask);
         let high_codes = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), mask);
         for lane in 0..W {
@@ -153,4 +202,30 @@ unsafe fn wide<const GROUPS: usize, const W: usize>(
         *dot = _mm256_add_epi32(_mm256_madd_epi16(*dot, ones), high);
     }
     dot
+}
+
+/// Chains of products that hide their latency.
+const CHAINS: usize = 8;
+
+/// The rate that the processor's products have at best ([`super::multiply_in_registers`]): `vpmaddubsw` added up in 16
+/// bits, widened after four as `narrow` does.
+///
+/// # Safety
+/// The processor must have avx2.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn multiply_in_registers(rounds: usize) -> u64 {
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = [_mm256_setzero_si256(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            let mut pairs = _mm256_setzero_si256();
+            for _ in 0..4 {
+                let (codes, x) = (std::hint::black_box(*sum), ones);
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, x));
+            }
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    std::hint::black_box(sums);
+    (rounds * CHAINS * 4 * 32) as u64
 }

@@ -4,11 +4,13 @@
 //! In and out as `scalar`, same bits. Limit: needs avx512f, avx512bw and avx512vnni.
 
 use std::arch::x86_64::{
-    __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, __m512i, _mm_cvtsi32_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
+    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sll_epi32,
+    _mm512_srl_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
 };
 
+use super::pack::LINE;
 use super::{PANEL, Panel, Tile, TileSums};
 
 /// Multiplies one panel by one tile.
@@ -19,23 +21,67 @@ use super::{PANEL, Panel, Tile, TileSums};
 pub(super) unsafe fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     // SAFETY: the features are this function's own precondition.
     unsafe {
-        match (panel.block, tile.width) {
-            (16, 1) => kernel::<4, 1, 4>(panel, tile, sums),
-            (16, 2) => kernel::<4, 2, 4>(panel, tile, sums),
-            (16, 4) => kernel::<4, 4, 2>(panel, tile, sums),
-            (16, _) => kernel::<4, 8, 1>(panel, tile, sums),
-            (_, 1) => kernel::<8, 1, 4>(panel, tile, sums),
-            (_, 2) => kernel::<8, 2, 4>(panel, tile, sums),
-            (_, 4) => kernel::<8, 4, 2>(panel, tile, sums),
-            (_, _) => kernel::<8, 8, 1>(panel, tile, sums),
+        match (panel.block, panel.bits) {
+            (16, 6) => by_width::<4, 6>(panel, tile, sums),
+            (16, _) => by_width::<4, 8>(panel, tile, sums),
+            (_, 4) => by_width::<8, 4>(panel, tile, sums),
+            (_, 5) => by_width::<8, 5>(panel, tile, sums),
+            (_, _) => by_width::<8, 8>(panel, tile, sums),
         }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn by_width<const GROUPS: usize, const BITS: usize>(
+    panel: &Panel<'_>,
+    tile: &Tile<'_>,
+    sums: &mut TileSums,
+) {
+    // SAFETY: as above.
+    unsafe {
+        match tile.width {
+            1 => kernel::<GROUPS, BITS, 1, 4>(panel, tile, sums),
+            2 => kernel::<GROUPS, BITS, 2, 4>(panel, tile, sums),
+            4 => kernel::<GROUPS, BITS, 4, 2>(panel, tile, sums),
+            _ => kernel::<GROUPS, BITS, 8, 1>(panel, tile, sums),
+        }
+    }
+}
+
+/// The codes of one group of the block at `lines`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn codes<const GROUPS: usize, const BITS: usize>(lines: *const u8, group: usize) -> __m512i {
+    // SAFETY: the caller checked the bounds of a whole block.
+    unsafe {
+        if BITS == 8 {
+            return _mm512_loadu_si512(lines.add(group * LINE).cast());
+        }
+        let nibbles = _mm512_loadu_si512(lines.add(group % (GROUPS / 2) * LINE).cast());
+        let nibbles = if group < GROUPS / 2 { nibbles } else { _mm512_srli_epi16::<4>(nibbles) };
+        let low = _mm512_and_si512(nibbles, _mm512_set1_epi8(15));
+        if BITS == 4 {
+            return low;
+        }
+        // Bits cross bytes in these shifts, but none of those that the mask keeps.
+        let high = _mm512_loadu_si512(lines.add(GROUPS / 2 * LINE).cast());
+        let from = group * (BITS - 4);
+        let high = if from <= 4 {
+            _mm512_sll_epi32(high, _mm_cvtsi32_si128(4 - from as i32))
+        } else {
+            _mm512_srl_epi32(high, _mm_cvtsi32_si128(from as i32 - 4))
+        };
+        let mask = _mm512_set1_epi8(if BITS == 5 { 0x10 } else { 0x30 });
+        // low | (high & mask)
+        _mm512_ternarylogic_epi32::<0xf8>(low, high, mask)
     }
 }
 
 /// `CHAINS` partial integer sums per token hide the latency of `vpdpbusd` where there are few tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn kernel<const GROUPS: usize, const W: usize, const CHAINS: usize>(
+unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize, const CHAINS: usize>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     sums: &mut TileSums,
@@ -43,7 +89,8 @@ unsafe fn kernel<const GROUPS: usize, const W: usize, const CHAINS: usize>(
     let blocks = panel.scales.len() / PANEL;
     let activation_sums = if GROUPS == 4 { tile.sums16 } else { tile.sums32 };
     // The loops below read through pointers; these are the bounds that they rely on.
-    assert!(panel.codes.len() >= blocks * GROUPS * 64 && tile.codes.len() >= blocks * GROUPS * W * 4);
+    let block_bytes = GROUPS * LINE * BITS / 8;
+    assert!(panel.codes.len() >= blocks * block_bytes && tile.codes.len() >= blocks * GROUPS * W * 4);
     assert!(activation_sums.len() >= blocks * W && tile.scales.len() >= (blocks * GROUPS / 8) * W);
     assert!(tile.scaled_sums.len() >= tile.scales.len());
     assert!(panel.mins.is_none_or(|mins| mins.len() >= blocks * PANEL));
@@ -53,6 +100,7 @@ unsafe fn kernel<const GROUPS: usize, const W: usize, const CHAINS: usize>(
     for block in 0..blocks {
         // SAFETY: within the bounds asserted above; unaligned loads.
         unsafe {
+            let lines = panel.codes.as_ptr().add(block * block_bytes);
             let mut chains = [[_mm512_set1_epi32(0); W]; CHAINS];
             for (lane, dot) in chains[0].iter_mut().enumerate() {
                 let sum = *activation_sums.get_unchecked(block * W + lane);
@@ -61,7 +109,7 @@ unsafe fn kernel<const GROUPS: usize, const W: usize, const CHAINS: usize>(
             for step in 0..GROUPS / CHAINS {
                 for (chain, dots) in chains.iter_mut().enumerate() {
                     let group = block * GROUPS + step * CHAINS + chain;
-                    let codes = _mm512_loadu_si512(panel.codes.as_ptr().add(group * 64).cast());
+                    let codes = codes::<GROUPS, BITS>(lines, step * CHAINS + chain);
                     for (lane, dot) in dots.iter_mut().enumerate() {
                         let four = _mm512_set1_epi32(x.add(group * W + lane).read_unaligned());
                         *dot = _mm512_dpbusd_epi32(*dot, codes, four);
@@ -94,4 +142,25 @@ unsafe fn kernel<const GROUPS: usize, const W: usize, const CHAINS: usize>(
         // SAFETY: a row of `sums` is 16 values.
         unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
     }
+}
+
+/// Chains of `vpdpbusd` that hide its latency.
+const CHAINS: usize = 12;
+
+/// The rate that the processor's products have at best ([`super::multiply_in_registers`]).
+///
+/// # Safety
+/// The processor must have avx512f and avx512vnni.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) unsafe fn multiply_in_registers(rounds: usize) -> u64 {
+    let (codes, x) = (std::hint::black_box(3), std::hint::black_box(-5));
+    let (codes, x) = (_mm512_set1_epi32(codes), _mm512_set1_epi32(x));
+    let mut sums = [_mm512_set1_epi32(0); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, codes, x);
+        }
+    }
+    std::hint::black_box(sums);
+    (rounds * CHAINS * 64) as u64
 }

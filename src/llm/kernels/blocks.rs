@@ -8,6 +8,8 @@
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Error};
 
+use super::halves::from_half;
+
 /// How the codes of a type are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Format {
@@ -19,8 +21,21 @@ pub(crate) struct Format {
     pub(crate) largest: u8,
     /// Whether blocks have a minimum of their own.
     pub(crate) mins: bool,
+    /// How the scales (and minima) are stored.
+    pub(crate) scales: ScaleKind,
     /// Whether the codes are the file's own (else they are rounded from decoded values).
     exact: bool,
+}
+
+/// How the scales of a type are written down without loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScaleKind {
+    /// f32 each.
+    Single,
+    /// Half precision each.
+    Half,
+    /// So many blocks share one in half precision, and each has a small integer factor.
+    Shared(usize),
 }
 
 /// One row, decoded to codes.
@@ -28,21 +43,27 @@ pub(crate) struct RowCodes {
     pub(crate) codes: Vec<u8>,
     pub(crate) scales: Vec<f32>,
     pub(crate) mins: Vec<f32>,
+    /// Scale and minimum that blocks share, and each block's factors, as bytes; for [`ScaleKind::Shared`].
+    pub(crate) shared: Vec<[f32; 2]>,
+    pub(crate) factors: Vec<[u8; 2]>,
 }
 
 impl Format {
     /// The format in which weights of type `dtype` are computed.
     pub(crate) fn of(dtype: GgmlDType) -> Format {
-        let (block, offset, largest, mins, exact) = match dtype {
-            GgmlDType::Q4_0 => (32, 8, 15, false, true),
-            GgmlDType::Q5_0 => (32, 16, 31, false, true),
-            GgmlDType::Q4_1 | GgmlDType::Q4K => (32, 0, 15, true, true),
-            GgmlDType::Q5_1 | GgmlDType::Q5K => (32, 0, 31, true, true),
-            GgmlDType::Q6K => (16, 32, 63, false, true),
-            GgmlDType::Q8_0 => (32, 128, 255, false, true),
-            _ => (32, 128, 255, false, false),
+        use ScaleKind::{Half, Shared, Single};
+        let (block, offset, largest, mins, scales, exact) = match dtype {
+            GgmlDType::Q4_0 => (32, 8, 15, false, Half, true),
+            GgmlDType::Q5_0 => (32, 16, 31, false, Half, true),
+            GgmlDType::Q4_1 => (32, 0, 15, true, Half, true),
+            GgmlDType::Q5_1 => (32, 0, 31, true, Half, true),
+            GgmlDType::Q4K => (32, 0, 15, true, Shared(8), true),
+            GgmlDType::Q5K => (32, 0, 31, true, Shared(8), true),
+            GgmlDType::Q6K => (16, 32, 63, false, Shared(16), true),
+            GgmlDType::Q8_0 => (32, 128, 255, false, Half, true),
+            _ => (32, 128, 255, false, Single, false),
         };
-        Format { block, offset, largest, mins, exact }
+        Format { block, offset, largest, mins, scales, exact }
     }
 }
 
@@ -60,7 +81,11 @@ impl RowCodes {
     pub(crate) fn new(format: Format, cols: usize) -> RowCodes {
         let blocks = cols / format.block;
         let mins = if format.mins { vec![0.0; blocks] } else { Vec::new() };
-        RowCodes { codes: vec![0; cols], scales: vec![0.0; blocks], mins }
+        let (shared, factors) = match format.scales {
+            ScaleKind::Shared(together) => (vec![[0.0; 2]; blocks / together], vec![[0; 2]; blocks]),
+            _ => (Vec::new(), Vec::new()),
+        };
+        RowCodes { codes: vec![0; cols], scales: vec![0.0; blocks], mins, shared, factors }
     }
 
     /// Decodes one row; `bytes` has [`row_bytes`] of them.
@@ -111,6 +136,7 @@ impl RowCodes {
     /// `Q4_K`, `Q5_K`: 256 values in 8 blocks, 6-bit scales and minima.
     fn super_block_min(&mut self, dtype: GgmlDType, index: usize, bytes: &[u8]) {
         let (scale, min) = (half(bytes), half(&bytes[2..]));
+        self.shared[index] = [scale, min];
         let packed = &bytes[4..16];
         let (fifth, nibbles) =
             if dtype == GgmlDType::Q5K { (Some(&bytes[16..48]), &bytes[48..]) } else { (None, &bytes[16..]) };
@@ -123,6 +149,7 @@ impl RowCodes {
             };
             self.scales[index * 8 + block] = scale * f32::from(s);
             self.mins[index * 8 + block] = min * f32::from(m);
+            self.factors[index * 8 + block] = [s, m];
             let codes = &mut self.codes[(index * 8 + block) * 32..][..32];
             for (i, code) in codes.iter_mut().enumerate() {
                 let byte = nibbles[block / 2 * 32 + i];
@@ -137,8 +164,10 @@ impl RowCodes {
         let (low, rest) = bytes.split_at(128);
         let (high, rest) = rest.split_at(64);
         let scale = half(&rest[16..]);
+        self.shared[index] = [scale, 0.0];
         for (block, &byte) in rest[..16].iter().enumerate() {
             self.scales[index * 16 + block] = scale * f32::from(byte as i8);
+            self.factors[index * 16 + block] = [byte, 0];
         }
         for (i, code) in self.codes[index * 256..(index + 1) * 256].iter_mut().enumerate() {
             // Two halves of 128; in each, four runs of 32 take the bits of the same bytes.
@@ -194,31 +223,5 @@ fn decode_by_candle(dtype: GgmlDType, bytes: &[u8], row: &mut [f32]) -> Result<(
 
 /// The half-precision number at the start of `bytes`.
 pub(crate) fn half(bytes: &[u8]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-    let sign = (bits & 0x8000) << 16;
-    let (exponent, fraction) = (bits >> 10 & 31, bits & 0x3ff);
-    match exponent {
-        0 => f32::from_bits(sign | (fraction as f32 * 2f32.powi(-24)).to_bits()),
-        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::half;
-
-    #[test]
-    fn half_precision_numbers_are_decoded_exactly() {
-        for (bits, value) in [
-            (0x3c00u16, 1.0),
-            (0xc000, -2.0),
-            (0x3555, 0.333_251_95),
-            (0x0001, 5.960_464_5e-8),
-            (0x8000, -0.0),
-        ] {
-            assert_eq!(half(&bits.to_le_bytes()).to_bits(), f32::to_bits(value), "{bits:x}");
-        }
-        assert!(half(&0x7c00u16.to_le_bytes()).is_infinite());
-    }
+    from_half(u16::from_le_bytes([bytes[0], bytes[1]]))
 }

@@ -9,6 +9,7 @@ use candle_core::quantized::GgmlDType;
 
 use super::blocks::{decode_row, row_bytes};
 use super::math::dot;
+use super::pages::Pages;
 use super::{Activations, BLOCK, Isa, PANEL, PackedMatrix, SharedMut, Workers};
 
 /// A weight matrix in the form in which it is multiplied.
@@ -24,7 +25,7 @@ pub(crate) struct DenseMatrix {
     rows: usize,
     /// A multiple of 32; the padding is 0.
     cols: usize,
-    values: Vec<f32>,
+    values: Pages<f32>,
 }
 
 impl Matrix {
@@ -40,7 +41,7 @@ impl Matrix {
             return PackedMatrix::pack(workers, dtype, bytes, rows, cols).map(Matrix::Packed);
         }
         let (per_row, padded) = (row_bytes(dtype, cols)?, cols.next_multiple_of(BLOCK));
-        let mut values = vec![0.0; rows * padded];
+        let mut values = Pages::<f32>::zeroed(rows * padded)?;
         for (row, bytes) in values.chunks_exact_mut(padded).zip(bytes.chunks_exact(per_row)) {
             decode_row(dtype, bytes, &mut row[..cols])?;
         }

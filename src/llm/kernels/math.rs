@@ -5,7 +5,7 @@
 //! to about 2 units in the last place and flushes below e^-87 to zero.
 
 use super::Isa;
-use super::rows::{LANES, Rows, weighted_rows};
+use super::rows::{Element, LANES, Rows, weighted_rows};
 
 /// Positions whose keys are stored together, dimension by dimension.
 pub(crate) const KEY_BLOCK: usize = 16;
@@ -37,6 +37,7 @@ macro_rules! for_each_isa {
         }
     };
 }
+pub(super) use for_each_isa;
 
 for_each_isa! {
     /// `out = x / sqrt(mean(x^2) + epsilon) * weight`
@@ -198,26 +199,35 @@ for_each_isa! {
     }
 }
 
+for_each_isa! {
+    /// Sum of all words, modulo 2^64: what reading memory costs at least.
+    fn sum_words(words: &[u64]) -> u64 {
+        words.iter().fold(0, |sum, word| sum.wrapping_add(*word))
+    }
+}
+
 /// What [`attend`] reads.
 #[derive(Clone, Copy)]
-pub(crate) struct Attention<'a> {
+pub(crate) struct Attention<'a, E> {
     /// (heads, dim), already scaled; the heads share one key head.
     pub(crate) queries: &'a [f32],
-    /// `[block of 16 positions][dim][16]`, with `key_stride` floats from block to block.
-    pub(crate) keys: &'a [f32],
+    /// `[block of 16 positions][dim][16]`, with `key_stride` numbers from block to block.
+    pub(crate) keys: &'a [E],
     pub(crate) key_stride: usize,
-    /// `[position][dim]`, with `value_stride` floats from position to position.
-    pub(crate) values: &'a [f32],
+    /// `[position][dim]`, with `value_stride` numbers from position to position.
+    pub(crate) values: &'a [E],
     pub(crate) value_stride: usize,
     /// A multiple of 16.
     pub(crate) dim: usize,
-    /// Cached positions to attend to.
+    /// The first positions, which get no attention.
+    pub(crate) unseen: usize,
+    /// Cached positions, the unseen ones included.
     pub(crate) positions: usize,
 }
 
 /// Attention of the query heads that share one key head. `out` (heads, dim).
-pub(crate) fn attend(isa: Isa, call: Attention<'_>, out: &mut [f32]) {
-    let Attention { queries, keys, key_stride, values, value_stride, dim, positions } = call;
+pub(crate) fn attend<E: Element>(isa: Isa, call: Attention<'_, E>, out: &mut [f32]) {
+    let Attention { queries, keys, key_stride, values, value_stride, dim, unseen, positions } = call;
     let heads = out.len() / dim;
     let width = positions.next_multiple_of(KEY_BLOCK);
     let mut scores = vec![0.0f32; heads * width];
@@ -230,7 +240,8 @@ pub(crate) fn attend(isa: Isa, call: Attention<'_>, out: &mut [f32]) {
     }
     for scores in scores.chunks_exact_mut(width) {
         // Positions past the end hold whatever the cache held.
-        softmax(isa, &mut scores[..positions]);
+        softmax(isa, &mut scores[unseen..positions]);
+        scores[..unseen].fill(0.0);
     }
     for first in (0..dim).step_by(LANES) {
         let rows = &values[first..];
@@ -290,6 +301,8 @@ fn exp(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::{Attention, Isa, attend, dot, exp, gelu, layer_norm, multiply, rms_norm, silu};
+    use crate::llm::kernels::halves::Half;
+    use crate::llm::kernels::rows::Element;
     use crate::rng::RootSeed;
 
     fn normal(count: usize) -> Vec<f32> {
@@ -334,11 +347,27 @@ mod tests {
                     values: &values,
                     value_stride: dim,
                     dim,
+                    unseen: 3,
                     positions,
                 };
                 let mut out = vec![0.0; heads * dim];
                 attend(isa, call, &mut out);
-                (norm, gate, layer, curve, product, out)
+                let half = |values: &[f32]| values.iter().map(|v| Half::from_single(*v)).collect::<Vec<_>>();
+                let (half_keys, half_values) = (half(&keys), half(&values));
+                let call = Attention {
+                    queries: &queries,
+                    keys: &half_keys,
+                    key_stride: 16 * dim,
+                    values: &half_values,
+                    value_stride: dim,
+                    dim,
+                    unseen: 3,
+                    positions,
+                };
+                let mut out_of_halves = vec![0.0; heads * dim];
+                attend(isa, call, &mut out_of_halves);
+                assert!(out.iter().zip(&out_of_halves).all(|(a, b)| (a - b).abs() < 0.01));
+                (norm, gate, layer, curve, product, out, out_of_halves)
             })
             .collect();
         assert!(results.iter().all(|result| *result == results[0]));
@@ -377,6 +406,7 @@ mod tests {
             values: &values,
             value_stride: dim,
             dim,
+            unseen: 2,
             positions,
         };
         let mut out = vec![0.0; heads * dim];
@@ -385,6 +415,8 @@ mod tests {
             let q = &queries[head * dim..(head + 1) * dim];
             let weights: Vec<f64> = (0..positions)
                 .map(|p| (0..dim).map(|d| f64::from(q[d] * plain[p * dim + d])).sum::<f64>().exp())
+                .enumerate()
+                .map(|(p, weight)| if p < 2 { 0.0 } else { weight })
                 .collect();
             let total: f64 = weights.iter().sum();
             for d in 0..dim {

@@ -16,15 +16,19 @@ mod avx2;
 mod avx512;
 pub(crate) mod blocks;
 mod dense;
+pub(crate) mod halves;
 pub(crate) mod math;
 mod pack;
-mod rows;
+pub(crate) mod pages;
+pub(crate) mod rows;
 mod scalar;
+mod unpack;
 mod workers;
 
 pub(crate) use activations::{Activations, Tile};
 pub(crate) use dense::Matrix;
 pub(crate) use pack::{Levels, PackedMatrix, Panel};
+use unpack::PanelScratch;
 pub(crate) use workers::{SharedMut, Workers};
 
 /// Rows of a weight matrix that are stored together.
@@ -54,16 +58,27 @@ impl Isa {
         [Isa::Avx512Vnni, Isa::Avx2].into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar)
     }
 
+    /// Up to how many tokens a packed panel is cheaper to unpack in registers than once beforehand.
+    fn fused_tokens(self) -> usize {
+        match self {
+            Isa::Scalar => 0,
+            Isa::Avx2 => 4,
+            Isa::Avx512Vnni => TILE,
+        }
+    }
+
     /// Whether this processor can run it.
     pub(crate) fn available(self) -> bool {
         match self {
             Isa::Scalar => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2"),
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -103,7 +118,9 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
         });
         panels += product.weights.panels();
     }
-    workers.for_each(panels, |index| {
+    // One tile: the kernels unpack in registers. More: unpacking once is cheaper.
+    let expand = isa == Isa::Scalar || tokens > isa.fused_tokens();
+    workers.for_each_with(panels, |scratch: &mut PanelScratch, index| {
         let target = targets.iter().rev().find(|target| target.first_panel <= index);
         let Some(target) = target else { return };
         let panel_index = index - target.first_panel;
@@ -111,7 +128,7 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
             Matrix::Packed(packed) => packed,
             Matrix::Dense(dense) => return dense.multiply_panel(isa, panel_index, activations, &target.out),
         };
-        let panel = weights.panel(panel_index);
+        let panel = weights.panel(isa, panel_index, expand, scratch);
         let rows = weights.rows();
         let first_row = panel_index * PANEL;
         let width = PANEL.min(rows - first_row);
@@ -125,6 +142,19 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
             }
         }
     });
+}
+
+/// Products of int8 numbers that stay in registers, `rounds` times; returns how many it computed.
+pub(crate) fn multiply_in_registers(isa: Isa, rounds: usize) -> u64 {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` is available on this processor.
+        Isa::Avx2 => unsafe { avx2::multiply_in_registers(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512Vnni => unsafe { avx512::multiply_in_registers(rounds) },
+        _ => scalar::multiply_in_registers(rounds),
+    }
 }
 
 fn run(isa: Isa, panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {

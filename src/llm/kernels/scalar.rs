@@ -1,6 +1,7 @@
 //! The kernel in plain Rust: what the vector versions must reproduce bit for bit.
 //!
-//! In: a panel of 16 weight rows and a tile of up to 8 tokens. Out: their 16 x 8 products. Limit: slow.
+//! In: a panel of 16 weight rows and a tile of up to 8 tokens. Out: their 16 x 8 products. Limit: slow; codes must be
+//! unpacked.
 
 use super::{PANEL, Panel, Tile, TileSums};
 
@@ -34,4 +35,17 @@ pub(super) fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
         }
         sums[lane] = acc;
     }
+}
+
+/// The rate that the processor's products have at best ([`super::multiply_in_registers`]).
+pub(super) fn multiply_in_registers(rounds: usize) -> u64 {
+    let (codes, x) = (std::hint::black_box([3u8; 64]), std::hint::black_box([-5i8; 64]));
+    let mut sums = [0i32; 64];
+    for _ in 0..rounds {
+        for ((sum, code), x) in sums.iter_mut().zip(codes).zip(x) {
+            *sum = sum.wrapping_add(i32::from(code) * i32::from(x));
+        }
+        std::hint::black_box(&mut sums);
+    }
+    (rounds * 64) as u64
 }

@@ -42,13 +42,21 @@ impl Workers {
 
     /// Calls `body` once with each of `0..items`, in any order.
     pub(crate) fn for_each(&self, items: usize, body: impl Fn(usize) + Sync) {
+        self.for_each_with::<()>(items, |(), item| body(item));
+    }
+
+    /// The same, with a place to work in that a few items share; what an item finds there must not matter.
+    pub(crate) fn for_each_with<T: Default>(&self, items: usize, body: impl Fn(&mut T, usize) + Sync) {
         let Some(pool) = self.pool.as_ref().filter(|_| items > 1) else {
-            return (0..items).for_each(body);
+            let mut place = T::default();
+            return (0..items).for_each(|item| body(&mut place, item));
         };
         let pieces = items.min(self.threads * PIECES_PER_THREAD);
         pool.install(|| {
             (0..pieces).into_par_iter().with_max_len(1).for_each(|piece| {
-                (piece * items / pieces..(piece + 1) * items / pieces).for_each(&body);
+                let mut place = T::default();
+                (piece * items / pieces..(piece + 1) * items / pieces)
+                    .for_each(|item| body(&mut place, item));
             });
         });
     }

@@ -188,6 +188,11 @@ impl Interp<'_> {
             "__doc__" => return Ok(Value::None),
             "__module__" => return Ok(Value::str("__main__")),
             "__class__" => return Ok(Value::Class(self.class("type")?)),
+            "__members__" if class.is_enum() => {
+                let names: Vec<Value> = class.fields.borrow().iter().map(Value::str).collect();
+                let entries = names.into_iter().zip(self.enum_members(class)).collect();
+                return self.dict(entries);
+            }
             "__mro__" | "__bases__" => {
                 let classes = class.lineage().map(|class| Value::Class(Rc::clone(class))).collect();
                 return self.tuple(classes);
@@ -204,8 +209,8 @@ impl Interp<'_> {
                         Raise::attribute(format!("type object 'Tensor' has no attribute '{name}'"))
                     });
                 }
-                if &*class.name == "dict" && name == "fromkeys" {
-                    return Err(Raise::unsupported("dict.fromkeys is not supported"));
+                if let Some(method) = containers::method_of(&class.name, name) {
+                    return self.own(Value::ClassMethod(Rc::new((Rc::clone(class), method))));
                 }
             }
             return Err(Raise::attribute(format!("type object '{}' has no attribute '{name}'", class.name)));
@@ -246,6 +251,7 @@ impl Interp<'_> {
     pub(crate) fn set_attr(&mut self, target: &Value, name: &str, value: Value) -> R<()> {
         match target {
             Value::Object(object) => {
+                self.members(object, 0)?;
                 if object.class.is_module() && torch::modules::assign(self, object, name, &value)? {
                     return Ok(());
                 }

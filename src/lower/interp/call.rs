@@ -129,7 +129,42 @@ impl Interp<'_> {
                 self.call(&partial.0, all)
             }
             Value::Class(class) => self.instantiate(class, args),
-            Value::ClassMethod(method) => self.call_native(&method.0, method.1, args),
+            Value::ClassMethod(method) => {
+                if let Some(Value::Object(object)) = args.positional.first() {
+                    let items = |value: &Value| match value {
+                        Value::List(items) | Value::Iter(items) => items.borrow().len(),
+                        Value::Tuple(tuple) => tuple.items.len(),
+                        Value::Dict(dict) => dict.borrow().len(),
+                        _ => 1,
+                    };
+                    let new = args.positional.iter().skip(1).map(items).sum();
+                    self.members(object, new)?;
+                }
+                if let Native::Type = method.0.native {
+                    let name = &method.0.name;
+                    let Some((first, rest)) = args.split_first() else {
+                        return Err(Raise::type_error(format!(
+                            "unbound method {name}.{}() needs an argument",
+                            method.1
+                        )));
+                    };
+                    if method.1 == "fromkeys" {
+                        let value = rest.positional.first().cloned().unwrap_or(Value::None);
+                        let keys = self.iterate(&first)?;
+                        return self.dict(keys.into_iter().map(|key| (key, value.clone())).collect());
+                    }
+                    if first.type_name() != **name {
+                        let got = first.type_name();
+                        let message = format!(
+                            "descriptor '{}' for '{name}' objects doesn't apply to a '{got}' object",
+                            method.1
+                        );
+                        return Err(Raise::type_error(message));
+                    }
+                    return self.call_method(&first, method.1, rest);
+                }
+                self.call_native(&method.0, method.1, args)
+            }
             Value::Object(object) => self.call_object(object, args),
             Value::Descriptor(crate::lower::value::Descriptor::Static, inner) => self.call(inner, args),
             Value::Opaque(name) => {
@@ -314,6 +349,9 @@ impl Interp<'_> {
             if self.class_attr(class, "__init__", None).is_none() {
                 return Ok(Value::Opaque(name));
             }
+        }
+        if class.is_enum() {
+            return self.enum_member(class, &args);
         }
         if class.lineage().any(|class| matches!(class.native, Native::Type)) {
             return Err(Raise::unsupported(format!(

@@ -32,6 +32,19 @@ const STR: &[&str] = &[
     "partition",
     "encode",
     "zfill",
+    "splitlines",
+    "swapcase",
+    "removeprefix",
+    "removesuffix",
+    "center",
+    "ljust",
+    "rjust",
+    "index",
+    "islower",
+    "isupper",
+    "isidentifier",
+    "isspace",
+    "isalnum",
 ];
 const LIST: &[&str] = &[
     "append", "extend", "insert", "pop", "remove", "index", "count", "reverse", "sort", "copy", "clear",
@@ -63,6 +76,11 @@ const SET: &[&str] = &[
     "copy",
     "issubset",
     "clear",
+    "issuperset",
+    "isdisjoint",
+    "symmetric_difference",
+    "intersection_update",
+    "difference_update",
 ];
 
 /// Whether a built-in value has a method.
@@ -79,6 +97,20 @@ pub(crate) fn has_method(value: &Value, name: &str) -> bool {
         _ => return false,
     };
     names.contains(&name)
+}
+
+/// A method of a built-in type, such as `str.upper`.
+pub(crate) fn method_of(class: &str, name: &str) -> Option<&'static str> {
+    let names = match class {
+        "str" => STR,
+        "list" => LIST,
+        "tuple" => TUPLE,
+        "dict" if name == "fromkeys" => return Some("fromkeys"),
+        "dict" | "OrderedDict" => DICT,
+        "set" => SET,
+        _ => return None,
+    };
+    names.iter().find(|known| **known == name).copied()
 }
 
 impl Interp<'_> {
@@ -354,12 +386,30 @@ impl Interp<'_> {
                 }
                 Ok(Value::None)
             }
-            "union" | "intersection" | "difference" | "issubset" => {
+            "intersection_update" | "difference_update" => {
+                let kept = self.set_method(value, name.trim_end_matches("_update"), args.clone())?;
+                if let Value::Set(kept) = kept {
+                    let kept = std::mem::take(&mut *kept.borrow_mut());
+                    *set.borrow_mut() = kept;
+                }
+                Ok(Value::None)
+            }
+            "issuperset" | "isdisjoint" => {
+                let items = self.iterate(first)?;
+                let length = items.len();
+                let mut known = 0;
+                for item in &items {
+                    known += usize::from(set.borrow().contains(&self.key(item)?));
+                }
+                Ok(Value::Bool(if name == "issuperset" { known == length } else { known == 0 }))
+            }
+            "union" | "intersection" | "difference" | "issubset" | "symmetric_difference" => {
                 let items = self.iterate(first)?;
                 let other = self.set(items)?;
                 let op = match name {
                     "union" => ruff_python_ast::Operator::BitOr,
                     "intersection" => ruff_python_ast::Operator::BitAnd,
+                    "symmetric_difference" => ruff_python_ast::Operator::BitXor,
                     _ => ruff_python_ast::Operator::Sub,
                 };
                 let result = self.binary(op, value, &other)?;

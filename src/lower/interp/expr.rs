@@ -451,7 +451,11 @@ impl Interp<'_> {
                 let index = self.eval(&subscript.slice)?;
                 let left = self.get_item(&object, &index)?;
                 let right = self.eval(value)?;
-                let result = self.in_place(op, &left, &right)?;
+                // Elements of a tensor are replaced: a view of them is not kept.
+                let result = match object {
+                    Value::Tensor(_) => self.binary(op, &left, &right)?,
+                    _ => self.in_place(op, &left, &right)?,
+                };
                 self.set_item(&object, &index, result)
             }
             _ => Err(Raise::unsupported("augmented assignment to this expression is not supported")),

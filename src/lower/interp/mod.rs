@@ -8,10 +8,19 @@ mod arith;
 mod attr;
 pub(crate) mod builtins;
 mod call;
+mod compare;
 mod containers;
+mod convert;
+mod define;
+mod enums;
+mod exceptions;
 mod expr;
+mod imports;
+mod items;
+mod matching;
 mod stmt;
 mod text;
+mod types;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,19 +28,25 @@ use std::rc::Rc;
 
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
-use crate::graph::{Builder, Fact, Op, Origin, TensorRef};
+use crate::graph::{Builder, Fact, Init, Op, Origin, TensorRef};
 use crate::lower::error::{R, Raise};
-use crate::lower::value::{Class, Dict, Heap, Key, Module, Scope, Site, Tensor, TensorState, Tuple, Value};
+use crate::lower::value::{
+    Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
+};
 use crate::lower::{ImportResolver, Limits};
 use crate::python::{self, Span};
 
 pub(crate) use crate::lower::torch::signature::Bound;
 pub(crate) use attr::no_attribute;
-pub(crate) use stmt::annotations;
+pub(crate) use define::annotations;
 
 /// A built-in function's code.
 pub(crate) type Run = fn(&mut Interp<'_>, Bound) -> R<Value>;
 
+/// Name of what `dataclasses.field(...)` gives.
+pub(crate) const FIELD: &str = "dataclasses.field";
+/// Name of what `enum.auto()` gives.
+pub(crate) const AUTO: &str = "enum.auto";
 /// Deepest nesting of expressions and statements being evaluated, whatever calls they are spread over.
 const MAX_DEPTH: usize = 6_000;
 
@@ -111,6 +126,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) no_grad: usize,
     /// Tensors of the current pass whose memory was overwritten since: what still refers to them is out of date.
     pub(crate) overwritten: BTreeSet<TensorRef>,
+    /// Those of them that were written through a view: copies of them, which share the node, are out of date too.
+    pub(crate) viewed: BTreeSet<TensorRef>,
     pub(crate) frames: Vec<Frame>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
@@ -142,6 +159,7 @@ impl<'a> Interp<'a> {
             body: 0,
             no_grad: 0,
             overwritten: BTreeSet::new(),
+            viewed: BTreeSet::new(),
             frames: Vec::new(),
             path: Vec::new(),
             paths: BTreeMap::new(),
@@ -191,6 +209,22 @@ impl<'a> Interp<'a> {
         self.tick(length / 16)
     }
 
+    /// Whether a container of this length may be made. What is made is kept until the end, so elements cost steps.
+    fn elements(&mut self, what: &str, length: usize) -> R<()> {
+        self.check_length(what, length, self.limits.list_length)?;
+        self.tick(length / 4)
+    }
+
+    /// Pay for the members that a module has and gets: finding the place of each takes a walk over the others.
+    pub(crate) fn members(&mut self, module: &Object, new: usize) -> R<()> {
+        let known = module
+            .module
+            .borrow()
+            .as_ref()
+            .map_or(0, |state| state.params.len() + state.buffers.len() + state.modules.len());
+        self.tick(known / 8 + new.saturating_mul(known + new) / 16)
+    }
+
     pub(crate) fn own(&mut self, value: Value) -> R<Value> {
         if self.heap.len() > self.limits.objects {
             return Err(Raise::limit(format!("objects: exceeds the limit of {}", self.limits.objects)));
@@ -199,12 +233,12 @@ impl<'a> Interp<'a> {
     }
 
     pub(crate) fn list(&mut self, items: Vec<Value>) -> R<Value> {
-        self.check_length("list", items.len(), self.limits.list_length)?;
+        self.elements("list", items.len())?;
         self.own(Value::List(Rc::new(RefCell::new(items))))
     }
 
     pub(crate) fn tuple(&mut self, items: Vec<Value>) -> R<Value> {
-        self.check_length("tuple", items.len(), self.limits.list_length)?;
+        self.elements("tuple", items.len())?;
         self.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: None })))
     }
 
@@ -213,13 +247,13 @@ impl<'a> Interp<'a> {
     }
 
     pub(crate) fn iterator(&mut self, mut items: Vec<Value>) -> R<Value> {
-        self.check_length("iterator", items.len(), self.limits.list_length)?;
+        self.elements("iterator", items.len())?;
         items.reverse();
         self.own(Value::Iter(Rc::new(RefCell::new(items))))
     }
 
     pub(crate) fn dict(&mut self, entries: Vec<(Value, Value)>) -> R<Value> {
-        self.check_length("dict", entries.len(), self.limits.list_length)?;
+        self.elements("dict", entries.len())?;
         let mut dict = Dict::default();
         for (name, value) in entries {
             dict.insert(self.key(&name)?, name, value);
@@ -228,7 +262,7 @@ impl<'a> Interp<'a> {
     }
 
     pub(crate) fn set(&mut self, items: Vec<Value>) -> R<Value> {
-        self.check_length("set", items.len(), self.limits.list_length)?;
+        self.elements("set", items.len())?;
         let mut dict = Dict::default();
         for item in items {
             dict.insert(self.key(&item)?, item, Value::None);
@@ -328,7 +362,7 @@ impl<'a> Interp<'a> {
         if let Some(class) = self.classes.get(name) {
             return Ok(Rc::clone(class));
         }
-        let (native, base) = builtins::native_class(name);
+        let (native, base) = types::native_class(name);
         let ancestors = match base {
             Some(base) => {
                 let base = self.class(base)?;
@@ -360,7 +394,7 @@ impl<'a> Interp<'a> {
         match state {
             TensorState::Node { tensor: reference, body } if body == self.body => {
                 if !self.overwritten.is_empty()
-                    && !tensor.copied.get()
+                    && (!tensor.copied.get() || self.viewed.contains(&self.memory(reference)))
                     && self.overwritten.contains(&self.memory(reference))
                 {
                     return Err(Raise::unsupported(
@@ -443,6 +477,13 @@ impl<'a> Interp<'a> {
 
     /// A tensor of the current pass as a value.
     pub(crate) fn wrap(&mut self, tensor: TensorRef) -> R<Value> {
+        if self.mode == Mode::Building
+            && let Some(constant) = crate::lower::torch::constant::of_result(self, tensor)?
+        {
+            // A constructor may keep it.
+            let init = Init::Values(constant.values.clone());
+            return crate::lower::torch::creation::known(self, constant.sizes.clone(), constant.dtype, init);
+        }
         let state = TensorState::Node { tensor, body: self.body };
         self.own(Value::Tensor(Rc::new(Tensor {
             state: RefCell::new(state),

@@ -388,6 +388,57 @@ impl Interp<'_> {
                 let result = self.format_method(text, &args)?;
                 self.text(result)
             }
+            "splitlines" => {
+                let lines = text.lines().map(Value::str).collect();
+                self.list(lines)
+            }
+            "swapcase" => {
+                let swapped = text.chars().map(|char| match char.is_uppercase() {
+                    true => char.to_lowercase().collect::<String>(),
+                    false => char.to_uppercase().collect(),
+                });
+                let swapped: String = swapped.collect();
+                self.text(swapped)
+            }
+            "removeprefix" => self.text(text.strip_prefix(&*need(0)?).unwrap_or(text)),
+            "removesuffix" => self.text(text.strip_suffix(&*need(0)?).unwrap_or(text)),
+            "center" | "ljust" | "rjust" | "zfill" => {
+                let Some(Value::Int(width)) = args.positional.first() else {
+                    return Err(Raise::type_error(format!("str.{name}() argument 1 must be an integer")));
+                };
+                let align = match name {
+                    "center" => "^",
+                    "ljust" => "<",
+                    _ => ">",
+                };
+                let fill = if name == "zfill" {
+                    "0".to_owned()
+                } else {
+                    arg(1).map_or(" ".to_owned(), |c| c.to_string())
+                };
+                let padded =
+                    self.format(&Value::Str(Rc::clone(text)), &format!("{fill}{align}{}", (*width).max(0)))?;
+                self.text(padded)
+            }
+            "islower" => {
+                Ok(Value::Bool(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)))
+            }
+            "isupper" => {
+                Ok(Value::Bool(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)))
+            }
+            "isspace" => Ok(Value::Bool(!text.is_empty() && text.chars().all(char::is_whitespace))),
+            "isalnum" => Ok(Value::Bool(!text.is_empty() && text.chars().all(char::is_alphanumeric))),
+            "isidentifier" => {
+                let first = text.chars().next().is_some_and(|char| char.is_alphabetic() || char == '_');
+                Ok(Value::Bool(first && text.chars().all(|char| char.is_alphanumeric() || char == '_')))
+            }
+            "index" => {
+                let at = self.str_method(text, "find", args.clone())?;
+                match at {
+                    Value::Int(-1) => Err(Raise::value_error("substring not found")),
+                    at => Ok(at),
+                }
+            }
             "find" => {
                 let at = text
                     .find(&*need(0)?)

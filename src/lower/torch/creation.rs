@@ -6,18 +6,20 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::graph::op::Distribution;
+use crate::graph::op::{Binary, Distribution};
 use crate::graph::{DType, Dim, Init, Op, ParamKind, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Mode};
 use crate::lower::torch::{Function, row, signature};
-use crate::lower::value::{Tensor, TensorState, Value};
+use crate::lower::value::{Tensor, TensorState, Tuple, Value};
 
 /// Most elements of a tensor whose values are written out.
 const MAX_VALUES: usize = 1 << 20;
 
 const OPTIONS: &str = "*size, out=None, dtype=None, device=None, requires_grad=False, generator=None, names=None, \
     layout=None, pin_memory=False, memory_format=None";
+const ARANGE: &str = "*bounds, start=None, end=None, step=None, dtype=None, device=None, requires_grad=False, \
+    out=None, layout=None, pin_memory=False";
 const LIKE: &str =
     "input, *, dtype=None, device=None, requires_grad=False, memory_format=None, layout=None, generator=None";
 
@@ -65,15 +67,44 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("t", "tensor", "data, *, dtype=None, device=None, requires_grad=False", tensor),
     row("t", "as_tensor", "data, dtype=None, device=None", tensor),
     row("t", "from_numpy", "data", tensor),
-    row("t", "Tensor", "*data", |this, args| {
-        if args.rest.iter().all(|value| matches!(value, Value::Int(_))) && !args.rest.is_empty() {
-            return filled(this, &args, Fill::Number(0.0));
-        }
-        let data = args.rest.first().cloned().unwrap_or(Value::None);
-        literal(this, &data, Some(DType::F32))
+    row("t", "Tensor", "*data", |this, args| of_type(this, &args, DType::F32)),
+    row("t", "FloatTensor", "*data", |this, args| of_type(this, &args, DType::F32)),
+    row("t", "LongTensor", "*data", |this, args| of_type(this, &args, DType::I64)),
+    row("t", "BoolTensor", "*data", |this, args| of_type(this, &args, DType::Bool)),
+    row("t", "finfo", "type=None", |this, _| {
+        let names = ["max", "min", "eps", "tiny", "smallest_normal", "resolution", "bits"];
+        let single = [f32::MAX, f32::MIN, f32::EPSILON, f32::MIN_POSITIVE, f32::MIN_POSITIVE, 1e-6];
+        let mut items: Vec<Value> = single.iter().map(|&value| Value::Float(f64::from(value))).collect();
+        items.push(Value::Int(32));
+        named(this, "torch.finfo", &names, items)
     }),
-    row("t", "arange", "*bounds, dtype=None, device=None, requires_grad=False, out=None", |this, args| {
-        let numbers: Option<Vec<f64>> = args.rest.iter().map(signature::number).collect();
+    row("t", "iinfo", "type=None", |this, _| {
+        let items = vec![Value::Int(i64::MAX), Value::Int(i64::MIN), Value::Int(64)];
+        named(this, "torch.iinfo", &["max", "min", "bits"], items)
+    }),
+    row("t", "arange", ARANGE, |this, args| {
+        let bounds: Vec<Value> = match (args.get("start"), args.get("end"), args.get("step")) {
+            (Value::None, Value::None, Value::None) => args.rest.clone(),
+            (start, end, step) => {
+                let given = [start, end].into_iter().filter(|value| !value.is_none());
+                let mut bounds: Vec<Value> = args.rest.iter().cloned().chain(given).collect();
+                if !step.is_none() {
+                    if bounds.len() == 1 {
+                        bounds.insert(0, Value::Int(0));
+                    }
+                    bounds.push(step);
+                }
+                bounds
+            }
+        };
+        if let [Value::Dim(length)] = bounds[..] {
+            // As many as the batch has samples.
+            let ones = Op::Full { shape: Shape(vec![length]), value: 1.0, dtype: DType::I64 };
+            let ones = this.append(ones, &[])?;
+            let counted = this.append(Op::CumSum { dim: 0 }, &[ones])?;
+            return this.op(Op::Scalar { op: Binary::Sub, value: 1.0, reversed: false }, &[counted]);
+        }
+        let numbers: Option<Vec<f64>> = bounds.iter().map(signature::number).collect();
         let Some(numbers) = numbers else {
             return Err(Raise::unsupported("arange of other than numbers is not supported"));
         };
@@ -84,7 +115,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             _ => return Err(Raise::runtime("step must be nonzero")),
         };
         let length = count(((stop - start) / step).ceil())?;
-        let whole = args.rest.iter().all(|value| matches!(value, Value::Int(_) | Value::Bool(_)));
+        let whole = bounds.iter().all(|value| matches!(value, Value::Int(_) | Value::Bool(_)));
         let dtype = dtype(&args, if whole { DType::I64 } else { DType::F32 })?;
         #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
         let values = (0..length).map(|index| start + step * index as f64).collect();
@@ -102,7 +133,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             let step = if length > 1 { (end - start) / (length - 1) as f64 } else { 0.0 };
             #[expect(clippy::cast_precision_loss, reason = "lengths are small")]
             let values = (0..length).map(|index| start + step * index as f64).collect();
-            known(this, vec![length], DType::F32, Init::Values(values))
+            let dtype = dtype(&args, DType::F32)?;
+            known(this, vec![length], dtype, Init::Values(values))
         },
     ),
     row("t", "eye", "n, m=None, *, dtype=None, device=None, requires_grad=False", |this, args| {
@@ -114,7 +146,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         for at in 0..rows.min(columns) {
             values[at * columns + at] = 1.0;
         }
-        known(this, vec![rows, columns], DType::F32, Init::Values(values))
+        let dtype = dtype(&args, DType::F32)?;
+        known(this, vec![rows, columns], dtype, Init::Values(values))
     }),
     row("t", "diff", "input", |this, args| {
         let tensor = args.tensor("input")?;
@@ -127,11 +160,34 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             _ => Err(Raise::unsupported("torch.diff of a computed tensor is not supported")),
         }
     }),
-    row("t", "bernoulli", "input, p=None, *, generator=None", |_, _| {
-        Err(Raise::unsupported("torch.bernoulli is not supported"))
-    }),
     row("t", "is_tensor", "obj", |_, args| Ok(Value::Bool(matches!(args.get("obj"), Value::Tensor(_))))),
 ];
+
+fn named(this: &mut Interp<'_>, name: &str, names: &[&str], items: Vec<Value>) -> R<Value> {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    this.own(Value::Tuple(Rc::new(Tuple {
+        items,
+        size: false,
+        names: Some(Rc::new((name.to_owned(), names))),
+    })))
+}
+
+/// `torch.FloatTensor(2, 3)` or `torch.FloatTensor([1, 2])`.
+fn of_type(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
+    if args.rest.iter().all(|value| matches!(value, Value::Int(_) | Value::Dim(_))) && !args.rest.is_empty() {
+        let shape = sizes(&args.rest)?;
+        return make(this, shape, dtype, Fill::Number(0.0));
+    }
+    match args.rest.first() {
+        Some(Value::Tuple(size)) if size.size => {
+            let shape = sizes(&args.rest)?;
+            make(this, shape, dtype, Fill::Number(0.0))
+        }
+        Some(Value::Tensor(tensor)) => Ok(Value::Tensor(Rc::clone(tensor))),
+        Some(data) => literal(this, data, Some(dtype)),
+        None => known(this, vec![0], dtype, Init::Values(Vec::new())),
+    }
+}
 
 /// What a new tensor is filled with.
 #[derive(Clone, Copy)]
@@ -238,11 +294,14 @@ fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
 }
 
 /// A tensor of nested lists of numbers.
-fn literal(this: &mut Interp<'_>, data: &Value, dtype: Option<DType>) -> R<Value> {
+pub(crate) fn literal(this: &mut Interp<'_>, data: &Value, dtype: Option<DType>) -> R<Value> {
     let (mut sizes, mut values) = (Vec::new(), Vec::new());
-    let mut all_whole = true;
-    flatten(this, data, 0, &mut sizes, &mut values, &mut all_whole)?;
-    let dtype = dtype.unwrap_or(if all_whole && !values.is_empty() { DType::I64 } else { DType::F32 });
+    let mut narrowest = DType::Bool;
+    flatten(this, data, 0, &mut sizes, &mut values, &mut narrowest)?;
+    let dtype = dtype.unwrap_or(if values.is_empty() { DType::F32 } else { narrowest });
+    if dtype == DType::I64 {
+        values.iter_mut().for_each(|value| *value = value.trunc());
+    }
     known(this, sizes, dtype, Init::Values(values))
 }
 
@@ -252,14 +311,18 @@ fn flatten(
     depth: usize,
     sizes: &mut Vec<usize>,
     values: &mut Vec<f64>,
-    whole: &mut bool,
+    narrowest: &mut DType,
 ) -> R<()> {
     this.tick(1)?;
     if let Some(number) = signature::number(data) {
         if depth != sizes.len() {
             return Err(Raise::value_error("expected sequence of equal length in nested lists"));
         }
-        *whole &= matches!(data, Value::Int(_) | Value::Bool(_));
+        *narrowest = match (data, *narrowest) {
+            (Value::Bool(_), narrowest) => narrowest,
+            (Value::Int(_), DType::Bool | DType::I64) => DType::I64,
+            _ => DType::F32,
+        };
         values.push(number);
         return Ok(());
     }
@@ -274,7 +337,7 @@ fn flatten(
             } else if sizes.get(depth) != Some(&items.len()) {
                 return Err(Raise::value_error("expected sequence of equal length in nested lists"));
             }
-            items.iter().try_for_each(|item| flatten(this, item, depth + 1, sizes, values, whole))
+            items.iter().try_for_each(|item| flatten(this, item, depth + 1, sizes, values, narrowest))
         }
         other => Err(Raise::unsupported(format!("a tensor of {} is not supported", other.type_name()))),
     }
@@ -291,7 +354,10 @@ pub(crate) fn materialise(
     let op = match init {
         Init::Constant(value) => Op::Full { shape: Shape::fixed(sizes), value, dtype },
         Init::Values(values) => Op::Literal { sizes: sizes.to_vec(), values, dtype },
-        _ if this.mode == Mode::Building => Op::Full { shape: Shape::fixed(sizes), value: 0.0, dtype },
+        // Only its shape matters here.
+        _ if this.mode == Mode::Building => {
+            Op::Random { shape: Shape::fixed(sizes), distribution: Distribution::Uniform }
+        }
         init => {
             let id = this.builder.declare(sizes.to_vec(), dtype, ParamKind::Unsaved, init)?;
             *tensor.state.borrow_mut() = TensorState::Param(id);

@@ -63,6 +63,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     unary!("tm", "acos", Unary::Acos),
     unary!("tm", "atan", Unary::Atan),
     unary!("tm", "erf", Unary::Erf),
+    unary!("tm", "erfc", Unary::Erfc),
+    unary!("tm", "asinh", Unary::Asinh),
+    unary!("tm", "acosh", Unary::Acosh),
+    unary!("tm", "atanh", Unary::Atanh),
+    unary!("tm", "arcsinh", Unary::Asinh),
+    unary!("tm", "arccosh", Unary::Acosh),
+    unary!("tm", "arctanh", Unary::Atanh),
     unary!("tm", "floor", Unary::Floor),
     unary!("tm", "ceil", Unary::Ceil),
     unary!("tm", "round", Unary::Round),
@@ -190,7 +197,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let (input, dim) = along(this, &args)?;
         this.op(Op::Glu { dim }, &[input])
     }),
-    row("tfm", "softmax", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+    row("f", "softmax", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+        let (input, dim) = soft_dim(this, &args)?;
+        this.op(Op::Softmax { dim }, &[input])
+    }),
+    row("tm", "softmax", "input, dim, dtype=None", |this, args| {
         let (input, dim) = soft_dim(this, &args)?;
         this.op(Op::Softmax { dim }, &[input])
     }),
@@ -199,11 +210,21 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let negative = this.append(Op::Unary(Unary::Neg), &[input])?;
         this.op(Op::Softmax { dim }, &[negative])
     }),
-    row("tfm", "log_softmax", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+    row("f", "log_softmax", "input, dim=None, _stacklevel=3, dtype=None", |this, args| {
+        let (input, dim) = soft_dim(this, &args)?;
+        this.op(Op::LogSoftmax { dim }, &[input])
+    }),
+    row("tm", "log_softmax", "input, dim, dtype=None", |this, args| {
         let (input, dim) = soft_dim(this, &args)?;
         this.op(Op::LogSoftmax { dim }, &[input])
     }),
     row("f", "normalize", "input, p=2.0, dim=1, eps=1e-12, out=None", |this, args| {
+        if let dims @ (Value::Tuple(_) | Value::List(_)) = args.get("dim") {
+            let norm = vec![args.get("input"), args.get("p"), dims, Value::Bool(true)];
+            let norm = super::call(this, "norm", norm)?;
+            let norm = super::call(this, "clamp_min", vec![norm, args.get("eps")])?;
+            return operator(this, Operator::Div, &args.get("input"), &norm);
+        }
         let (input, dim) = along(this, &args)?;
         this.op(Op::Normalize { p: args.float("p")?, dim, eps: args.float("eps")? }, &[input])
     }),
@@ -305,34 +326,9 @@ fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
             args.function
         )));
     }
-    if let Some(folded) = fold_unary(this, args, op)? {
-        return Ok(folded);
-    }
     let input = operand(this, args, "input")?;
     let result = this.append(Op::Unary(op), &[input])?;
     finish(this, args, result)
-}
-
-/// An elementary function of a tensor written in the source, outside a forward pass.
-fn fold_unary(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Option<Value>> {
-    let (Mode::Building, Value::Tensor(tensor)) = (this.mode, args.get("input")) else { return Ok(None) };
-    let run: fn(f64) -> f64 = match op {
-        Unary::Round => f64::round_ties_even,
-        Unary::Floor => f64::floor,
-        Unary::Ceil => f64::ceil,
-        Unary::Neg => |x| -x,
-        Unary::Abs => f64::abs,
-        Unary::Exp => f64::exp,
-        Unary::Log => f64::ln,
-        Unary::Sqrt => f64::sqrt,
-        Unary::Sin => f64::sin,
-        Unary::Cos => f64::cos,
-        _ => return Ok(None),
-    };
-    let state = tensor.state.borrow().clone();
-    let TensorState::Known { sizes, init: Init::Values(values), .. } = state else { return Ok(None) };
-    let values = values.into_iter().map(|value| single(run(value))).collect();
-    creation::known(this, sizes, DType::F32, Init::Values(values)).map(Some)
 }
 
 /// A number as single precision holds it.

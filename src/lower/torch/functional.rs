@@ -46,7 +46,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                 return Err(Raise::unsupported("embedding with max_norm is not supported"));
             }
             let inputs = [operand(this, &args, "input")?, operand(this, &args, "weight")?];
-            this.op(Op::Embedding, &inputs)
+            let padding = match args.optional_int("padding_idx")? {
+                Some(row) => {
+                    super::index::within(&this.builder.fact(inputs[1]).shape.clone(), 0, row).map(Some)?
+                }
+                None => None,
+            };
+            this.op(Op::Embedding { padding }, &inputs)
         },
     ),
     row(
@@ -142,11 +148,46 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             operands => operands.to_vec(),
         };
         let list = this.tuple(operands)?;
-        let inputs = super::shape::tensors(this, &list)?;
+        let inputs = super::parts::tensors(this, &list)?;
+        let ranks: Vec<usize> = inputs.iter().map(|&input| this.builder.fact(input).shape.rank()).collect();
+        let equation = if equation.contains("...") { without_ellipsis(&equation, &ranks)? } else { equation };
         let equation = if equation.contains("->") { equation } else { implicit(&equation) };
         this.op(Op::Einsum { equation }, &inputs)
     }),
 ];
+
+/// The equation with letters for the dimensions that `...` stands for; where there is no output, they come first.
+fn without_ellipsis(equation: &str, ranks: &[usize]) -> R<String> {
+    let (left, right) = match equation.split_once("->") {
+        Some((left, right)) => (left, Some(right)),
+        None => (equation, None),
+    };
+    let free: Vec<char> = ('A'..='Z').filter(|letter| !equation.contains(*letter)).collect();
+    let (mut terms, mut widest) = (Vec::new(), 0);
+    for (term, rank) in left.split(',').zip(ranks) {
+        let named = term.chars().filter(|letter| *letter != '.').count();
+        let hidden = if term.contains("...") { rank.saturating_sub(named) } else { 0 };
+        widest = widest.max(hidden);
+        terms.push((term, hidden));
+    }
+    if widest > free.len() {
+        return Err(Raise::unsupported("einsum with that many dimensions is not supported"));
+    }
+    // Dimensions of an ellipsis are aligned at their end.
+    let letters = |hidden: usize| free[widest - hidden..widest].iter().collect::<String>();
+    let left: Vec<String> =
+        terms.iter().map(|(term, hidden)| term.replace("...", &letters(*hidden))).collect();
+    let right = match right {
+        Some(right) => right.replace("...", &letters(widest)),
+        None => {
+            let implicit = implicit(&left.join(","));
+            let named = implicit.split_once("->").map_or("", |(_, output)| output);
+            let named: String = named.chars().filter(|letter| !free[..widest].contains(letter)).collect();
+            letters(widest) + &named
+        }
+    };
+    Ok(format!("{}->{right}", left.join(",")))
+}
 
 /// `ij,jk` means `ij,jk->ik`: letters that occur once, in alphabetical order.
 fn implicit(equation: &str) -> String {

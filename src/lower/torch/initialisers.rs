@@ -101,9 +101,52 @@ pub(crate) fn is_method(name: &str) -> bool {
     matches!(name, "uniform_" | "normal_" | "fill_" | "zero_" | "copy_" | "bernoulli_")
 }
 
+/// Whether a tensor has no first values of its own, but those that the forward pass computes.
+fn computed(this: &Interp<'_>, tensor: &Tensor) -> bool {
+    matches!(&*tensor.state.borrow(), TensorState::Node { .. })
+        || (matches!(this.mode, Mode::Tracing { .. })
+            && matches!(&*tensor.state.borrow(), TensorState::Known { .. }))
+}
+
+fn replace(this: &mut Interp<'_>, target: &Rc<Tensor>, new: Value) -> R<Value> {
+    if let Value::Tensor(new) = new {
+        super::rebind(this, target, &new)?;
+    }
+    Ok(Value::Tensor(Rc::clone(target)))
+}
+
 /// Call an initialising method.
 pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Args) -> R<Value> {
     let function = match name {
+        "uniform_" | "normal_" if matches!(value, Value::Tensor(target) if computed(this, target)) => {
+            let uniform = name == "uniform_";
+            let signature = if uniform {
+                "input, a=0.0, b=1.0, generator=None"
+            } else {
+                "input, a=0.0, b=1.0, *, generator=None"
+            };
+            let args = signature::bind("uniform_", signature, args.prepend(value.clone()))?;
+            let (tensor, low, high) = (args.tensor("input")?, args.float("a")?, args.float("b")?);
+            let distribution = if uniform { Distribution::Uniform } else { Distribution::Normal };
+            let shape = facts(this, &tensor)?.shape;
+            let drawn = this.op(Op::Random { shape, distribution }, &[])?;
+            let width = if uniform { high - low } else { high };
+            let wide = super::call(this, "mul", vec![drawn, Value::Float(width)])?;
+            let new = super::call(this, "add", vec![wide, Value::Float(low)])?;
+            return replace(this, &tensor, new);
+        }
+        "fill_" | "zero_" if matches!(value, Value::Tensor(target) if computed(this, target)) => {
+            let number = match args.positional.into_iter().next() {
+                _ if name == "zero_" => Value::Int(0),
+                Some(number) => number,
+                None => {
+                    return Err(Raise::type_error("fill_() missing 1 required positional argument: 'value'"));
+                }
+            };
+            let new = super::call(this, "full_like", vec![value.clone(), number])?;
+            let Value::Tensor(target) = value else { return Ok(new) };
+            return replace(this, target, new);
+        }
         "fill_" => "constant_",
         "zero_" => "zeros_",
         "bernoulli_" => {
@@ -119,6 +162,14 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
         }
         "copy_" => {
             if let (Value::Tensor(target), Some(Value::Tensor(source))) = (value, args.positional.first()) {
+                if computed(this, target) {
+                    let new = super::call(
+                        this,
+                        "expand_as",
+                        vec![Value::Tensor(Rc::clone(source)), value.clone()],
+                    )?;
+                    return replace(this, target, new);
+                }
                 assign_data(this, target, source)?;
             }
             return Ok(value.clone());
@@ -129,6 +180,22 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
         Some(builtin) => this.call(&Value::Builtin(builtin), args.prepend(value.clone())),
         None => Err(Raise::unsupported(format!("Tensor.{name} is not supported"))),
     }
+}
+
+/// An operation in place on a parameter, such as `weight.data.mul_(2)`: of its first values. Whether it was one.
+pub(crate) fn rescale(this: &mut Interp<'_>, target: &Rc<Tensor>, function: &Value, args: &Args) -> R<bool> {
+    let TensorState::Param(id) = *target.state.borrow() else { return Ok(false) };
+    let param = this.builder.param(id).clone();
+    let start = creation::known(this, param.sizes, param.dtype, param.init)?;
+    let call = Args { positional: args.positional.clone(), named: args.named.clone(), site: None };
+    if let Value::Tensor(result) = this.call(function, call.prepend(start))?
+        && let TensorState::Known { sizes, init, .. } = &*result.state.borrow()
+        && *sizes == this.builder.param(id).sizes
+    {
+        this.builder.param_mut(id).init = init.clone();
+        return Ok(true);
+    }
+    Err(Raise::unsupported("this operation in place on the first values of a parameter is not supported"))
 }
 
 /// `target.data = source`.

@@ -2,14 +2,15 @@
 //!
 //! Input: constructor arguments, kept as the instance's attributes as in PyTorch; then tensors. Output: parameters and
 //! nodes. A layer without parameters is a row that names the function it calls. Limit: `device=` and `dtype=` have no
-//! effect. Longer than 600 lines because it is one table of layers.
+//! effect.
 
 use std::rc::Rc;
 
-use crate::graph::{DType, Init, ParamKind, Shape, When};
+use crate::graph::{DType, Init, ParamKind, Shape};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
-use crate::lower::torch::{creation, functional, modules, recurrent, signature};
+use crate::lower::torch::attributes::{attr, attr_int, attr_usize, registered, set, set_sizes};
+use crate::lower::torch::{containers, conv_layers, creation, modules, norm_layers, recurrent, signature};
 use crate::lower::value::{Object, Value};
 
 type Init_ = fn(&mut Interp<'_>, &Rc<Object>, &Bound) -> R<()>;
@@ -50,6 +51,14 @@ const fn container(name: &'static str, signature: &'static str, init: Init_) -> 
     Layer { name, base: "Module", signature, init, forward: Forward::Missing }
 }
 
+macro_rules! padding {
+    ($name:literal, $signature:literal, $spatial:literal, $mode:literal) => {
+        custom($name, "Module", $signature, nothing, |this, object, args| {
+            pad(this, object, args, $spatial, $mode)
+        })
+    };
+}
+
 const CONV: &str = "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, \
     padding_mode='zeros', device=None, dtype=None";
 const CONV_TRANSPOSE: &str = "in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, \
@@ -80,7 +89,6 @@ static LAYERS: &[Layer] = &[
     plain("Mish", "inplace=False", "mish"),
     plain("Hardswish", "inplace=False", "hardswish"),
     plain("Hardsigmoid", "inplace=False", "hardsigmoid"),
-    plain("Hardtanh", "min_val=-1.0, max_val=1.0, inplace=False", "hardtanh"),
     plain("Sigmoid", "", "sigmoid"),
     plain("LogSigmoid", "", "logsigmoid"),
     plain("Tanh", "", "tanh"),
@@ -139,6 +147,16 @@ static LAYERS: &[Layer] = &[
         },
         |this, object, args| by_function(this, object, "interpolate", args),
     ),
+    custom(
+        "Hardtanh",
+        "Module",
+        "min_val=-1.0, max_val=1.0, inplace=False",
+        |_, _, args| {
+            let (min, max) = (args.float("min_val")?, args.float("max_val")?);
+            if max > min { Ok(()) } else { Err(Raise::python("AssertionError", "")) }
+        },
+        |this, object, args| by_function(this, object, "hardtanh", args),
+    ),
     custom("Identity", "Module", "*args, **kwargs", nothing, |_, _, args| {
         match args.positional.into_iter().next() {
             Some(value) => Ok(value),
@@ -190,65 +208,77 @@ static LAYERS: &[Layer] = &[
         "Conv1d",
         "_ConvNd",
         CONV,
-        |this, object, args| conv_init(this, object, args, 1, false),
-        |this, object, args| conv(this, object, args, 1),
+        |this, object, args| conv_layers::conv_init(this, object, args, 1, false),
+        |this, object, args| conv_layers::conv(this, object, args, 1),
     ),
     custom(
         "Conv2d",
         "_ConvNd",
         CONV,
-        |this, object, args| conv_init(this, object, args, 2, false),
-        |this, object, args| conv(this, object, args, 2),
+        |this, object, args| conv_layers::conv_init(this, object, args, 2, false),
+        |this, object, args| conv_layers::conv(this, object, args, 2),
     ),
     custom(
         "Conv3d",
         "_ConvNd",
         CONV,
-        |this, object, args| conv_init(this, object, args, 3, false),
-        |this, object, args| conv(this, object, args, 3),
+        |this, object, args| conv_layers::conv_init(this, object, args, 3, false),
+        |this, object, args| conv_layers::conv(this, object, args, 3),
     ),
     custom(
         "ConvTranspose1d",
         "_ConvTransposeNd",
         CONV_TRANSPOSE,
-        |this, object, args| conv_init(this, object, args, 1, true),
-        |this, object, args| conv_transpose(this, object, args, 1),
+        |this, object, args| conv_layers::conv_init(this, object, args, 1, true),
+        |this, object, args| conv_layers::conv_transpose(this, object, args, 1),
     ),
     custom(
         "ConvTranspose2d",
         "_ConvTransposeNd",
         CONV_TRANSPOSE,
-        |this, object, args| conv_init(this, object, args, 2, true),
-        |this, object, args| conv_transpose(this, object, args, 2),
+        |this, object, args| conv_layers::conv_init(this, object, args, 2, true),
+        |this, object, args| conv_layers::conv_transpose(this, object, args, 2),
     ),
     custom(
         "ConvTranspose3d",
         "_ConvTransposeNd",
         CONV_TRANSPOSE,
-        |this, object, args| conv_init(this, object, args, 3, true),
-        |this, object, args| conv_transpose(this, object, args, 3),
+        |this, object, args| conv_layers::conv_init(this, object, args, 3, true),
+        |this, object, args| conv_layers::conv_transpose(this, object, args, 3),
     ),
-    custom("BatchNorm1d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
-        batch_norm(this, object, args, 1)
+    custom("BatchNorm1d", "_BatchNorm", BATCH_NORM, norm_layers::batch_norm_init, |this, object, args| {
+        norm_layers::batch_norm(this, object, args, 1)
     }),
-    custom("BatchNorm2d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
-        batch_norm(this, object, args, 2)
+    custom("BatchNorm2d", "_BatchNorm", BATCH_NORM, norm_layers::batch_norm_init, |this, object, args| {
+        norm_layers::batch_norm(this, object, args, 2)
     }),
-    custom("BatchNorm3d", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
-        batch_norm(this, object, args, 3)
+    custom("BatchNorm3d", "_BatchNorm", BATCH_NORM, norm_layers::batch_norm_init, |this, object, args| {
+        norm_layers::batch_norm(this, object, args, 3)
     }),
-    custom("SyncBatchNorm", "_BatchNorm", BATCH_NORM, batch_norm_init, |this, object, args| {
-        batch_norm(this, object, args, 0)
+    custom("SyncBatchNorm", "_BatchNorm", BATCH_NORM, norm_layers::batch_norm_init, |this, object, args| {
+        norm_layers::batch_norm(this, object, args, 0)
     }),
-    custom("InstanceNorm1d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init, |this, object, args| {
-        instance_norm(this, object, args, 1)
-    }),
-    custom("InstanceNorm2d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init, |this, object, args| {
-        instance_norm(this, object, args, 2)
-    }),
-    custom("InstanceNorm3d", "_InstanceNorm", INSTANCE_NORM, batch_norm_init, |this, object, args| {
-        instance_norm(this, object, args, 3)
-    }),
+    custom(
+        "InstanceNorm1d",
+        "_InstanceNorm",
+        INSTANCE_NORM,
+        norm_layers::batch_norm_init,
+        |this, object, args| norm_layers::instance_norm(this, object, args, 1),
+    ),
+    custom(
+        "InstanceNorm2d",
+        "_InstanceNorm",
+        INSTANCE_NORM,
+        norm_layers::batch_norm_init,
+        |this, object, args| norm_layers::instance_norm(this, object, args, 2),
+    ),
+    custom(
+        "InstanceNorm3d",
+        "_InstanceNorm",
+        INSTANCE_NORM,
+        norm_layers::batch_norm_init,
+        |this, object, args| norm_layers::instance_norm(this, object, args, 3),
+    ),
     custom(
         "LayerNorm",
         "Module",
@@ -335,114 +365,26 @@ static LAYERS: &[Layer] = &[
     custom("RNN", "RNNBase", RNN, recurrent::init, recurrent::forward),
     custom("LSTM", "RNNBase", GATED, recurrent::init, recurrent::forward),
     custom("GRU", "RNNBase", GATED, recurrent::init, recurrent::forward),
-    custom("ZeroPad1d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 1, "constant")
-    }),
-    custom("ZeroPad2d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 2, "constant")
-    }),
-    custom("ZeroPad3d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 3, "constant")
-    }),
-    custom("ConstantPad1d", "Module", "padding, value", nothing, |this, object, args| {
-        pad(this, object, args, 1, "constant")
-    }),
-    custom("ConstantPad2d", "Module", "padding, value", nothing, |this, object, args| {
-        pad(this, object, args, 2, "constant")
-    }),
-    custom("ConstantPad3d", "Module", "padding, value", nothing, |this, object, args| {
-        pad(this, object, args, 3, "constant")
-    }),
-    custom("ReflectionPad1d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 1, "reflect")
-    }),
-    custom("ReflectionPad2d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 2, "reflect")
-    }),
-    custom("ReflectionPad3d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 3, "reflect")
-    }),
-    custom("ReplicationPad1d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 1, "replicate")
-    }),
-    custom("ReplicationPad2d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 2, "replicate")
-    }),
-    custom("ReplicationPad3d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 3, "replicate")
-    }),
-    custom("CircularPad1d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 1, "circular")
-    }),
-    custom("CircularPad2d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 2, "circular")
-    }),
-    custom("CircularPad3d", "Module", "padding", nothing, |this, object, args| {
-        pad(this, object, args, 3, "circular")
-    }),
-    container("Sequential", "*args", modules::init_sequential),
-    container("ModuleList", "modules=None", modules::init_list),
-    container("ModuleDict", "modules=None", modules::init_dict),
-    container("ParameterList", "values=None", modules::init_parameter_list),
-    container("ParameterDict", "parameters=None", modules::init_parameter_dict),
-];
-
-/// Layers of PyTorch that are not supported here.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "Transformer",
-    "EmbeddingBag",
-    "Fold",
-    "Unfold",
-    "MaxUnpool1d",
-    "MaxUnpool2d",
-    "MaxUnpool3d",
-    "FractionalMaxPool2d",
-    "FractionalMaxPool3d",
-    "LPPool3d",
-    "CosineSimilarity",
-    "PairwiseDistance",
-    "CrossMapLRN2d",
-    "LazyLinear",
-    "LazyConv1d",
-    "LazyConv2d",
-    "LazyConv3d",
-    "LazyBatchNorm1d",
-    "LazyBatchNorm2d",
-    "LazyBatchNorm3d",
-    "LazyConvTranspose1d",
-    "LazyConvTranspose2d",
-    "LazyInstanceNorm1d",
-    "LazyInstanceNorm2d",
-    "CrossEntropyLoss",
-    "MSELoss",
-    "L1Loss",
-    "NLLLoss",
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "KLDivLoss",
-    "SmoothL1Loss",
-    "HuberLoss",
-    "CTCLoss",
-    "CosineEmbeddingLoss",
-    "MarginRankingLoss",
-    "TripletMarginLoss",
-    "PoissonNLLLoss",
-    "HingeEmbeddingLoss",
-    "MultiMarginLoss",
-    "SoftMarginLoss",
-    "DataParallel",
-    "AdaptiveLogSoftmaxWithLoss",
-    "GaussianNLLLoss",
-    "MultiLabelMarginLoss",
-    "MultiLabelSoftMarginLoss",
-    "TripletMarginWithDistanceLoss",
-    "NLLLoss2d",
-    "Container",
-    "UninitializedParameter",
-    "UninitializedBuffer",
-    "Buffer",
-    "RNNBase",
-    "RNNCellBase",
+    padding!("ZeroPad1d", "padding", 1, "constant"),
+    padding!("ZeroPad2d", "padding", 2, "constant"),
+    padding!("ZeroPad3d", "padding", 3, "constant"),
+    padding!("ConstantPad1d", "padding, value", 1, "constant"),
+    padding!("ConstantPad2d", "padding, value", 2, "constant"),
+    padding!("ConstantPad3d", "padding, value", 3, "constant"),
+    padding!("ReflectionPad1d", "padding", 1, "reflect"),
+    padding!("ReflectionPad2d", "padding", 2, "reflect"),
+    padding!("ReflectionPad3d", "padding", 3, "reflect"),
+    padding!("ReplicationPad1d", "padding", 1, "replicate"),
+    padding!("ReplicationPad2d", "padding", 2, "replicate"),
+    padding!("ReplicationPad3d", "padding", 3, "replicate"),
+    padding!("CircularPad1d", "padding", 1, "circular"),
+    padding!("CircularPad2d", "padding", 2, "circular"),
+    padding!("CircularPad3d", "padding", 3, "circular"),
+    container("Sequential", "*args", containers::init_sequential),
+    container("ModuleList", "modules=None", containers::init_list),
+    container("ModuleDict", "modules=None", containers::init_dict),
+    container("ParameterList", "values=None", containers::init_parameter_list),
+    container("ParameterDict", "parameters=None", containers::init_parameter_dict),
 ];
 
 /// The layer of this name.
@@ -578,245 +520,6 @@ fn linear_input(raise: Box<Raise>, args: &Bound) -> Box<Raise> {
     }
 }
 
-fn conv_init(
-    this: &mut Interp<'_>,
-    object: &Rc<Object>,
-    args: &Bound,
-    spatial: usize,
-    transposed: bool,
-) -> R<()> {
-    let (input, output, groups) =
-        (args.count("in_channels")?, args.count("out_channels")?, args.count("groups")?);
-    if groups == 0 {
-        return Err(Raise::value_error("groups must be a positive integer"));
-    }
-    if input % groups != 0 {
-        return Err(Raise::value_error("in_channels must be divisible by groups"));
-    }
-    if output % groups != 0 {
-        return Err(Raise::value_error("out_channels must be divisible by groups"));
-    }
-    let kernel = args.spatial("kernel_size", spatial)?;
-    set_sizes(this, object, "kernel_size", &kernel)?;
-    let stride = args.spatial("stride", spatial)?;
-    let dilation = args.spatial("dilation", spatial)?;
-    set_sizes(this, object, "stride", &stride)?;
-    set_sizes(this, object, "dilation", &dilation)?;
-    if let Value::Str(name) = args.get("padding") {
-        if !matches!(&*name, "same" | "valid") {
-            return Err(Raise::value_error(format!(
-                "Invalid padding string '{name}', should be one of {{'valid', 'same'}}"
-            )));
-        }
-        if &*name == "same" && stride.iter().any(|&stride| stride != 1) {
-            return Err(Raise::value_error("padding='same' is not supported for strided convolutions"));
-        }
-    } else {
-        let padding = args.spatial("padding", spatial)?;
-        set_sizes(this, object, "padding", &padding)?;
-    }
-    if transposed {
-        let padding = args.spatial("output_padding", spatial)?;
-        set_sizes(this, object, "output_padding", &padding)?;
-    }
-    if !matches!(&*args.text("padding_mode")?, "zeros" | "reflect" | "replicate" | "circular") {
-        return Err(Raise::value_error(
-            "padding_mode must be one of {'zeros', 'reflect', 'replicate', 'circular'}",
-        ));
-    }
-    let (outer, inner) = if transposed { (input, output / groups) } else { (output, input / groups) };
-    let mut sizes = vec![outer, inner];
-    sizes.extend(&kernel);
-    // PyTorch takes the second dimension of the weight as its fan-in, for transposed convolutions too.
-    let fan = kernel.iter().fold(inner, |product, &size| product.saturating_mul(size));
-    let init = fan_in(fan);
-    parameter(this, object, "weight", sizes, init.clone())?;
-    bias(this, object, args.bool("bias")?, output, init)
-}
-
-fn conv(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
-    let args = signature::bind("forward", "input", args)?;
-    let name = ["conv1d", "conv2d", "conv3d"][spatial - 1];
-    let mut input = args.get("input");
-    let mut padding = attr(object, "padding");
-    let mode = attr_text(object, "padding_mode")?;
-    if &*mode != "zeros" {
-        input = padded(this, object, &input, spatial, &mode)?;
-        padding = Value::Int(0);
-    }
-    let mut call = Args::of(vec![input, registered(object, "weight"), registered(object, "bias")]);
-    for key in ["stride", "dilation", "groups"] {
-        call.named.push((Rc::from(key), attr(object, key)));
-    }
-    call.named.push((Rc::from("padding"), padding));
-    let result = super::call_with(this, name, call);
-    result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
-}
-
-fn conv_hint(
-    this: &mut Interp<'_>,
-    raise: Box<Raise>,
-    object: &Rc<Object>,
-    args: &Bound,
-    spatial: usize,
-) -> Box<Raise> {
-    let Ok(tensor) = args.tensor("input") else { return raise };
-    let Ok(fact) = this.fact(&tensor) else { return raise };
-    if fact.shape.rank() == spatial + 2 {
-        let channels = fact.shape.0[1];
-        if channels.known() != attr_usize(object, "in_channels").ok() {
-            return modules::argument_hint(this, raise, object, "in_channels", channels, 0);
-        }
-    }
-    raise.with_hint(rank_hint(object, &fact.shape))
-}
-
-/// The input padded as `padding_mode` asks.
-fn padded(this: &mut Interp<'_>, object: &Rc<Object>, input: &Value, spatial: usize, mode: &str) -> R<Value> {
-    let padding = signature::ints(&attr(object, "padding"))
-        .ok_or_else(|| Raise::unsupported("padding='same' with this padding_mode is not supported"))?;
-    let mut list = Vec::new();
-    for at in (0..spatial).rev() {
-        list.push(Value::Int(padding[at]));
-        list.push(Value::Int(padding[at]));
-    }
-    let list = this.list(list)?;
-    let mut call = Args::of(vec![input.clone(), list]);
-    call.named.push((Rc::from("mode"), Value::str(mode)));
-    super::call_with(this, "pad", call)
-}
-
-fn conv_transpose(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
-    let args = signature::bind("forward", "input, output_size=None", args)?;
-    if !args.get("output_size").is_none() {
-        return Err(Raise::unsupported("output_size of a transposed convolution is not supported"));
-    }
-    if &*attr_text(object, "padding_mode")? != "zeros" {
-        return Err(Raise::value_error("Only `zeros` padding mode is supported for ConvTranspose"));
-    }
-    let name = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"][spatial - 1];
-    let mut call =
-        Args::of(vec![args.get("input"), registered(object, "weight"), registered(object, "bias")]);
-    for key in ["stride", "padding", "output_padding", "groups", "dilation"] {
-        call.named.push((Rc::from(key), attr(object, key)));
-    }
-    let result = super::call_with(this, name, call);
-    result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
-}
-
-fn batch_norm_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> R<()> {
-    let features = args.count("num_features")?;
-    let (affine, running) = (args.bool("affine")?, args.bool("track_running_stats")?);
-    optional(this, object, "weight", affine, vec![features], Init::Constant(1.0))?;
-    optional(this, object, "bias", affine, vec![features], Init::Constant(0.0))?;
-    let buffers: [(&str, Vec<usize>, DType, f64); 3] = [
-        ("running_mean", vec![features], DType::F32, 0.0),
-        ("running_var", vec![features], DType::F32, 1.0),
-        ("num_batches_tracked", Vec::new(), DType::I64, 0.0),
-    ];
-    for (name, sizes, dtype, value) in buffers {
-        let buffer = if running {
-            creation::new_parameter(this, sizes, dtype, ParamKind::Buffer, Init::Constant(value))?
-        } else {
-            Value::None
-        };
-        modules::put_buffer(object, name, buffer, true);
-    }
-    Ok(())
-}
-
-/// The check of the input's rank that PyTorch makes in Python.
-fn norm_rank(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound, spatial: usize) -> R<Shape> {
-    let tensor = args.tensor("input").map_err(|raise| match args.get("input") {
-        Value::Opaque(_) => raise,
-        other => Raise::attribute(format!("'{}' object has no attribute 'dim'", other.type_name())),
-    })?;
-    let shape = this.fact(&tensor)?.shape;
-    let rank = shape.rank();
-    let (fits, wanted) = match spatial {
-        0 => (rank >= 2, "at least 2D"),
-        1 => (rank == 2 || rank == 3, "2D or 3D"),
-        2 => (rank == 4, "4D"),
-        _ => (rank == 5, "5D"),
-    };
-    if fits {
-        return Ok(shape);
-    }
-    Err(Raise::value_error(format!("expected {wanted} input (got {rank}D input)"))
-        .with_hint(rank_hint(object, &shape)))
-}
-
-fn batch_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
-    let args = signature::bind("forward", "input", args)?;
-    let shape = norm_rank(this, object, &args, spatial)?;
-    let training = this.get_attr(&Value::Object(Rc::clone(object)), "training")?;
-    let batch_statistics = match training {
-        Value::Bool(false) => When::Never,
-        Value::Bool(true) => When::Always,
-        _ => When::Training,
-    };
-    let counter = match registered(object, "num_batches_tracked") {
-        Value::Tensor(tensor) => Some(tensor),
-        _ => None,
-    };
-    let mut call = Args::of(vec![args.get("input")]);
-    for name in ["running_mean", "running_var", "weight", "bias"] {
-        call.named.push((Rc::from(name), registered(object, name)));
-    }
-    call.named.push((Rc::from("momentum"), attr(object, "momentum")));
-    call.named.push((Rc::from("eps"), attr(object, "eps")));
-    let bound = signature::bind(
-        "batch_norm",
-        "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05",
-        call,
-    )?;
-    functional::batch_norm(this, &bound, batch_statistics, counter).map_err(|raise| {
-        if shape.0[1].known() == attr_usize(object, "num_features").ok() {
-            raise
-        } else {
-            modules::argument_hint(this, raise, object, "num_features", shape.0[1], shape.rank())
-        }
-    })
-}
-
-fn instance_norm(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
-    let args = signature::bind("forward", "input", args)?;
-    let tensor = args.tensor("input")?;
-    let shape = this.fact(&tensor)?.shape;
-    if shape.rank() != spatial + 2 {
-        if shape.rank() == spatial + 1 {
-            return Err(Raise::unsupported("instance norm of a sample without a batch is not supported"));
-        }
-        let message =
-            format!("expected {}D or {}D input (got {}D input)", spatial + 1, spatial + 2, shape.rank());
-        return Err(Raise::value_error(message).with_hint(rank_hint(object, &shape)));
-    }
-    if attr_bool(object, "track_running_stats") {
-        return Err(Raise::unsupported("instance norm with running statistics is not supported"));
-    }
-    let affine = attr_bool(object, "affine");
-    if affine && shape.0[1].known() != Some(attr_usize(object, "num_features")?) {
-        let expected = attr_usize(object, "num_features")?;
-        let message = format!(
-            "expected input's size at dim=1 to match num_features ({expected}), but got: {}.",
-            shape.0[1]
-        );
-        return Err(modules::argument_hint(
-            this,
-            Raise::value_error(message),
-            object,
-            "num_features",
-            shape.0[1],
-            shape.rank(),
-        ));
-    }
-    let mut call = Args::of(vec![args.get("input")]);
-    call.named.push((Rc::from("weight"), registered(object, "weight")));
-    call.named.push((Rc::from("bias"), registered(object, "bias")));
-    call.named.push((Rc::from("eps"), attr(object, "eps")));
-    super::call_with(this, "instance_norm", call)
-}
-
 fn pad(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize, mode: &str) -> R<Value> {
     let args = signature::bind("forward", "input", args)?;
     let padding = attr(object, "padding");
@@ -835,7 +538,7 @@ fn pad(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize, m
     super::call_with(this, "pad", call)
 }
 
-fn fan_in(fan: usize) -> Init {
+pub(crate) fn fan_in(fan: usize) -> Init {
     if fan == 0 {
         return Init::Constant(0.0);
     }
@@ -848,11 +551,17 @@ fn width(args: &Bound, name: &str) -> R<usize> {
     args.count(name)
 }
 
-fn bias(this: &mut Interp<'_>, object: &Rc<Object>, wanted: bool, size: usize, init: Init) -> R<()> {
+pub(crate) fn bias(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    wanted: bool,
+    size: usize,
+    init: Init,
+) -> R<()> {
     optional(this, object, "bias", wanted, vec![size], init)
 }
 
-fn optional(
+pub(crate) fn optional(
     this: &mut Interp<'_>,
     object: &Rc<Object>,
     name: &str,
@@ -878,55 +587,4 @@ pub(crate) fn parameter(
     let value = creation::new_parameter(this, sizes, DType::F32, ParamKind::Trained, init)?;
     modules::put_parameter(object, name, value);
     Ok(())
-}
-
-fn set(object: &Rc<Object>, name: &str, value: Value) {
-    object.attrs.borrow_mut().insert(Rc::from(name), value);
-}
-
-fn set_sizes(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, sizes: &[usize]) -> R<()> {
-    let items = sizes.iter().map(|&size| Value::Int(i64::try_from(size).unwrap_or(i64::MAX))).collect();
-    let tuple = this.tuple(items)?;
-    set(object, name, tuple);
-    Ok(())
-}
-
-/// An attribute, or `None`.
-pub(crate) fn attr(object: &Rc<Object>, name: &str) -> Value {
-    object.attrs.borrow().get(name).cloned().unwrap_or(Value::None)
-}
-
-/// A registered parameter or buffer (or whatever replaced it), or `None`.
-pub(crate) fn registered(object: &Rc<Object>, name: &str) -> Value {
-    modules::registered(object, name).unwrap_or_else(|| attr(object, name))
-}
-
-fn attr_int(object: &Rc<Object>, name: &str) -> R<i64> {
-    match attr(object, name) {
-        Value::Int(int) => Ok(int),
-        other => Err(Raise::type_error(format!("{name} must be int, not {}", other.type_name()))),
-    }
-}
-
-pub(crate) fn attr_usize(object: &Rc<Object>, name: &str) -> R<usize> {
-    let int = attr_int(object, name)?;
-    usize::try_from(int).map_err(|_| Raise::value_error(format!("{name} must not be negative, got {int}")))
-}
-
-pub(crate) fn attr_float(object: &Rc<Object>, name: &str) -> R<f64> {
-    let value = attr(object, name);
-    signature::number(&value)
-        .ok_or_else(|| Raise::type_error(format!("{name} must be float, not {}", value.type_name())))
-}
-
-/// A flag; a parameter called `bias` counts as one.
-pub(crate) fn attr_bool(object: &Rc<Object>, name: &str) -> bool {
-    matches!(attr(object, name), Value::Bool(true))
-}
-
-pub(crate) fn attr_text(object: &Rc<Object>, name: &str) -> R<Rc<str>> {
-    match attr(object, name) {
-        Value::Str(text) => Ok(text),
-        other => Err(Raise::type_error(format!("{name} must be str, not {}", other.type_name()))),
-    }
 }

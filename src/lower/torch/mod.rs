@@ -4,21 +4,31 @@
 //! of a table (name, signature, code); methods are the functions whose first argument is the tensor. Limit: results are
 //! real and dense; values of tensors are not computed.
 
+pub(crate) mod attributes;
 mod composed;
+pub(crate) mod constant;
+mod containers;
+mod conv_layers;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod functional;
 pub(crate) mod index;
 mod initialisers;
 pub(crate) mod layers;
+pub(crate) mod module_methods;
 pub(crate) mod modules;
 pub(crate) mod namespaces;
+mod norm_layers;
+pub(crate) mod parts;
+mod places;
 mod pooling;
 mod recurrent;
 mod reduce;
+mod resize;
 pub(crate) mod shape;
 pub(crate) mod signature;
 mod stdlib;
+mod unsupported;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,8 +56,11 @@ static TABLE: LazyLock<BTreeMap<(char, &'static str), &'static Builtin>> = LazyL
         creation::FUNCTIONS,
         elementwise::FUNCTIONS,
         functional::FUNCTIONS,
+        parts::FUNCTIONS,
+        places::FUNCTIONS,
         pooling::FUNCTIONS,
         reduce::FUNCTIONS,
+        resize::FUNCTIONS,
         shape::FUNCTIONS,
     ];
     let mut table = BTreeMap::new();
@@ -118,71 +131,12 @@ fn overwrite(this: &mut Interp<'_>, target: &Rc<Tensor>) -> R<()> {
         let old = this.tensor_ref(target)?;
         let memory = this.memory(old);
         this.overwritten.insert(memory);
+        if memory != old {
+            this.viewed.insert(memory);
+        }
     }
     Ok(())
 }
-
-/// Names of tensor attributes that exist in PyTorch and are not supported here.
-const UNSUPPORTED_METHODS: &[&str] = &[
-    "backward",
-    "grad",
-    "numpy",
-    "scatter",
-    "scatter_",
-    "gather",
-    "index_add",
-    "index_fill",
-    "masked_fill_",
-    "masked_select",
-    "nonzero",
-    "sort",
-    "argsort",
-    "unfold",
-    "bernoulli",
-    "bernoulli_",
-    "uniform_",
-    "normal_",
-    "fill_",
-    "zero_",
-    "copy_",
-    "cumprod",
-    "diagonal",
-    "diag",
-    "trace",
-    "inverse",
-    "det",
-    "svd",
-    "qr",
-    "expand_as",
-    "stride",
-    "storage",
-    "data_ptr",
-    "register_hook",
-    "retain_grad",
-    "histc",
-    "unique",
-    "kthvalue",
-    "median",
-    "mode",
-    "quantile",
-    "renorm",
-    "lerp",
-    "addcmul",
-    "addcdiv",
-    "addmv",
-    "addr",
-    "baddbmm",
-    "addbmm",
-    "ger",
-    "outer",
-    "cross",
-    "dist",
-    "half",
-    "double",
-    "T",
-    "mT",
-    "H",
-];
 
 /// An attribute of a tensor.
 pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str) -> R<Value> {
@@ -207,15 +161,17 @@ pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str
         }
         "is_cuda" | "is_quantized" | "is_sparse" | "is_mps" => return Ok(Value::Bool(false)),
         "grad" => return Ok(Value::None),
-        "T" | "mT" => return call(this, "t", vec![value]),
+        "T" => return call(this, "t", vec![value]),
+        "mT" => return call(this, "mT", vec![value]),
         "__class__" => return this.type_of(&value),
         _ => {}
     }
     let base = name.strip_suffix('_').unwrap_or(name);
-    if find('m', name).is_some() || (base != name && find('m', base).is_some()) {
+    let exists = |name: &str| find('m', name).is_some() || composed::has('m', name);
+    if exists(name) || (base != name && exists(base)) {
         return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
     }
-    if UNSUPPORTED_METHODS.contains(&name) || initialisers::is_method(name) {
+    if unsupported::METHODS.contains(&name) || initialisers::is_method(name) {
         if initialisers::is_method(name) {
             return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
         }
@@ -229,14 +185,19 @@ pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &st
     if initialisers::is_method(name) {
         return initialisers::method(this, value, name, args);
     }
-    if let Some(builtin) = find('m', name) {
-        return this.call(&Value::Builtin(builtin), args.prepend(value.clone()));
+    if let Some(function) = method(this, name)? {
+        return this.call(&function, args.prepend(value.clone()));
     }
     let base = name.strip_suffix('_').unwrap_or(name);
-    let Some(builtin) = find('m', base) else {
+    let Some(function) = method(this, base)? else {
         return Err(Raise::unsupported(format!("Tensor.{name} is not supported")));
     };
-    let result = this.call(&Value::Builtin(builtin), args.prepend(value.clone()))?;
+    if let (Mode::Building, Value::Tensor(target)) = (this.mode, value)
+        && initialisers::rescale(this, target, &function, &args)?
+    {
+        return Ok(value.clone());
+    }
+    let result = this.call(&function, args.prepend(value.clone()))?;
     if let (Value::Tensor(target), Value::Tensor(source)) = (value, &result) {
         if matches!(base, "squeeze" | "unsqueeze" | "transpose" | "t") {
             *target.state.borrow_mut() = source.state.borrow().clone();
@@ -246,6 +207,15 @@ pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &st
         return Ok(value.clone());
     }
     Ok(result)
+}
+
+/// A method that is no operation in place.
+fn method(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
+    match find('m', name) {
+        Some(builtin) => Ok(Some(Value::Builtin(builtin))),
+        None if composed::has('m', name) => composed::function(this, name).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Assign an attribute of a tensor.
@@ -290,6 +260,18 @@ pub(crate) fn facts(this: &mut Interp<'_>, tensor: &Tensor) -> R<Fact> {
         TensorState::Node { .. } => {}
     }
     this.fact(tensor)
+}
+
+/// The truth of a tensor of one element, where its value is known.
+pub(crate) fn truth(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<bool> {
+    let fact = facts(this, tensor)?;
+    if fact.shape.numel().and_then(crate::graph::Dim::known).is_some_and(|count| count != 1) {
+        return Err(Raise::runtime("Boolean value of Tensor with more than one value is ambiguous"));
+    }
+    match constant::of(this, tensor)? {
+        Some(known) if known.values.len() == 1 => Ok(known.values[0] != 0.0),
+        _ => Err(Raise::unsupported("control flow on the values of a tensor")),
+    }
 }
 
 /// A whole float as an integer value.

@@ -1,6 +1,7 @@
 //! Pooling functions.
 //!
-//! Input: tensors and windows, as in `torch.nn.functional`. Output: nodes. Limit: indices of maxima are refused.
+//! Input: tensors and windows, as in `torch.nn.functional`. Output: nodes. Limit: indices of adaptive maxima are
+//! refused.
 
 use crate::graph::Op;
 use crate::graph::op::Pool;
@@ -60,9 +61,13 @@ fn window(this: &mut Interp<'_>, args: &Bound, spatial: usize, dilated: bool, pa
 }
 
 fn max_pool(this: &mut Interp<'_>, args: &Bound, spatial: usize) -> R<Value> {
-    no_indices(this, args)?;
     let pool = window(this, args, spatial, true, true)?;
     let input = operand(this, args, "input")?;
+    if this.truth(&args.get("return_indices"))? {
+        let items =
+            vec![this.op(Op::MaxPool(pool.clone()), &[input])?, this.op(Op::MaxPoolIndices(pool), &[input])?];
+        return this.tuple(items);
+    }
     this.op(Op::MaxPool(pool), &[input])
 }
 

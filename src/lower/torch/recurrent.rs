@@ -9,7 +9,8 @@ use crate::graph::op::{Cell, Recurrent};
 use crate::graph::{Init, Op, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
-use crate::lower::torch::layers::{attr_bool, attr_float, attr_text, attr_usize, parameter, rank_hint};
+use crate::lower::torch::attributes::{attr_bool, attr_float, attr_text, attr_usize};
+use crate::lower::torch::layers::{parameter, rank_hint};
 use crate::lower::torch::{modules, signature};
 use crate::lower::value::{Object, Value};
 
@@ -31,6 +32,24 @@ pub(crate) fn init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> 
         "GRU" => 3,
         _ => 1,
     };
+    let dropout = args.float("dropout")?;
+    if !(0.0..=1.0).contains(&dropout) {
+        return Err(Raise::value_error(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed",
+        ));
+    }
+    if projection > 0 && gates != 4 {
+        return Err(Raise::value_error("proj_size argument is only supported for LSTM, not RNN or GRU"));
+    }
+    if projection >= hidden {
+        return Err(Raise::value_error("proj_size has to be smaller than hidden_size"));
+    }
+    if let Value::Str(name) = args.get("nonlinearity")
+        && !matches!(&*name, "tanh" | "relu")
+    {
+        let message = format!("Unknown nonlinearity '{name}'. Select from 'tanh' or 'relu'.");
+        return Err(Raise::value_error(message));
+    }
     let output = if projection > 0 { projection } else { hidden };
     #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
     let bound = 1.0 / (hidden as f64).sqrt();

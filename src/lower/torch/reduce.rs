@@ -1,7 +1,7 @@
 //! Reductions over dimensions: sum, mean, max, var, norm, ...
 //!
-//! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit: the
-//! order statistics (`sort`, `topk`, `median`) are refused.
+//! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit:
+//! ties may be ordered otherwise than PyTorch orders them.
 
 use std::rc::Rc;
 
@@ -50,7 +50,29 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let input = this.tensor_ref(&tensor)?;
         this.op(Op::CumSum { dim }, &[input])
     }),
+    row("tm", "cumprod", "input, dim, *, dtype=None", |this, args| {
+        let tensor = args.tensor("input")?;
+        let shape = this.fact(&tensor)?.shape;
+        let dim = axis(&shape, args.int("dim")?)?;
+        let input = this.tensor_ref(&tensor)?;
+        this.op(Op::CumProd { dim }, &[input])
+    }),
+    row("tm", "sort", "input, dim=-1, descending=False, stable=None, *, out=None", |this, args| {
+        let tensor = args.tensor("input")?;
+        let shape = this.fact(&tensor)?.shape;
+        let dim = axis(&shape, args.int("dim")?)?;
+        let input = this.tensor_ref(&tensor)?;
+        let outputs = this.append_all(Op::Sort { dim, descending: args.bool("descending")? }, &[input], 2)?;
+        let items = vec![this.wrap(outputs[0])?, this.wrap(outputs[1])?];
+        pair(this, "sort", items)
+    }),
 ];
+
+/// Values and indices, as PyTorch names them.
+pub(crate) fn pair(this: &mut Interp<'_>, function: &str, items: Vec<Value>) -> R<Value> {
+    let names = Rc::new((format!("torch.return_types.{function}"), vec!["values".into(), "indices".into()]));
+    this.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: Some(names) })))
+}
 
 fn correction(args: &Bound) -> R<f64> {
     match args.optional_float("correction")? {
@@ -68,6 +90,9 @@ fn reduce(this: &mut Interp<'_>, args: &Bound, op: Reduction) -> R<Value> {
         _ => args.ints(name)?.iter().map(|&dim| axis(&shape, dim)).collect::<R<Vec<usize>>>()?,
     };
     dims.sort_unstable();
+    if let Some(pair) = dims.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Raise::runtime(format!("dim {} appears multiple times in the list of dims", pair[0])));
+    }
     let keepdim = args.bool("keepdim")?;
     this.op(Op::Reduce { op, dims, keepdim }, &[input])
 }
@@ -83,11 +108,7 @@ fn extreme(this: &mut Interp<'_>, args: &Bound, max: bool) -> R<Value> {
         }
         Value::Int(_) => {
             let items = vec![reduce(this, args, value)?, reduce(this, args, index)?];
-            let names = Rc::new((
-                format!("torch.return_types.{}", args.function),
-                vec!["values".into(), "indices".into()],
-            ));
-            this.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: Some(names) })))
+            pair(this, args.function, items)
         }
         other => Err(Raise::type_error(format!(
             "{}(): argument 'dim' must be int, not {}",

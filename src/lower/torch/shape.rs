@@ -1,15 +1,14 @@
-//! Functions that move elements: views, permutations, joining, splitting, padding, resizing.
+//! Functions that move elements: views, permutations, copies, sizes.
 //!
 //! Input: tensors and sizes, -1 included. Output: nodes with exact sizes. Limit: results are never views, so a change
-//! in place of one is not seen in the other. Longer than 600 lines because each function checks its own arguments.
+//! in place of one is not seen in the other.
 
 use std::rc::Rc;
 
-use crate::graph::op::{Interpolation, PadMode};
-use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape, TensorRef};
+use crate::graph::{DType, Dim, NOMINAL_BATCH, Op, Shape};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
-use crate::lower::torch::creation::{fixed, known};
+use crate::lower::torch::creation::known;
 use crate::lower::torch::elementwise::operand;
 use crate::lower::torch::{Function, axis, facts, row, signature};
 use crate::lower::value::{Tensor, TensorState, Value};
@@ -81,6 +80,15 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         swap(this, &tensor, a, b)
     }),
+    row("tm", "swapdims", "input, dim0, dim1", |this, args| {
+        let (a, b) = (args.int("dim0")?, args.int("dim1")?);
+        let tensor = args.tensor("input")?;
+        swap(this, &tensor, a, b)
+    }),
+    row("m", "mT", "input", |this, args| {
+        let tensor = args.tensor("input")?;
+        swap(this, &tensor, -2, -1)
+    }),
     row("tm", "t", "input", |this, args| {
         let tensor = args.tensor("input")?;
         match this.fact(&tensor)?.shape.rank() {
@@ -145,94 +153,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let input = this.tensor_ref(&tensor)?;
         this.op(Op::Squeeze { dims }, &[input])
     }),
-    row("t", "cat", "tensors, dim=0, *, axis=0, out=None", |this, args| cat(this, &args)),
-    row("t", "concat", "tensors, dim=0, *, axis=0", |this, args| cat(this, &args)),
-    row("t", "concatenate", "tensors, dim=0, *, axis=0", |this, args| cat(this, &args)),
-    row("t", "stack", "tensors, dim=0, *, out=None", |this, args| {
-        let inputs = tensors(this, &args.get("tensors"))?;
-        let Some(&first) = inputs.first() else {
-            return Err(Raise::runtime("stack expects a non-empty TensorList"));
-        };
-        let rank = i64::try_from(this.builder.fact(first).shape.rank()).unwrap_or(0);
-        let dim = args.int("dim")?;
-        let at = if dim < 0 { dim + rank + 1 } else { dim };
-        let Some(dim) = usize::try_from(at).ok().filter(|_| at <= rank) else {
-            return Err(Raise::python("IndexError", format!("Dimension out of range (got {dim})")));
-        };
-        this.op(Op::Stack { dim }, &inputs)
-    }),
-    row("tm", "chunk", "input, chunks, dim=0", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let size = fixed(shape.0[dim], "chunk of a dimension")?;
-        let chunks = args.count("chunks")?;
-        if chunks == 0 {
-            return Err(Raise::runtime("chunk expects `chunks` to be greater than 0, got: 0"));
-        }
-        let each = size.div_ceil(chunks).max(1);
-        let sizes = (0..size).step_by(each).map(|start| each.min(size - start)).collect();
-        pieces(this, &tensor, dim, sizes)
-    }),
-    row("tm", "split", "tensor, split_size_or_sections, dim=0", |this, args| {
-        let tensor = args.tensor("tensor")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let size = fixed(shape.0[dim], "split of a dimension")?;
-        let sizes = match args.get("split_size_or_sections") {
-            Value::Int(each) => {
-                let each = usize::try_from(each)
-                    .ok()
-                    .filter(|&each| each > 0)
-                    .ok_or_else(|| Raise::runtime("split expects split_size be non-negative"))?;
-                (0..size).step_by(each).map(|start| each.min(size - start)).collect()
-            }
-            _ => args.spatial_list("split_size_or_sections")?,
-        };
-        if sizes.iter().sum::<usize>() != size {
-            return Err(Raise::runtime(format!(
-                "split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size at dimension \
-                 {dim}), but got split_sizes={sizes:?}"
-            )));
-        }
-        pieces(this, &tensor, dim, sizes)
-    }),
-    row("tm", "unbind", "input, dim=0", |this, args| {
-        let items = unbind(this, &args.get("input"), args.int("dim")?)?;
-        this.tuple(items)
-    }),
-    row("tm", "select", "input, dim, index", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let index = super::index::within(&shape, dim, args.int("index")?)?;
-        let input = this.tensor_ref(&tensor)?;
-        this.op(Op::Select { dim, index }, &[input])
-    }),
-    row("tm", "narrow", "input, dim, start, length", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let (start, length) = (args.int("start")?, args.int("length")?);
-        if start < 0 || length < 0 || start + length > shape.0[dim].at(NOMINAL_BATCH) {
-            return Err(Raise::runtime(format!(
-                "start ({start}) + length ({length}) exceeds dimension size ({}).",
-                shape.0[dim]
-            )));
-        }
-        let input = this.tensor_ref(&tensor)?;
-        this.op(
-            Op::Slice { dim, start: Dim::fixed(start), end: Dim::fixed(start + length), step: 1 },
-            &[input],
-        )
-    }),
-    row("tm", "index_select", "input, dim, index", |this, args| {
-        let tensor = args.tensor("input")?;
-        let shape = this.fact(&tensor)?.shape;
-        let dim = axis(&shape, args.int("dim")?)?;
-        let inputs = [this.tensor_ref(&tensor)?, operand(this, &args, "index")?];
-        this.op(Op::IndexSelect { dim }, &inputs)
-    }),
     row("m", "expand", "input, *size", |this, args| {
         let tensor = args.tensor("input")?;
         let sizes = size_list(&args)?;
@@ -273,7 +193,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         let shape = this.fact(&tensor)?.shape;
         if args.get("dims").is_none() {
-            return Err(Raise::unsupported("roll without dims is not supported"));
+            let flat = flatten(this, &tensor, 0, -1)?;
+            let rolled = super::call(this, "roll", vec![flat, args.get("shifts"), Value::Int(0)])?;
+            return super::call(this, "view_as", vec![rolled, args.get("input")]);
         }
         let dims = args.ints("dims")?.iter().map(|&dim| axis(&shape, dim)).collect::<R<Vec<usize>>>()?;
         let shifts = args.ints("shifts")?;
@@ -287,35 +209,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let input = this.tensor_ref(&tensor)?;
         this.op(Op::Roll { shifts, dims }, &[input])
     }),
-    row("f", "pad", "input, pad, mode='constant', value=None", pad),
-    row("tf", "pixel_shuffle", "input, upscale_factor", |this, args| {
-        let factor = args.count("upscale_factor")?;
-        let input = operand(this, &args, "input")?;
-        this.op(Op::PixelShuffle { factor }, &[input])
-    }),
-    row("tf", "pixel_unshuffle", "input, downscale_factor", |this, args| {
-        let factor = args.count("downscale_factor")?;
-        let input = operand(this, &args, "input")?;
-        this.op(Op::PixelUnshuffle { factor }, &[input])
-    }),
-    row("tf", "channel_shuffle", "input, groups", |this, args| {
-        let groups = args.count("groups")?;
-        let input = operand(this, &args, "input")?;
-        this.op(Op::ChannelShuffle { groups }, &[input])
-    }),
-    row(
-        "f",
-        "interpolate",
-        "input, size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None, \
-         antialias=False",
-        interpolate,
-    ),
-    row(
-        "f",
-        "upsample",
-        "input, size=None, scale_factor=None, mode='nearest', align_corners=None",
-        interpolate,
-    ),
     row("tm", "tril", "input, diagonal=0", |this, args| {
         let input = operand(this, &args, "input")?;
         this.op(Op::Triangle { upper: false, diagonal: args.int("diagonal")? }, &[input])
@@ -343,33 +236,37 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("tm", "numel", "input", numel),
     row("m", "nelement", "input", numel),
-    row("m", "item", "input", |_, args| {
-        let tensor = args.tensor("input")?;
-        match &*tensor.state.borrow() {
-            TensorState::Known { sizes, dtype, init } if sizes.iter().product::<usize>() == 1 => {
-                let number = match init {
-                    Init::Constant(number) => *number,
-                    Init::Values(values) => values.first().copied().unwrap_or(0.0),
-                    _ => return Err(Raise::unsupported("the value of a random tensor is not known")),
-                };
-                if *dtype == DType::I64 { super::whole(number) } else { Ok(Value::Float(number)) }
-            }
-            _ => Err(Raise::unsupported("control flow on the values of a tensor")),
-        }
-    }),
     row("m", "tolist", "input", |this, args| {
         let tensor = args.tensor("input")?;
-        let state = tensor.state.borrow().clone();
-        match state {
-            TensorState::Known { sizes, dtype, init: Init::Values(values) } if sizes.len() == 1 => {
-                let mut items = Vec::new();
-                for value in values {
-                    items.push(if dtype == DType::I64 { super::whole(value)? } else { Value::Float(value) });
-                }
-                this.list(items)
-            }
-            _ => Err(Raise::unsupported("the values of a tensor are not known")),
+        let Some(known) = super::constant::of(this, &tensor)? else {
+            return Err(Raise::unsupported("the values of a computed tensor as a list"));
+        };
+        let mut items = Vec::with_capacity(known.values.len());
+        for &value in &known.values {
+            items.push(match known.dtype {
+                DType::F32 => Value::Float(value),
+                DType::I64 => super::whole(value)?,
+                DType::Bool => Value::Bool(value != 0.0),
+            });
         }
+        for &size in known.sizes.iter().skip(1).rev() {
+            let rows: Vec<Vec<Value>> = items.chunks(size.max(1)).map(<[Value]>::to_vec).collect();
+            items = rows.into_iter().map(|row| this.list(row)).collect::<R<_>>()?;
+        }
+        if known.sizes.is_empty() { Ok(items.remove(0)) } else { this.list(items) }
+    }),
+    row("m", "item", "input", |this, args| {
+        let tensor = args.tensor("input")?;
+        if let Some(known) = super::constant::of(this, &tensor)?
+            && known.values.len() == 1
+        {
+            return match known.dtype {
+                DType::F32 => Ok(Value::Float(known.values[0])),
+                DType::I64 => super::whole(known.values[0]),
+                DType::Bool => Ok(Value::Bool(known.values[0] != 0.0)),
+            };
+        }
+        Err(Raise::unsupported("control flow on the values of a tensor"))
     }),
     row("m", "contiguous", "input, *, memory_format=None", |_, args| Ok(args.get("input"))),
     row("m", "clone", "input, *, memory_format=None", copy),
@@ -539,80 +436,6 @@ fn swap(this: &mut Interp<'_>, tensor: &Rc<Tensor>, a: i64, b: i64) -> R<Value> 
     this.op(Op::Permute { dims }, &[input])
 }
 
-/// The tensors of a list or tuple.
-pub(crate) fn tensors(this: &mut Interp<'_>, value: &Value) -> R<Vec<TensorRef>> {
-    if let Value::Tensor(_) = value {
-        return Err(Raise::type_error(
-            "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor",
-        ));
-    }
-    let mut inputs = Vec::new();
-    for item in this.iterate(value)? {
-        match item {
-            Value::Tensor(tensor) => inputs.push(this.tensor_ref(&tensor)?),
-            other => {
-                return Err(Raise::type_error(format!(
-                    "expected Tensor as element {} in argument 0, but got {}",
-                    inputs.len(),
-                    other.type_name()
-                )));
-            }
-        }
-    }
-    Ok(inputs)
-}
-
-fn cat(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
-    let inputs = tensors(this, &args.get("tensors"))?;
-    let Some(&first) = inputs.first() else {
-        return Err(Raise::runtime("torch.cat(): expected a non-empty list of Tensors"));
-    };
-    let name = if args.given("axis") { "axis" } else { "dim" };
-    let shape = this.builder.fact(first).shape.clone();
-    if shape.rank() == 0 {
-        return Err(Raise::runtime("zero-dimensional tensor (at position 0) cannot be concatenated"));
-    }
-    let dim = axis(&shape, args.int(name)?)?;
-    this.op(Op::Cat { dim }, &inputs)
-}
-
-fn pieces(this: &mut Interp<'_>, tensor: &Rc<Tensor>, dim: usize, sizes: Vec<usize>) -> R<Value> {
-    let input = this.tensor_ref(tensor)?;
-    let mut parts = Vec::new();
-    let mut start = 0;
-    for size in sizes {
-        let op = Op::Slice { dim, start: Dim::from(start), end: Dim::from(start + size), step: 1 };
-        parts.push(this.op(op, &[input])?);
-        start += size;
-    }
-    this.tuple(parts)
-}
-
-/// The slices along a dimension.
-pub(crate) fn unbind(this: &mut Interp<'_>, value: &Value, dim: i64) -> R<Vec<Value>> {
-    let Value::Tensor(tensor) = value else {
-        return Err(Raise::type_error("unbind(): argument 'input' must be Tensor"));
-    };
-    let state = tensor.state.borrow().clone();
-    if let TensorState::Known { sizes, dtype, init: Init::Values(values) } = &state
-        && sizes.len() == 1
-    {
-        let mut items = Vec::new();
-        for value in values {
-            items.push(known(this, Vec::new(), *dtype, Init::Values(vec![*value]))?);
-        }
-        return Ok(items);
-    }
-    let shape = this.fact(tensor)?.shape;
-    if shape.rank() == 0 {
-        return Err(Raise::type_error("iteration over a 0-d tensor"));
-    }
-    let dim = axis(&shape, dim)?;
-    let size = fixed(shape.0[dim], "a loop over a dimension")?;
-    let input = this.tensor_ref(tensor)?;
-    (0..size).map(|index| this.op(Op::Select { dim, index }, &[input])).collect()
-}
-
 fn expand(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Dim]) -> R<Value> {
     let old = this.fact(tensor)?.shape;
     if sizes.len() < old.rank() {
@@ -639,114 +462,4 @@ fn expand(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Dim]) -> R<Value>
     }
     let input = this.tensor_ref(tensor)?;
     this.op(Op::Expand { shape: Shape(dims) }, &[input])
-}
-
-fn pad(this: &mut Interp<'_>, args: Bound) -> R<Value> {
-    let tensor = args.tensor("input")?;
-    let rank = this.fact(&tensor)?.shape.rank();
-    let list = args.ints("pad")?;
-    if list.len() % 2 != 0 {
-        return Err(Raise::runtime("Padding length must be divisible by 2"));
-    }
-    if list.len() / 2 > rank {
-        return Err(Raise::runtime(format!(
-            "Padding length should be less than or equal to two times the input dimension but got padding length {} \
-             and input of dimension {rank}",
-            list.len()
-        )));
-    }
-    let mode = match &*args.text("mode")? {
-        "constant" => PadMode::Constant(args.optional_float("value")?.unwrap_or(0.0)),
-        "reflect" => PadMode::Reflect,
-        "replicate" => PadMode::Replicate,
-        "circular" => PadMode::Circular,
-        other => {
-            return Err(Raise::python("NotImplementedError", format!("Unrecognised padding mode {other}")));
-        }
-    };
-    if !matches!(mode, PadMode::Constant(_)) && !(list.len() / 2 + 1..=list.len() / 2 + 2).contains(&rank) {
-        return Err(Raise::python(
-            "NotImplementedError",
-            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now",
-        ));
-    }
-    let mut pads = vec![(0, 0); rank];
-    for (index, pair) in list.chunks_exact(2).enumerate() {
-        pads[rank - 1 - index] = (pair[0], pair[1]);
-    }
-    let input = this.tensor_ref(&tensor)?;
-    this.op(Op::Pad { pads, mode }, &[input])
-}
-
-fn interpolate(this: &mut Interp<'_>, args: Bound) -> R<Value> {
-    let tensor = args.tensor("input")?;
-    let shape = this.fact(&tensor)?.shape;
-    let spatial = shape.rank().saturating_sub(2);
-    if !(1..=3).contains(&spatial) {
-        return Err(Raise::python(
-            "NotImplementedError",
-            format!("Input Error: Only 3D, 4D and 5D input Tensors supported (got {}D)", shape.rank()),
-        ));
-    }
-    let mode_name = args.text("mode")?;
-    let (mode, ranks): (Interpolation, &[usize]) = match &*mode_name {
-        "nearest" => (Interpolation::Nearest, &[1, 2, 3]),
-        "nearest-exact" => (Interpolation::NearestExact, &[1, 2, 3]),
-        "linear" => (Interpolation::Linear, &[1]),
-        "bilinear" => (Interpolation::Linear, &[2]),
-        "trilinear" => (Interpolation::Linear, &[3]),
-        "bicubic" => (Interpolation::Cubic, &[2]),
-        "area" => (Interpolation::Area, &[1, 2, 3]),
-        other => {
-            return Err(Raise::python("NotImplementedError", format!("unknown interpolation mode {other}")));
-        }
-    };
-    if !ranks.contains(&spatial) {
-        let message = format!("Got {}D input, but {mode_name} mode needs another rank", shape.rank());
-        return Err(Raise::python("NotImplementedError", message));
-    }
-    let given = args.get("align_corners");
-    let interpolating = matches!(mode, Interpolation::Linear | Interpolation::Cubic);
-    if !given.is_none() && !interpolating {
-        return Err(Raise::value_error(
-            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | \
-             trilinear",
-        ));
-    }
-    let align_corners = this.truth(&given)?;
-    let (size, scale) = (args.get("size"), args.get("scale_factor"));
-    let sizes = match (size.is_none(), scale.is_none()) {
-        (false, true) => args.spatial("size", spatial)?,
-        (true, false) => {
-            let factors: Option<Vec<f64>> = match &scale {
-                Value::Tuple(_) | Value::List(_) => {
-                    this.iterate(&scale)?.iter().map(signature::number).collect()
-                }
-                value => signature::number(value).map(|factor| vec![factor; spatial]),
-            };
-            let factors = factors
-                .filter(|factors| factors.len() == spatial)
-                .ok_or_else(|| Raise::value_error("scale_factor shape must match input shape"))?;
-            let mut sizes = Vec::new();
-            for (&dim, factor) in shape.0[2..].iter().zip(factors) {
-                #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
-                let size = (fixed(dim, "interpolation of a dimension")? as f64 * factor).floor();
-                match super::whole(size)? {
-                    Value::Int(size) if size > 0 && size <= 1 << 24 => {
-                        sizes.push(usize::try_from(size).unwrap_or(0))
-                    }
-                    _ => {
-                        return Err(Raise::runtime("Input and output sizes should be greater than 0"));
-                    }
-                }
-            }
-            sizes
-        }
-        (true, true) => return Err(Raise::value_error("either size or scale_factor should be defined")),
-        (false, false) => {
-            return Err(Raise::value_error("only one of size or scale_factor should be defined"));
-        }
-    };
-    let input = this.tensor_ref(&tensor)?;
-    this.op(Op::Interpolate { sizes, mode, align_corners }, &[input])
 }

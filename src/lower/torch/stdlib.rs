@@ -42,6 +42,14 @@ static FUNCTIONS: &[Entry] = &[
     float!("log10", f64::log10),
     float!("log1p", f64::ln_1p),
     float!("fabs", f64::abs),
+    float!("sinh", f64::sinh),
+    float!("cosh", f64::cosh),
+    float!("asin", f64::asin),
+    float!("acos", f64::acos),
+    float!("exp2", f64::exp2),
+    float!("expm1", f64::exp_m1),
+    float!("radians", f64::to_radians),
+    float!("degrees", f64::to_degrees),
     entry("math", "sqrt", "x", |_, args| {
         let number = args.float("x")?;
         if number < 0.0 {
@@ -88,6 +96,30 @@ static FUNCTIONS: &[Entry] = &[
         }
         Ok(total)
     }),
+    entry("math", "comb", "n, k", |_, args| {
+        let (n, k) = (args.count("n")?, args.count("k")?);
+        let mut total: i64 = 1;
+        for at in 0..k.min(n.saturating_sub(k)) {
+            let factor = i64::try_from(n - at).map_err(|_| too_large())?;
+            total = total.checked_mul(factor).ok_or_else(too_large)? / (i64::try_from(at).unwrap_or(0) + 1);
+        }
+        Ok(Value::Int(if k > n { 0 } else { total }))
+    }),
+    entry("math", "factorial", "n", |_, args| {
+        let n = i64::try_from(args.count("n")?).map_err(|_| too_large())?;
+        let product = (2..=n.min(21)).try_fold(1i64, i64::checked_mul);
+        product.map(Value::Int).ok_or_else(too_large)
+    }),
+    entry("math", "hypot", "x, y", |_, args| Ok(Value::Float(args.float("x")?.hypot(args.float("y")?)))),
+    entry("math", "copysign", "x, y", |_, args| {
+        Ok(Value::Float(args.float("x")?.copysign(args.float("y")?)))
+    }),
+    entry("math", "fmod", "x, y", |_, args| Ok(Value::Float(args.float("x")? % args.float("y")?))),
+    entry("math", "isclose", "a, b, rel_tol=1e-9, abs_tol=0.0", |_, args| {
+        let (a, b) = (args.float("a")?, args.float("b")?);
+        let within = (args.float("rel_tol")? * a.abs().max(b.abs())).max(args.float("abs_tol")?);
+        Ok(Value::Bool((a - b).abs() <= within))
+    }),
     entry("math", "isnan", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_nan()))),
     entry("math", "isinf", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_infinite()))),
     entry("numpy", "prod", "x, *rest, **options", |this, args| {
@@ -99,6 +131,26 @@ static FUNCTIONS: &[Entry] = &[
     }),
     entry("numpy", "sqrt", "x", |_, args| Ok(Value::Float(args.float("x")?.sqrt()))),
     entry("numpy", "log2", "x", |_, args| Ok(Value::Float(args.float("x")?.log2()))),
+    entry("numpy", "log", "x", |_, args| Ok(Value::Float(args.float("x")?.ln()))),
+    entry("numpy", "exp", "x", |_, args| Ok(Value::Float(args.float("x")?.exp()))),
+    entry("numpy", "round", "x, decimals=0", |this, args| {
+        let given = vec![Value::Float(args.float("x")?), args.get("decimals")];
+        this.builtin_call("round", Args::of(given))
+    }),
+    entry("numpy", "power", "a, b", |this, args| this.binary(Operator::Pow, &args.get("a"), &args.get("b"))),
+    entry("numpy", "maximum", "a, b", |this, args| {
+        this.builtin_call("max", Args::of(vec![args.get("a"), args.get("b")]))
+    }),
+    entry("numpy", "minimum", "a, b", |this, args| {
+        this.builtin_call("min", Args::of(vec![args.get("a"), args.get("b")]))
+    }),
+    entry("numpy", "sum", "x", |this, args| this.builtin_call("sum", Args::of(vec![args.get("x")]))),
+    entry("numpy", "max", "x", |this, args| this.builtin_call("max", Args::of(vec![args.get("x")]))),
+    entry("numpy", "min", "x", |this, args| this.builtin_call("min", Args::of(vec![args.get("x")]))),
+    entry("numpy", "int64", "x", |this, args| this.builtin_call("int", Args::of(vec![args.get("x")]))),
+    entry("numpy", "int32", "x", |this, args| this.builtin_call("int", Args::of(vec![args.get("x")]))),
+    entry("numpy", "float32", "x", |_, args| Ok(Value::Float(args.float("x")?))),
+    entry("numpy", "float64", "x", |_, args| Ok(Value::Float(args.float("x")?))),
     entry("numpy", "floor", "x", |_, args| Ok(Value::Float(args.float("x")?.floor()))),
     entry("numpy", "ceil", "x", |_, args| Ok(Value::Float(args.float("x")?.ceil()))),
     entry("numpy", "abs", "x", |_, args| Ok(Value::Float(args.float("x")?.abs()))),
@@ -124,6 +176,25 @@ static FUNCTIONS: &[Entry] = &[
             items.push(total.clone());
         }
         this.list(items)
+    }),
+    // What tensors were wrapped in before PyTorch 0.4.
+    entry("torch.autograd", "Variable", "data, requires_grad=False, volatile=False", |_, args| {
+        Ok(args.get("data"))
+    }),
+    entry("inspect", "isfunction", "object", |_, args| {
+        let object = args.get("object");
+        // The functions of torch.nn.functional are written in Python, most of torch's are not.
+        let python = match &object {
+            Value::Function(_) => true,
+            Value::Builtin(builtin) => {
+                super::find('f', builtin.name).is_some_and(|found| std::ptr::eq(found, *builtin))
+            }
+            _ => false,
+        };
+        Ok(Value::Bool(python))
+    }),
+    entry("inspect", "isclass", "object", |_, args| {
+        Ok(Value::Bool(matches!(args.get("object"), Value::Class(_))))
     }),
     entry("functools", "partial", "function, *args, **keywords", |this, args| {
         let partial = (args.get("function"), args.rest.clone(), args.keywords.clone());
@@ -158,14 +229,72 @@ static FUNCTIONS: &[Entry] = &[
         }
         this.iterator(items)
     }),
+    entry("itertools", "accumulate", "x, *function", |this, args| {
+        let mut sums: Vec<Value> = Vec::new();
+        for item in this.iterate(&args.get("x"))? {
+            let next = match (sums.last().cloned(), args.rest.first()) {
+                (None, _) => item,
+                (Some(sum), None) => this.binary(Operator::Add, &sum, &item)?,
+                (Some(sum), Some(function)) => this.call(function, Args::of(vec![sum, item]))?,
+            };
+            sums.push(next);
+        }
+        this.iterator(sums)
+    }),
+    entry("itertools", "combinations", "x, r", |this, args| {
+        choices(this, &args, |row, at| row.last().is_none_or(|&last| at > last))
+    }),
+    entry("itertools", "permutations", "x, r", |this, args| {
+        choices(this, &args, |row, at| !row.contains(&at))
+    }),
+    entry("itertools", "combinations_with_replacement", "x, r", |this, args| {
+        choices(this, &args, |row, at| row.last().is_none_or(|&last| at >= last))
+    }),
+    entry("itertools", "islice", "x, *bounds", |this, args| {
+        let items = this.iterate(&args.get("x"))?;
+        let list = this.list(items)?;
+        let mut bounds = args.rest.clone();
+        if bounds.len() == 1 {
+            bounds.insert(0, Value::None);
+        }
+        let slice = this.builtin_call("slice", Args::of(bounds))?;
+        let picked = this.get_item(&list, &slice)?;
+        this.builtin_call("iter", Args::of(vec![picked]))
+    }),
+    entry("itertools", "starmap", "function, x", |this, args| {
+        let mut results = Vec::new();
+        for item in this.iterate(&args.get("x"))? {
+            let row = this.iterate(&item)?;
+            results.push(this.call(&args.get("function"), Args::of(row))?);
+        }
+        this.iterator(results)
+    }),
+    entry("itertools", "zip_longest", "*xs, **options", |this, args| {
+        let fill = args.keywords.iter().find(|(name, _)| &**name == "fillvalue");
+        let fill = fill.map_or(Value::None, |(_, value)| value.clone());
+        let mut columns = Vec::new();
+        for values in &args.rest {
+            columns.push(this.iterate(values)?);
+        }
+        let mut rows = Vec::new();
+        for at in 0..columns.iter().map(Vec::len).max().unwrap_or(0) {
+            let row = columns.iter().map(|column| column.get(at).unwrap_or(&fill).clone()).collect();
+            rows.push(this.tuple(row)?);
+        }
+        this.iterator(rows)
+    }),
     entry("itertools", "repeat", "x, times", |this, args| {
         let count = args.count("times")?;
         this.check_length("list", count, this.limits.list_length)?;
         this.iterator(vec![args.get("x"); count])
     }),
-    entry("itertools", "product", "*xs", |this, args| {
+    entry("itertools", "product", "*xs, **options", |this, args| {
+        let times = match args.keywords.iter().find(|(name, _)| &**name == "repeat") {
+            Some((_, Value::Int(times))) => usize::try_from(*times).unwrap_or(0).min(64),
+            _ => 1,
+        };
         let mut rows: Vec<Vec<Value>> = vec![Vec::new()];
-        for value in &args.rest {
+        for value in std::iter::repeat_n(&args.rest, times).flatten() {
             let items = this.iterate(value)?;
             this.check_length("list", rows.len().saturating_mul(items.len()), this.limits.list_length)?;
             rows = rows
@@ -220,6 +349,11 @@ static FUNCTIONS: &[Entry] = &[
         }
         _ => find("dataclasses", "dataclass").map(Value::Builtin).ok_or_else(|| this.unknown("dataclass")),
     }),
+    entry("dataclasses", "field", "**options", |this, args| {
+        let marker = Value::Opaque(Rc::from(crate::lower::interp::FIELD));
+        this.own(Value::Partial(Rc::new((marker, Vec::new(), args.keywords.clone()))))
+    }),
+    entry("enum", "auto", "", |_, _| Ok(Value::Opaque(Rc::from(crate::lower::interp::AUTO)))),
     entry("torch.jit", "is_scripting", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
@@ -267,6 +401,32 @@ pub(crate) fn find(module: &str, name: &str) -> Option<&'static Builtin> {
         .map(|entry| &entry.builtin)
 }
 
+fn too_large() -> Box<Raise> {
+    Raise::limit("integers: expected at most 64 bits, got more")
+}
+
+/// Rows of `r` elements of `x`, each position allowed by those before it.
+fn choices(this: &mut Interp<'_>, args: &Bound, allowed: fn(&[usize], usize) -> bool) -> R<Value> {
+    let items = this.iterate(&args.get("x"))?;
+    let mut rows: Vec<Vec<usize>> = vec![Vec::new()];
+    for _ in 0..args.count("r")?.min(64) {
+        let mut longer = Vec::new();
+        for row in rows {
+            this.tick(items.len())?;
+            for at in (0..items.len()).filter(|&at| allowed(&row, at)) {
+                longer.push([&row[..], &[at]].concat());
+            }
+            this.check_length("list", longer.len(), this.limits.list_length)?;
+        }
+        rows = longer;
+    }
+    let mut tuples = Vec::new();
+    for row in rows {
+        tuples.push(this.tuple(row.into_iter().map(|at| items[at].clone()).collect())?);
+    }
+    this.iterator(tuples)
+}
+
 fn whole_list(args: &Bound) -> R<Vec<i64>> {
     let list: Option<Vec<i64>> =
         args.rest.iter().map(|value| signature::ints(value)?.first().copied()).collect();
@@ -285,7 +445,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 
 /// `copy.copy` and `copy.deepcopy`; `made` keeps shared parts shared.
 fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap<usize, Value>) -> R<Value> {
-    this.tick(2)?;
+    this.tick(8)?;
     if let Some(known) = value.identity().and_then(|identity| made.get(&identity)) {
         return Ok(known.clone());
     }

@@ -1,8 +1,8 @@
 //! The run database: SQLite in WAL mode, one transaction per generation.
 //!
-//! Tables `run` (one row), `generation`, `candidate`, `niche`, `centroid`, `prompt_niche`, `result`, and the view
-//! `yield`; [`SCHEMA`] documents each column. One limit: lists (parents, repairs, curves) are JSON texts inside
-//! their column.
+//! Tables `run` (one row), `generation`, `candidate`, `niche`, `centroid`, `prompt_niche`, `result`, and the views
+//! `generation_rates` and `yield`; [`SCHEMA`] documents each column. One limit: lists (parents, repairs, curves) are
+//! JSON texts inside their column.
 
 mod rows;
 
@@ -22,7 +22,7 @@ use rows::{
 pub use rows::{GenerationRow, OperatorYield, ResultRow, RunRow};
 
 /// The format of the database; a change of meaning raises it.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 /// The tables.
 pub const SCHEMA: &str = include_str!("schema.sql");
@@ -208,12 +208,32 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn yields(&self) -> Result<Vec<OperatorYield>, SearchError> {
-        let sql = "SELECT operator, SUM(texts) AS texts, SUM(retried) AS retried, SUM(valid) AS valid, \
-                   SUM(novel) AS novel, SUM(archived) AS archived, SUM(tokens) AS tokens, \
-                   SUM(generate_seconds) AS generate_seconds FROM yield GROUP BY operator ORDER BY operator";
-        self.rows(sql, |row| {
+        self.yields_by("''", "operator")
+    }
+
+    /// What each pair of operator and instruction came to, in the order of their names.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn prompt_yields(&self) -> Result<Vec<OperatorYield>, SearchError> {
+        self.yields_by("instruction", "operator, instruction")
+    }
+
+    fn yields_by(&self, instruction: &str, group: &str) -> Result<Vec<OperatorYield>, SearchError> {
+        let sql = format!(
+            "SELECT operator, {instruction} AS prompt, SUM(texts) AS texts, SUM(retried) AS retried, \
+             SUM(valid) AS valid, \
+             SUM(novel) AS novel, SUM(trained) AS trained, SUM(archived) AS archived, SUM(tokens) AS tokens, \
+             SUM(prompt_tokens) AS prompt_tokens, SUM(generate_seconds) AS generate_seconds, \
+             SUM(train_seconds) AS train_seconds FROM yield GROUP BY {group} ORDER BY {group}"
+        );
+        self.rows(&sql, |row| {
             Ok(OperatorYield {
                 operator: row.get("operator")?,
+                instruction: row.get("prompt")?,
+                trained: unsigned(row, "trained")?,
+                prompt_tokens: unsigned(row, "prompt_tokens")?,
+                train_seconds: row.get("train_seconds")?,
                 texts: unsigned(row, "texts")?,
                 retried: unsigned(row, "retried")?,
                 valid: unsigned(row, "valid")?,

@@ -69,8 +69,18 @@ pub struct GenerationRow {
     pub mean: Option<f64>,
     /// Descriptors clipped so far.
     pub clipped: u64,
+    /// Networks that were trained and measured.
+    pub trained: u64,
+    /// Networks that are a parent again.
+    pub copies: u64,
+    /// Networks seen before.
+    pub duplicates: u64,
+    /// Mean fitness of the networks trained in it.
+    pub fitness: Option<f64>,
     /// Tokens written.
     pub tokens: u64,
+    /// Tokens read by the LLM, cached or not.
+    pub prompt_tokens: u64,
     /// Time the LLM took.
     pub generate_seconds: f64,
     /// Time the trainer took.
@@ -96,11 +106,13 @@ pub struct ResultRow {
     pub test: Option<f64>,
 }
 
-/// What an operator came to; the view `yield`, summed over instructions.
+/// What an operator came to; the view `yield`, by instruction or summed over instructions.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct OperatorYield {
     /// Its name.
     pub operator: String,
+    /// The instruction; empty for all of them.
+    pub instruction: String,
     /// Texts, copies that were asked again included.
     pub texts: u64,
     /// Copies that were asked again.
@@ -109,19 +121,26 @@ pub struct OperatorYield {
     pub valid: u64,
     /// Networks not seen before.
     pub novel: u64,
+    /// Networks that were trained and measured.
+    pub trained: u64,
     /// Networks that entered the archive.
     pub archived: u64,
     /// Tokens written.
     pub tokens: u64,
+    /// Tokens read by the LLM, cached or not.
+    pub prompt_tokens: u64,
     /// Time the LLM took.
     pub generate_seconds: f64,
+    /// Time the trainer took.
+    pub train_seconds: f64,
 }
 
 pub(super) fn insert_generation(transaction: &Transaction<'_>, row: &GenerationRow) -> Sql<()> {
     transaction
         .execute(
             "INSERT INTO generation VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+             ?20, ?21)",
             params![
                 row.number as i64,
                 row.candidates as i64,
@@ -135,7 +154,12 @@ pub(super) fn insert_generation(transaction: &Transaction<'_>, row: &GenerationR
                 row.best,
                 row.mean,
                 row.clipped as i64,
+                row.trained as i64,
+                row.copies as i64,
+                row.duplicates as i64,
+                row.fitness,
                 row.tokens as i64,
+                row.prompt_tokens as i64,
                 row.generate_seconds,
                 row.train_seconds,
                 row.digest
@@ -151,7 +175,7 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
         .prepare_cached(
             "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
              ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, \
-             ?35, ?36, ?37, ?38)",
+             ?35, ?36, ?37, ?38, ?39, ?40, ?41)",
         )?
         .execute(params![
             row.id.generation as i64,
@@ -171,6 +195,8 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
             row.verdict.name(),
             row.message,
             json(&row.repairs),
+            row.prior,
+            row.predicted,
             facts.map(|facts| facts.architecture.as_str()),
             facts.map(|facts| facts.parameters as i64),
             facts.map(|facts| facts.macs as i64),
@@ -184,6 +210,7 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
             score.map(|score| score.loss),
             score.map(|score| json(&score.curve)),
             score.map(|score| score.inherited as i64),
+            score.and_then(|score| score.latency),
             row.placed.map(|(niche, _)| niche as i64),
             row.placed.map(|(_, outcome)| outcome.name()),
             cost.prompt_tokens as i64,
@@ -267,7 +294,12 @@ pub(super) fn generation_row(row: &Row<'_>) -> Sql<GenerationRow> {
         best: row.get("best")?,
         mean: row.get("mean")?,
         clipped: unsigned(row, "clipped")?,
+        trained: unsigned(row, "trained")?,
+        copies: unsigned(row, "copies")?,
+        duplicates: unsigned(row, "duplicates")?,
+        fitness: row.get("fitness")?,
         tokens: unsigned(row, "tokens")?,
+        prompt_tokens: unsigned(row, "prompt_tokens")?,
         generate_seconds: row.get("generate_seconds")?,
         train_seconds: row.get("train_seconds")?,
         digest: row.get("digest")?,
@@ -308,6 +340,7 @@ pub(super) fn candidate_row(row: &Row<'_>) -> Sql<Candidate> {
             loss: row.get("loss")?,
             curve: parsed(row, "curve")?,
             inherited: unsigned(row, "inherited")?,
+            latency: row.get("latency")?,
         }),
     };
     let placed = match row.get::<_, Option<String>>("outcome")?.as_deref() {
@@ -333,6 +366,8 @@ pub(super) fn candidate_row(row: &Row<'_>) -> Sql<Candidate> {
         verdict: Verdict::from_name(&row.get::<_, String>("verdict")?).ok_or_else(|| named("verdict"))?,
         message: row.get("message")?,
         repairs: parsed(row, "repairs")?,
+        prior: row.get("prior")?,
+        predicted: row.get("predicted")?,
         facts,
         score,
         placed,

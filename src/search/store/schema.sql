@@ -1,4 +1,4 @@
--- The run database, format 3. People query it; a change of meaning raises the format.
+-- The run database, format 4. People query it; a change of meaning raises the format.
 CREATE TABLE run (                 -- one row: what the run is
     format INTEGER NOT NULL,       -- of this database
     program TEXT NOT NULL,         -- version of the program that made it
@@ -28,7 +28,12 @@ CREATE TABLE generation (          -- one row per committed generation; 0 is the
     best REAL,                     -- highest fitness so far
     mean REAL,                     -- mean fitness of the elites
     clipped INTEGER NOT NULL,      -- descriptors clipped to the unit square so far
+    trained INTEGER NOT NULL,      -- networks that were trained and measured
+    copies INTEGER NOT NULL,       -- networks that are a parent again
+    duplicates INTEGER NOT NULL,   -- networks seen before in this run
+    fitness REAL,                  -- mean fitness of the networks trained in it
     tokens INTEGER NOT NULL,       -- written by the LLM
+    prompt_tokens INTEGER NOT NULL, -- read by it, cached or not
     generate_seconds REAL NOT NULL,
     train_seconds REAL NOT NULL,   -- wall clock of the whole training round
     digest TEXT NOT NULL           -- of everything up to here
@@ -38,20 +43,22 @@ CREATE TABLE candidate (           -- one row per source text, refused or not
     slot INTEGER NOT NULL,
     attempt INTEGER NOT NULL,      -- 0, or the number of copies discarded before it
     retried INTEGER NOT NULL,      -- 1: discarded as a copy and asked again
-    operator TEXT NOT NULL,        -- seed, rewrite, crossover, infill, typed
+    operator TEXT NOT NULL,        -- seed, rewrite, crossover, infill, rank, typed
     parents TEXT NOT NULL,         -- JSON list of [generation, slot]
     instruction TEXT NOT NULL,     -- its id in the prompts
     prompt_instruction INTEGER,    -- prompt niche: number of the instruction,
     prompt_bin INTEGER,            -- temperature bin,
     prompt_temperature REAL,       -- and temperature
     temperature REAL NOT NULL,     -- that it was sampled at; 0 without the LLM
-    prompt TEXT NOT NULL,          -- the whole prompt; of a typed edit, what was done
+    prompt TEXT NOT NULL,          -- the whole prompt; of a typed or ranked edit, what was done
     source TEXT NOT NULL,          -- as generated, whole
     kept TEXT,                     -- as kept, with repairs
     verdict TEXT NOT NULL,         -- accepted, copy, duplicate, syntax_error, unsupported, shape_error,
-                                   -- limit_exceeded, training_failed
+                                   -- limit_exceeded, training_failed, skipped (by the surrogate)
     message TEXT NOT NULL,         -- why not
     repairs TEXT NOT NULL,         -- JSON list
+    prior REAL,                    -- score of a ranked edit: the LLM's mean log-probability per token, or its control's
+    predicted REAL,                -- fitness that the surrogate expected
     architecture TEXT,             -- id: equal for equal networks
     parameters INTEGER,
     macs INTEGER,                  -- per sample
@@ -65,6 +72,7 @@ CREATE TABLE candidate (           -- one row per source text, refused or not
     loss REAL,                     -- validation loss
     curve TEXT,                    -- JSON list of [step, training loss]
     inherited INTEGER,             -- tensors taken over from the parent
+    latency REAL,                  -- milliseconds of one sample, if an axis asks for it; never measured again
     niche INTEGER,
     outcome TEXT,                  -- new, improved, rejected
     prompt_tokens INTEGER NOT NULL,
@@ -108,6 +116,20 @@ CREATE TABLE result (              -- after the last generation: the only place 
     test REAL,                     -- accuracy
     PRIMARY KEY (generation, slot)
 ) STRICT;
+CREATE VIEW generation_rates AS    -- shares of a generation, and what a trained network cost
+SELECT
+    number,
+    1.0 * valid / NULLIF(candidates, 0) AS validity,
+    1.0 * novel / NULLIF(candidates, 0) AS novelty,
+    1.0 * (copies + duplicates + retried) / NULLIF(candidates + retried, 0) AS known,
+    coverage,
+    qd_score,
+    best,
+    fitness,
+    1.0 * tokens / NULLIF(trained, 0) AS tokens_per_trained,
+    1.0 * prompt_tokens / NULLIF(trained, 0) AS prompt_tokens_per_trained,
+    (generate_seconds + train_seconds) / NULLIF(trained, 0) AS seconds_per_trained
+FROM generation;
 CREATE VIEW yield AS               -- what each operator and instruction came to
 SELECT
     operator,
@@ -117,8 +139,11 @@ SELECT
     SUM(retried = 0 AND architecture IS NOT NULL) AS valid,
     SUM(verdict IN ('accepted', 'training_failed')) AS novel,
     COUNT(CASE WHEN outcome IN ('new', 'improved') THEN 1 END) AS archived,
+    SUM(verdict = 'accepted') AS trained,
     SUM(completion_tokens) AS tokens,
+    SUM(prompt_tokens) AS prompt_tokens,
     SUM(generate_seconds) AS generate_seconds,
+    SUM(train_seconds) AS train_seconds,
     1.0 * SUM(completion_tokens) / NULLIF(SUM(verdict IN ('accepted', 'training_failed')), 0) AS tokens_per_novel,
     1.0 * SUM(completion_tokens) / NULLIF(COUNT(CASE WHEN outcome IN ('new', 'improved') THEN 1 END), 0) AS tokens_per_archived
 FROM candidate

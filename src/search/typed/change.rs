@@ -6,9 +6,9 @@
 use crate::graph::Graph;
 use crate::python::Span;
 use crate::python::outline::{Argument, Call, Literal, Outline};
-use crate::rng::Stream;
 
 use super::EditKind;
+use super::choose::Choose;
 use super::insert::RATES;
 use super::patch::{Patch, count, line_of, lines};
 
@@ -36,7 +36,7 @@ const OPTIONAL: [&str; 5] = ["dropout", "max_pool2d", "avg_pool2d", "batch_norm"
 type Change = Option<(Vec<Patch>, String)>;
 
 /// Delete a layer: an item of a `Sequential`, or a call in `forward` with what it calls.
-pub(super) fn delete(source: &str, graph: &Graph, outline: &Outline, stream: &mut Stream) -> Change {
+pub(super) fn delete(source: &str, graph: &Graph, outline: &Outline, choose: &mut dyn Choose) -> Change {
     let mut changes: Vec<(Vec<Patch>, String)> = Vec::new();
     for call in outline.calls.iter().filter(|call| call.name == "Sequential" && call.arguments.len() >= 2) {
         changes.extend((0..call.arguments.len()).map(|index| remove_item(source, call, index)));
@@ -65,7 +65,7 @@ pub(super) fn delete(source: &str, graph: &Graph, outline: &Outline, stream: &mu
             changes.push((patches, what));
         }
     }
-    pick(changes, stream)
+    pick(changes, choose)
 }
 
 /// Another number of the kind.
@@ -74,7 +74,7 @@ pub(super) fn number(
     graph: &Graph,
     outline: &Outline,
     kind: EditKind,
-    stream: &mut Stream,
+    choose: &mut dyn Choose,
 ) -> Change {
     let classes = graph
         .eval
@@ -97,10 +97,10 @@ pub(super) fn number(
     if sites.is_empty() {
         return None;
     }
-    let (index, argument, number) = sites[stream.below(sites.len())];
+    let (index, argument, number) = sites[choose.below(sites.len())];
     let call = &outline.calls[index];
     let choices = choices(kind, number);
-    let new = &choices[stream.below(choices.len().max(1))..].first()?.clone();
+    let new = &choices[choose.below(choices.len().max(1))..].first()?.clone();
     let mut patches = vec![Patch::replace(argument.span, new.clone())];
     if kind == EditKind::Kernel {
         patches.extend(same_padding(call, number, new));
@@ -117,15 +117,15 @@ pub(super) fn number(
 }
 
 /// Another activation.
-pub(super) fn swap_activation(source: &str, outline: &Outline, stream: &mut Stream) -> Change {
+pub(super) fn swap_activation(source: &str, outline: &Outline, choose: &mut dyn Choose) -> Change {
     let sites: Vec<(&Call, usize)> =
         outline.calls.iter().filter_map(|call| Some((call, activation_call(call)?))).collect();
     if sites.is_empty() {
         return None;
     }
-    let (call, old) = sites[stream.below(sites.len())];
+    let (call, old) = sites[choose.below(sites.len())];
     // One of the others.
-    let new = (old + 1 + stream.below(ACTIVATIONS.len() - 1)) % ACTIVATIONS.len();
+    let new = (old + 1 + choose.below(ACTIVATIONS.len() - 1)) % ACTIVATIONS.len();
     let (class, function) = ACTIVATIONS[new];
     let owner = if call.owner.is_empty() { String::new() } else { format!("{}.", call.owner) };
     let text = if call.name.starts_with(char::is_uppercase) {
@@ -139,7 +139,7 @@ pub(super) fn swap_activation(source: &str, outline: &Outline, stream: &mut Stre
 }
 
 /// Maximum for average, or the other way round.
-pub(super) fn swap_pooling(source: &str, outline: &Outline, stream: &mut Stream) -> Change {
+pub(super) fn swap_pooling(source: &str, outline: &Outline, choose: &mut dyn Choose) -> Change {
     let other = |name: &str| {
         POOLINGS.iter().find_map(|&(a, b)| match name {
             _ if name == a => Some(b),
@@ -153,14 +153,14 @@ pub(super) fn swap_pooling(source: &str, outline: &Outline, stream: &mut Stream)
         let what = format!("{} to {new} at line {}", call.name, line(source, call.span));
         Some((vec![Patch::replace(call.function, format!("{owner}{new}"))], what))
     });
-    pick(changes.collect(), stream)
+    pick(changes.collect(), choose)
 }
 
-fn pick(mut changes: Vec<(Vec<Patch>, String)>, stream: &mut Stream) -> Change {
+fn pick(mut changes: Vec<(Vec<Patch>, String)>, choose: &mut dyn Choose) -> Change {
     if changes.is_empty() {
         return None;
     }
-    Some(changes.swap_remove(stream.below(changes.len())))
+    Some(changes.swap_remove(choose.below(changes.len())))
 }
 
 fn remove_item(source: &str, call: &Call, index: usize) -> (Vec<Patch>, String) {

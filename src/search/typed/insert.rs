@@ -5,10 +5,10 @@
 
 use crate::graph::Graph;
 use crate::python::outline::Outline;
-use crate::rng::Stream;
 
 use super::EditKind;
 use super::change::ACTIVATIONS;
+use super::choose::Choose;
 use super::gaps::{Gap, Place, gaps};
 use super::patch::{Patch, end_of_line, fresh, indentation, line_of};
 
@@ -25,7 +25,7 @@ pub(super) fn layer(
     graph: &Graph,
     outline: &Outline,
     kind: EditKind,
-    stream: &mut Stream,
+    choose: &mut dyn Choose,
 ) -> Option<(Vec<Patch>, String)> {
     let residual = kind == EditKind::InsertResidual;
     let fitting: Vec<Gap> = gaps(source, outline, graph)
@@ -35,8 +35,8 @@ pub(super) fn layer(
     if fitting.is_empty() {
         return None;
     }
-    let gap = &fitting[stream.below(fitting.len())];
-    let (stem, text) = layer_text(kind, &gap.sizes, stream);
+    let gap = &fitting[choose.below(fitting.len())];
+    let (stem, text) = layer_text(kind, &gap.sizes, choose);
     let name = fresh(source, stem);
     let patches = wire(source, outline, gap, &name, &text, residual)?;
     let start = match &gap.place {
@@ -106,17 +106,17 @@ fn fits(kind: EditKind, sizes: &[usize]) -> bool {
 }
 
 /// The stem of its name, and its text.
-fn layer_text(kind: EditKind, sizes: &[usize], stream: &mut Stream) -> (&'static str, String) {
+fn layer_text(kind: EditKind, sizes: &[usize], choose: &mut dyn Choose) -> (&'static str, String) {
     let first = sizes.first().copied().unwrap_or(1);
     let last = sizes.last().copied().unwrap_or(1);
     match kind {
         EditKind::InsertConvolution => {
-            let width = near(&CHANNELS, first, stream);
-            let kernel = [1, 3, 3, 5][stream.below(4)];
+            let width = near(&CHANNELS, first, choose);
+            let kernel = [1, 3, 3, 5][choose.below(4)];
             let padding = if kernel > 1 { format!(", padding={}", kernel / 2) } else { String::new() };
             ("conv", format!("nn.Conv2d({first}, {width}, kernel_size={kernel}{padding})"))
         }
-        EditKind::InsertLinear => ("fc", format!("nn.Linear({last}, {})", near(&FEATURES, last, stream))),
+        EditKind::InsertLinear => ("fc", format!("nn.Linear({last}, {})", near(&FEATURES, last, choose))),
         EditKind::InsertNormalisation => {
             let class = match sizes.len() {
                 3 => "BatchNorm2d",
@@ -126,10 +126,10 @@ fn layer_text(kind: EditKind, sizes: &[usize], stream: &mut Stream) -> (&'static
             ("bn", format!("nn.{class}({first})"))
         }
         EditKind::InsertActivation => {
-            ("act", format!("nn.{}()", ACTIVATIONS[stream.below(ACTIVATIONS.len())].0))
+            ("act", format!("nn.{}()", ACTIVATIONS[choose.below(ACTIVATIONS.len())].0))
         }
-        EditKind::InsertDropout => ("drop", format!("nn.Dropout({})", RATES[stream.below(RATES.len())])),
-        EditKind::InsertPooling => ("pool", format!("nn.{}Pool2d(2)", ["Max", "Avg"][stream.below(2)])),
+        EditKind::InsertDropout => ("drop", format!("nn.Dropout({})", RATES[choose.below(RATES.len())])),
+        EditKind::InsertPooling => ("pool", format!("nn.{}Pool2d(2)", ["Max", "Avg"][choose.below(2)])),
         _ if sizes.len() == 3 => (
             "res",
             format!(
@@ -142,12 +142,12 @@ fn layer_text(kind: EditKind, sizes: &[usize], stream: &mut Stream) -> (&'static
 }
 
 /// One of `widths` from half to four times `width`, or the smallest ones where none is.
-fn near(widths: &[usize], width: usize, stream: &mut Stream) -> usize {
+fn near(widths: &[usize], width: usize, choose: &mut dyn Choose) -> usize {
     let close: Vec<usize> =
         widths.iter().copied().filter(|&it| it * 2 >= width && it <= width.saturating_mul(4)).collect();
     match close.len() {
-        0 if width > widths[0] => widths[widths.len() - 1 - stream.below(3)],
-        0 => widths[stream.below(2)],
-        count => close[stream.below(count)],
+        0 if width > widths[0] => widths[widths.len() - 1 - choose.below(3)],
+        0 => widths[choose.below(2)],
+        count => close[choose.below(count)],
     }
 }

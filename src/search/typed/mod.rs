@@ -6,19 +6,26 @@
 //! are made in the network's own class and in the literals of its helpers.
 
 mod change;
+mod choose;
 mod gaps;
 mod insert;
 mod patch;
+
+use std::collections::BTreeSet;
 
 use crate::graph::Graph;
 use crate::python::outline::Outline;
 use crate::rng::Stream;
 
 use super::source::CLASS;
+use choose::{Choose, Every};
 
 pub(super) use gaps::{Place, gaps};
 pub(super) use insert::wire;
 pub(super) use patch::{apply, count, end_of_line, fresh, indentation};
+
+/// A source of more edits than this is not listed whole.
+const MOST: usize = 4096;
 
 /// A kind of edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,14 +102,42 @@ pub struct Edited {
 /// `source`, whose graph is `graph`, with one edit of this kind; `None` where there is no place for one.
 pub fn edit(source: &str, graph: &Graph, kind: EditKind, stream: &mut Stream) -> Option<Edited> {
     let outline = Outline::of(source, CLASS).ok().flatten()?;
-    let (patches, what) = match kind {
-        EditKind::Delete => change::delete(source, graph, &outline, stream),
-        EditKind::Width | EditKind::Kernel | EditKind::Stride | EditKind::Rate => {
-            change::number(source, graph, &outline, kind, stream)
+    one(source, graph, &outline, kind, stream)
+}
+
+/// Every edit of these kinds, each text once, by kind, then in the order of the text.
+pub fn edits(source: &str, graph: &Graph, kinds: &[EditKind]) -> Vec<Edited> {
+    let Some(outline) = Outline::of(source, CLASS).ok().flatten() else { return Vec::new() };
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for &kind in kinds {
+        let mut every = Every::default();
+        loop {
+            let edited = one(source, graph, &outline, kind, &mut every);
+            found.extend(edited.filter(|edited| seen.insert(edited.source.clone())));
+            if found.len() >= MOST || !every.advance() {
+                break;
+            }
         }
-        EditKind::SwapActivation => change::swap_activation(source, &outline, stream),
-        EditKind::SwapPooling => change::swap_pooling(source, &outline, stream),
-        _ => insert::layer(source, graph, &outline, kind, stream),
+    }
+    found
+}
+
+fn one(
+    source: &str,
+    graph: &Graph,
+    outline: &Outline,
+    kind: EditKind,
+    choose: &mut dyn Choose,
+) -> Option<Edited> {
+    let (patches, what) = match kind {
+        EditKind::Delete => change::delete(source, graph, outline, choose),
+        EditKind::Width | EditKind::Kernel | EditKind::Stride | EditKind::Rate => {
+            change::number(source, graph, outline, kind, choose)
+        }
+        EditKind::SwapActivation => change::swap_activation(source, outline, choose),
+        EditKind::SwapPooling => change::swap_pooling(source, outline, choose),
+        _ => insert::layer(source, graph, outline, kind, choose),
     }?;
     Some(Edited { source: apply(source, patches)?, what: format!("{}: {what}", kind.words()) })
 }

@@ -19,7 +19,10 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         Op::ConvTranspose(settings) => conv_transpose(settings, x, arg(inputs, 1)?, given(2, settings.bias)),
         Op::Linear { bias } => x.f_linear(arg(inputs, 1)?, given(2, *bias)),
         Op::Bilinear { bias } => Tensor::f_bilinear(x, arg(inputs, 1)?, arg(inputs, 2)?, given(3, *bias)),
-        Op::Embedding => Tensor::f_embedding(arg(inputs, 1)?, x, -1, false, false),
+        Op::Embedding { padding } => {
+            let padding = padding.map_or(-1, |row| row as i64);
+            Tensor::f_embedding(arg(inputs, 1)?, x, padding, false, false)
+        }
         Op::BatchNorm(norm) => batch_norm(norm, inputs, context),
         Op::InstanceNorm { eps, affine } => {
             x.f_instance_norm(given(1, *affine), given(2, *affine), NONE, NONE, true, 0.1, *eps, true)
@@ -30,7 +33,9 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         }
         Op::RmsNorm { sizes, eps, weight } => x.f_rms_norm(ints(sizes), given(1, *weight), *eps),
         Op::GroupNorm { groups, eps, affine } => {
-            x.f_group_norm(*groups as i64, given(1, *affine), given(2, *affine), *eps, true)
+            // libtorch's backward pass over channels-last memory writes the input's gradient, asked for or not.
+            let plain = if x.requires_grad() { x.shallow_clone() } else { x.f_contiguous()? };
+            plain.f_group_norm(*groups as i64, given(1, *affine), given(2, *affine), *eps, true)
         }
         Op::LocalResponseNorm { size, alpha, beta, k } => local_response_norm(x, *size, *alpha, *beta, *k),
         Op::Attention { mask, causal, dropout, scale } => {
@@ -42,6 +47,7 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
             weights.f_matmul(arg(inputs, 2)?)
         }
         Op::MaxPool(pool) => max_pool(pool, x),
+        Op::MaxPoolIndices(pool) => max_pool_indices(pool, x),
         Op::AvgPool { pool, count_include_pad, divisor } => avg_pool(pool, *count_include_pad, *divisor, x),
         Op::LpPool { pool, p } => lp_pool(pool, *p, x),
         Op::AdaptiveAvgPool { sizes } => adaptive_avg_pool(sizes, x),
@@ -157,6 +163,17 @@ fn max_pool(pool: &Pool, x: &Tensor) -> Result<Tensor, TchError> {
         1 => x.f_max_pool1d(kernel, stride, padding, dilation, ceil),
         2 => x.f_max_pool2d(kernel, stride, padding, dilation, ceil),
         _ => x.f_max_pool3d(kernel, stride, padding, dilation, ceil),
+    }
+}
+
+fn max_pool_indices(pool: &Pool, x: &Tensor) -> Result<Tensor, TchError> {
+    let (kernel, stride) = (ints(&pool.kernel), ints(&pool.stride));
+    let (padding, dilation, ceil) = (ints(&pool.padding), ints(&pool.dilation), pool.ceil_mode);
+    let x = x.f_detach()?;
+    match kernel.len() {
+        1 => x.f_max_pool1d_with_indices(kernel, stride, padding, dilation, ceil).map(|pair| pair.1),
+        2 => x.f_max_pool2d_with_indices(kernel, stride, padding, dilation, ceil).map(|pair| pair.1),
+        _ => x.f_max_pool3d_with_indices(kernel, stride, padding, dilation, ceil).map(|pair| pair.1),
     }
 }
 

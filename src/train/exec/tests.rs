@@ -93,7 +93,7 @@ fn products() {
     check(&Op::Linear { bias: true }, &[batch(&[5, 4]), f32s(&[3, 4]), f32s(&[3])]);
     check(&Op::Linear { bias: false }, &[batch(&[4]), f32s(&[3, 4])]);
     check(&Op::Bilinear { bias: true }, &[batch(&[4]), batch(&[5]), f32s(&[3, 4, 5]), f32s(&[3])]);
-    check(&Op::Embedding, &[with(DType::I64, batch(&[6])), f32s(&[9, 4])]);
+    check(&Op::Embedding { padding: None }, &[with(DType::I64, batch(&[6])), f32s(&[9, 4])]);
     check(&Op::MatMul, &[batch(&[2, 3, 4]), f32s(&[4, 5])]);
     check(&Op::Einsum { equation: "bij,bkj->bik".to_owned() }, &[batch(&[3, 4]), batch(&[5, 4])]);
     let mask = |dtype| with(dtype, f32s(&[5, 6]));
@@ -242,7 +242,9 @@ fn functions_of_one_tensor() {
         Unary::Asin,
         Unary::Acos,
         Unary::Atan,
+        Unary::Asinh,
         Unary::Erf,
+        Unary::Erfc,
         Unary::Floor,
         Unary::Ceil,
         Unary::Round,
@@ -399,16 +401,22 @@ fn padding_and_resampling() {
             check(&Op::Pad { pads: pads(rank), mode }, &[image(rank)]);
         }
         for mode in [Interpolation::Nearest, Interpolation::NearestExact, Interpolation::Area] {
-            check(&Op::Interpolate { sizes: vec![9; rank], mode, align_corners: false }, &[image(rank)]);
+            check(
+                &Op::Interpolate { sizes: vec![9; rank], mode, align_corners: false, scales: None },
+                &[image(rank)],
+            );
         }
         let mode = Interpolation::Linear;
-        check(&Op::Interpolate { sizes: vec![9; rank], mode, align_corners: true }, &[image(rank)]);
+        check(
+            &Op::Interpolate { sizes: vec![9; rank], mode, align_corners: true, scales: None },
+            &[image(rank)],
+        );
     }
     check(&Op::Pad { pads: vec![(0, 0), (1, 1), (-1, 0)], mode: PadMode::Constant(0.0) }, &[image(1)]);
     let only_last = vec![(0, 0), (0, 0), (0, 0), (1, 1)];
     check(&Op::Pad { pads: only_last, mode: PadMode::Reflect }, &[image(2)]);
     let mode = Interpolation::Cubic;
-    check(&Op::Interpolate { sizes: vec![9, 5], mode, align_corners: false }, &[image(2)]);
+    check(&Op::Interpolate { sizes: vec![9, 5], mode, align_corners: false, scales: None }, &[image(2)]);
 }
 
 /// The first output for a batch of one, in the given mode.

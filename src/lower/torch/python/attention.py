@@ -1,4 +1,4 @@
-"""Layers of torch.nn that are made of other layers and functions, in the Python that the front-end reads.
+"""Attention and transformers of torch.nn, in the Python that the front-end reads.
 
 Input: as in PyTorch 2.13. Output: parameters under PyTorch's names and in its order, and PyTorch's numbers. The layers
 follow "Attention Is All You Need" (Vaswani et al., 2017) and the documentation of torch.nn.
@@ -10,7 +10,6 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
 
 def _additive(mask, other):
     if mask is None or mask.dtype != torch.bool:
@@ -51,8 +50,8 @@ def multi_head_attention_forward(
         raise AssertionError("expected key and value to have as many dimensions as query")
     if is_causal and attn_mask is None:
         raise RuntimeError("need attn_mask if specifying the is_causal hint")
-    if bias_k is not None or add_zero_attn or static_k is not None or static_v is not None:
-        raise NotImplementedError("attention with add_bias_kv, add_zero_attn or static keys")
+    if static_k is not None or static_v is not None:
+        raise NotImplementedError("attention with static keys")
     batched = query.dim() == 3
     same = query is key and key is value
     if not batched:
@@ -75,15 +74,28 @@ def multi_head_attention_forward(
         k = F.linear(key, weights[1], biases[1])
         v = F.linear(value, weights[2], biases[2])
     q = q.reshape(length, batch * num_heads, head).transpose(0, 1)
+    attn_mask = _additive(attn_mask, query)
+    key_padding_mask = _additive(key_padding_mask, query)
+    if bias_k is not None:
+        k = torch.cat([k, bias_k.expand(1, batch, width)])
+        v = torch.cat([v, bias_v.expand(1, batch, width)])
+        source = source + 1
+    if add_zero_attn:
+        k = torch.cat([k, torch.zeros(1, batch, width)])
+        v = torch.cat([v, torch.zeros(1, batch, width)])
+        source = source + 1
+    added = int(bias_k is not None) + int(add_zero_attn)
+    if added and attn_mask is not None:
+        attn_mask = F.pad(attn_mask, (0, added))
+    if added and key_padding_mask is not None:
+        key_padding_mask = F.pad(key_padding_mask, (0, added))
     k = k.reshape(source, batch * num_heads, head).transpose(0, 1)
     v = v.reshape(source, batch * num_heads, head).transpose(0, 1)
     weights = torch.bmm(q * math.sqrt(1.0 / head), k.transpose(-2, -1))
-    attn_mask = _additive(attn_mask, query)
     if attn_mask is not None:
         if attn_mask.dim() == 2:
             attn_mask = attn_mask.unsqueeze(0)
         weights = weights + attn_mask
-    key_padding_mask = _additive(key_padding_mask, query)
     if key_padding_mask is not None:
         mask = key_padding_mask.reshape(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
         weights = weights + mask.reshape(batch * num_heads, 1, source)
@@ -94,7 +106,10 @@ def multi_head_attention_forward(
         output = output.squeeze(1)
     if not need_weights:
         return output, None
-    weights = weights.reshape(batch, num_heads, length, source)
+    try:
+        weights = weights.reshape(batch, num_heads, length, source)
+    except RuntimeError:  # a sequence along the batch: its square is no size
+        weights = torch.stack([weights[head::num_heads] for head in range(num_heads)], dim=1)
     if average_attn_weights:
         weights = weights.mean(dim=1)
     return output, (weights if batched else weights.squeeze(0))
@@ -372,83 +387,71 @@ class TransformerDecoder(nn.Module):
         return tgt if self.norm is None else self.norm(tgt)
 
 
-class _Cell(nn.Module):
-    def __init__(self, input_size, hidden_size, bias, gates):
+class Transformer(nn.Module):
+    def __init__(
+        self,
+        d_model=512,
+        nhead=8,
+        num_encoder_layers=6,
+        num_decoder_layers=6,
+        dim_feedforward=2048,
+        dropout=0.1,
+        activation=F.relu,
+        custom_encoder=None,
+        custom_decoder=None,
+        layer_norm_eps=1e-5,
+        batch_first=False,
+        norm_first=False,
+        bias=True,
+        device=None,
+        dtype=None,
+    ):
         super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.bias = bias
-        bound = 1.0 / math.sqrt(hidden_size) if hidden_size > 0 else 0
-        shapes = {"weight_ih": (gates * hidden_size, input_size), "weight_hh": (gates * hidden_size, hidden_size)}
-        if bias:
-            shapes["bias_ih"] = shapes["bias_hh"] = (gates * hidden_size,)
-        for name, shape in shapes.items():
-            parameter = nn.Parameter(torch.empty(shape))
-            nn.init.uniform_(parameter, -bound, bound)
-            self.register_parameter(name, parameter)
-        if not bias:
-            self.register_parameter("bias_ih", None)
-            self.register_parameter("bias_hh", None)
+        settings = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
+        if custom_encoder is None:
+            norm = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+            custom_encoder = TransformerEncoder(TransformerEncoderLayer(*settings), num_encoder_layers, norm)
+        self.encoder = custom_encoder
+        if custom_decoder is None:
+            norm = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+            custom_decoder = TransformerDecoder(TransformerDecoderLayer(*settings), num_decoder_layers, norm)
+        self.decoder = custom_decoder
+        for value in self.parameters():
+            if value.dim() > 1:
+                nn.init.xavier_uniform_(value)
+        self.d_model = d_model
+        self.nhead = nhead
+        self.batch_first = batch_first
 
-    def _check(self, input, name):
-        if input.dim() not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
-        if input.size(-1) != self.input_size:
-            raise RuntimeError(f"input has inconsistent input_size: got {input.size(-1)} expected {self.input_size}")
+    def forward(
+        self,
+        src,
+        tgt,
+        src_mask=None,
+        tgt_mask=None,
+        memory_mask=None,
+        src_key_padding_mask=None,
+        tgt_key_padding_mask=None,
+        memory_key_padding_mask=None,
+        src_is_causal=None,
+        tgt_is_causal=None,
+        memory_is_causal=False,
+    ):
+        if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
+            raise RuntimeError("the feature number of src and tgt must be equal to d_model")
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask)
+        return self.decoder(
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+        )
 
-    def _zeros(self, input):
-        return torch.zeros(*input.shape[:-1], self.hidden_size)
-
-    def _gates(self, input, hidden):
-        return F.linear(input, self.weight_ih, self.bias_ih), F.linear(hidden, self.weight_hh, self.bias_hh)
-
-
-class RNNCell(_Cell):
-    def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", device=None, dtype=None):
-        super().__init__(input_size, hidden_size, bias, 1)
-        self.nonlinearity = nonlinearity
-
-    def forward(self, input, hx=None):
-        self._check(input, "RNNCell")
-        from_input, from_hidden = self._gates(input, self._zeros(input) if hx is None else hx)
-        if self.nonlinearity == "tanh":
-            return torch.tanh(from_input + from_hidden)
-        if self.nonlinearity == "relu":
-            return torch.relu(from_input + from_hidden)
-        raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-
-
-class LSTMCell(_Cell):
-    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
-        super().__init__(input_size, hidden_size, bias, 4)
-
-    def forward(self, input, hx=None):
-        self._check(input, "LSTMCell")
-        hidden, state = (self._zeros(input), self._zeros(input)) if hx is None else hx
-        from_input, from_hidden = self._gates(input, hidden)
-        enter, forget, new, out = (from_input + from_hidden).chunk(4, dim=-1)
-        state = torch.sigmoid(forget) * state + torch.sigmoid(enter) * torch.tanh(new)
-        return torch.sigmoid(out) * torch.tanh(state), state
+    @staticmethod
+    def generate_square_subsequent_mask(sz, device=None, dtype=None):
+        return torch.triu(torch.full((sz, sz), float("-inf")), diagonal=1)
 
 
-class GRUCell(_Cell):
-    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
-        super().__init__(input_size, hidden_size, bias, 3)
-
-    def forward(self, input, hx=None):
-        self._check(input, "GRUCell")
-        hidden = self._zeros(input) if hx is None else hx
-        from_input, from_hidden = self._gates(input, hidden)
-        reset_input, update_input, new_input = from_input.chunk(3, dim=-1)
-        reset_hidden, update_hidden, new_hidden = from_hidden.chunk(3, dim=-1)
-        reset = torch.sigmoid(reset_input + reset_hidden)
-        update = torch.sigmoid(update_input + update_hidden)
-        new = torch.tanh(new_input + reset * new_hidden)
-        return new + update * (hidden - new)
-
-
-class Softmax2d(nn.Module):
-    def forward(self, input):
-        if input.dim() not in (3, 4):
-            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
-        return F.softmax(input, -3)
+# Layers that take their input's width from the first input. The front-end shows them one before it traces.

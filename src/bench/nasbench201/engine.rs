@@ -1,0 +1,168 @@
+//! The search engine itself on the table: its operators, archives and prompts, with the table in the trainer's place.
+//!
+//! Input: an arm, an LLM, a seed, a run directory. Output: the evaluations in the order of the run. The engine is the
+//! one of real searches (`search`), told by `configs/nasbench201.toml`; only reading (`CellReader`) and measuring
+//! (the table) are other ones. Runs lie in directories and go on where they stopped. Limit: a search that finds
+//! nothing new any more is ended after twenty texts per evaluation asked for.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use crate::bench::nasbench201::prior::{Arm, legend, listed};
+use crate::bench::nasbench201::{Cell, CellReader, DataSet, SIZES, Table};
+use crate::bench::search::Evaluation;
+use crate::config::{self, Device, Override, SearchConfig};
+use crate::graph::Graph;
+use crate::llm::Generator;
+use crate::rng::RootSeed;
+use crate::search::{
+    self, DataIdentity, Evaluator, EvaluatorError, Event, Measured, Parts, Run, Score, SearchError, Task,
+    TrainProgress, Verdict,
+};
+
+/// The run file.
+const CONFIG: &str = include_str!("../../../configs/nasbench201.toml");
+/// The instructions.
+const PROMPTS: &str = include_str!("../../../configs/nasbench201-prompts.toml");
+/// Texts per evaluation after which a search counts as stuck.
+const PATIENCE: usize = 20;
+
+/// Which operators run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operators {
+    /// The paper's: rewriting and crossover.
+    Llmatic,
+    /// One edge's right-hand side is filled in.
+    Infill,
+    /// Random edits: the control of both.
+    Typed,
+}
+
+/// One search.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineRun<'a> {
+    /// Its directory.
+    pub directory: &'a Path,
+    /// Which operators run.
+    pub operators: Operators,
+    /// What decides.
+    pub arm: Arm,
+    /// Cells that it may pay for.
+    pub evaluations: usize,
+    /// The root seed.
+    pub seed: u64,
+}
+
+/// Measures cells by the table.
+#[derive(Debug, Clone, Copy)]
+pub struct TableEvaluator<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// The cells.
+    pub reader: &'a CellReader,
+    /// Which accuracies.
+    pub dataset: DataSet,
+}
+
+impl Evaluator for TableEvaluator<'_> {
+    fn data(&self) -> DataIdentity {
+        let best = self.table.best(self.dataset);
+        DataIdentity {
+            name: format!("nasbench201-{}", self.dataset.name()),
+            sha256: format!("best cell {}", best.code()),
+            input_sizes: SIZES.to_vec(),
+            classes: SIZES[0],
+        }
+    }
+
+    fn has_weights(&self) -> bool {
+        false
+    }
+
+    fn evaluate(
+        &mut self,
+        tasks: &[Task<'_>],
+        on_progress: &mut (dyn FnMut(TrainProgress) + Send),
+        _cancelled: &AtomicBool,
+    ) -> Result<Vec<Result<Measured, String>>, EvaluatorError> {
+        on_progress(TrainProgress { done: tasks.len(), steps: 0 });
+        let measure = |task: &Task<'_>| {
+            let cell = self.reader.cell(&task.graph.architecture_id()).ok_or("no cell of the table")?;
+            let fitness = self.table.record(cell).validation[self.dataset as usize] / 100.0;
+            let score =
+                Score { fitness, loss: 1.0 - fitness, curve: Vec::new(), inherited: 0, latency: None };
+            Ok(Measured { score, weights: None, seconds: 0.0 })
+        };
+        Ok(tasks.iter().map(measure).collect())
+    }
+
+    fn test(&mut self, graph: &Graph, _weights: &Path) -> Result<Option<f64>, EvaluatorError> {
+        let cell = self.reader.cell(&graph.architecture_id());
+        Ok(cell.map(|cell| self.table.record(cell).test[self.dataset as usize] / 100.0))
+    }
+}
+
+/// Run or go on with a search, and list its evaluations, at most as many as it may pay for.
+///
+/// # Errors
+/// The run directory, the LLM, or an interruption.
+pub fn run(
+    this: &EngineRun<'_>,
+    generator: &mut dyn Generator,
+    evaluator: &mut TableEvaluator<'_>,
+    cancelled: &AtomicBool,
+    observe: &mut (dyn FnMut(Event) + Send),
+) -> Result<Vec<Evaluation>, SearchError> {
+    let reader = evaluator.reader;
+    if this.directory.join("run.db").exists() {
+        drive(&mut Run::open(this.directory)?, generator, evaluator, cancelled, observe)?;
+    } else {
+        let (config, prompts) = configuration(this)?;
+        let (model, data) = (generator.describe(), evaluator.data());
+        let mut run = Run::create(this.directory, config, &prompts, &model, &data)?;
+        drive(&mut run, generator, evaluator, cancelled, observe)?;
+    }
+    let record = search::load(this.directory)?;
+    let accepted = record.candidates.iter().filter(|candidate| candidate.verdict == Verdict::Accepted);
+    let evaluations = accepted.filter_map(|candidate| {
+        let (facts, score) = (candidate.facts.as_ref()?, candidate.score.as_ref()?);
+        let point = reader.cell(&facts.architecture)?.number();
+        // The table's own number, without what dividing and multiplying by 100 does to it.
+        let fitness = evaluator.table.record(Cell::from_number(point)).validation[evaluator.dataset as usize];
+        debug_assert!((fitness - 100.0 * score.fitness).abs() < 1e-9);
+        Some(Evaluation { point, fitness })
+    });
+    Ok(evaluations.take(this.evaluations).collect())
+}
+
+fn drive(
+    run: &mut Run,
+    generator: &mut dyn Generator,
+    evaluator: &mut TableEvaluator<'_>,
+    cancelled: &AtomicBool,
+    observe: &mut (dyn FnMut(Event) + Send),
+) -> Result<(), SearchError> {
+    let reader = evaluator.reader;
+    search::search(run, &mut Parts { generator, reader, evaluator, cancelled, observe }).map(|_| ())
+}
+
+/// The run file and the instructions of a search.
+///
+/// # Errors
+/// Numbers out of range.
+pub fn configuration(this: &EngineRun<'_>) -> Result<(SearchConfig, String), SearchError> {
+    let seed = i64::try_from(this.seed).unwrap_or(i64::MAX);
+    let overrides = [Override { flag: "--seed", key: "seed", value: toml::Value::Integer(seed) }];
+    let mut config = config::resolve(CONFIG, "configs/nasbench201.toml", &overrides, Device::Cpu, 1)?;
+    config.search.evaluations = this.evaluations;
+    config.search.generations = PATIENCE * this.evaluations / config.search.children + 1;
+    let operators = &mut config.operators;
+    match this.operators {
+        Operators::Llmatic => {}
+        Operators::Infill => (operators.rewrite, operators.crossover, operators.infill) = (0.0, 0.0, 1.0),
+        Operators::Typed => (operators.rewrite, operators.crossover, operators.typed) = (0.0, 0.0, 1.0),
+    }
+    (operators.prior, operators.shuffle) = (this.arm.prior, this.arm.shuffle);
+    let legend = legend(this.arm.shuffle, RootSeed(this.seed));
+    Ok((config, PROMPTS.replace("{operations}", &listed(&legend))))
+}

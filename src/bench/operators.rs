@@ -1,0 +1,178 @@
+//! Operators compared on a real evaluator: what finished runs came to, at equal evaluations and at equal wall clock.
+//!
+//! Input: run records, by arm. Output: a Markdown table of means and sample deviations over seeds. Archives are
+//! rebuilt from the first so many trained networks, so that a generation that overshoots the budget gives nobody an
+//! advantage. Limit: seconds are those of the machine that ran them; arms compare only if they ran alone on one
+//! machine.
+
+use std::fmt::Write as _;
+
+use crate::search::{RunRecord, State, Verdict};
+
+/// What one run came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RunFigures {
+    /// Networks that were trained within the budget.
+    pub trained: usize,
+    /// Best validation accuracy among them.
+    pub best: f64,
+    /// Sum of fitness over niches.
+    pub qd_score: f64,
+    /// Filled niches over niches.
+    pub coverage: f64,
+    /// Texts written per trained network.
+    pub texts: f64,
+    /// Tokens written by the LLM.
+    pub written: f64,
+    /// Tokens read by it.
+    pub read: f64,
+    /// Seconds of writing.
+    pub generate_seconds: f64,
+    /// Seconds of training.
+    pub train_seconds: f64,
+}
+
+/// The runs of one arm.
+#[derive(Debug, Clone)]
+pub struct ArmRuns {
+    /// Its name.
+    pub name: String,
+    /// One record per seed.
+    pub runs: Vec<RunRecord>,
+}
+
+/// What the first `evaluations` trained networks of a run came to.
+pub fn figures(record: &RunRecord, evaluations: usize) -> RunFigures {
+    let mut state = State::new(&record.config, record.book.instructions().len());
+    let (mut texts, mut written, mut read) = (0usize, 0u64, 0u64);
+    let mut last = 0;
+    for candidate in &record.candidates {
+        if state.trained as usize == evaluations {
+            break;
+        }
+        // The records were told before: telling them again cannot fail.
+        let _ = state.tell(&mut candidate.clone());
+        texts += 1;
+        written += candidate.cost.completion_tokens;
+        read += candidate.cost.prompt_tokens;
+        last = candidate.id.generation;
+    }
+    let stats = state.archive.stats();
+    let within = record.generations.iter().filter(|row| row.number <= last);
+    RunFigures {
+        trained: state.trained as usize,
+        best: stats.best.unwrap_or(0.0),
+        qd_score: stats.qd_score,
+        coverage: stats.coverage,
+        texts: texts as f64 / (state.trained.max(1)) as f64,
+        written: written as f64,
+        read: read as f64,
+        generate_seconds: within.clone().map(|row| row.generate_seconds).sum(),
+        train_seconds: within.map(|row| row.train_seconds).sum(),
+    }
+}
+
+/// Best validation accuracy of the generations that ended within `seconds` of writing and training.
+pub fn best_after(record: &RunRecord, seconds: f64) -> f64 {
+    let (mut spent, mut best) = (0.0, 0.0);
+    for row in &record.generations {
+        spent += row.generate_seconds + row.train_seconds;
+        if spent <= seconds {
+            best = row.best.unwrap_or(best);
+        }
+    }
+    best
+}
+
+/// A table of the arms at `evaluations`, and of their best networks in the time that the quickest run took.
+pub fn markdown(arms: &[ArmRuns], evaluations: usize) -> String {
+    let seconds = |record: &RunRecord| {
+        record.generations.iter().map(|row| row.generate_seconds + row.train_seconds).sum::<f64>()
+    };
+    let runs = || arms.iter().flat_map(|arm| &arm.runs);
+    let quickest = runs().map(seconds).fold(f64::INFINITY, f64::min);
+    let mut text = format!(
+        "| operators | seeds | trained | best validation, % | in {quickest:.0} s, % | QD-score | coverage, % | \
+         texts per \
+         network | tokens written | tokens read | s writing | s training |\n|---|{}\n",
+        "---|".repeat(11)
+    );
+    for arm in arms {
+        let figures: Vec<RunFigures> = arm.runs.iter().map(|record| figures(record, evaluations)).collect();
+        let of = |value: fn(&RunFigures) -> f64, digits: usize| mean(figures.iter().map(value), digits);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            arm.name,
+            arm.runs.len(),
+            of(|run| run.trained as f64, 0),
+            of(|run| 100.0 * run.best, 2),
+            mean(arm.runs.iter().map(|record| 100.0 * best_after(record, quickest)), 2),
+            of(|run| run.qd_score, 3),
+            of(|run| 100.0 * run.coverage, 1),
+            of(|run| run.texts, 2),
+            of(|run| run.written, 0),
+            of(|run| run.read, 0),
+            of(|run| run.generate_seconds, 1),
+            of(|run| run.train_seconds, 1),
+        );
+    }
+    text
+}
+
+/// Differences in best validation accuracy, each arm minus the first, paired by seed: mean and standard error in
+/// points.
+pub fn paired_markdown(arms: &[ArmRuns], evaluations: usize) -> String {
+    let Some((first, others)) = arms.split_first() else { return String::new() };
+    let mut text = format!(
+        "| minus {} | best validation, points | QD-score | coverage, points |\n|---|---|---|---|\n",
+        first.name
+    );
+    for arm in others {
+        let pairs: Vec<(RunFigures, RunFigures)> = arm
+            .runs
+            .iter()
+            .zip(&first.runs)
+            .map(|(run, base)| (figures(run, evaluations), figures(base, evaluations)))
+            .collect();
+        let of = |value: fn(&RunFigures) -> f64, digits: usize| {
+            let differences: Vec<f64> = pairs.iter().map(|(run, base)| value(run) - value(base)).collect();
+            let (mean, deviation) = moments(&differences);
+            let error = deviation / (differences.len().max(1) as f64).sqrt();
+            format!("{mean:+.digits$} ± {error:.digits$}")
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            arm.name,
+            of(|run| 100.0 * run.best, 2),
+            of(|run| run.qd_score, 3),
+            of(|run| 100.0 * run.coverage, 1)
+        );
+    }
+    text
+}
+
+/// Whether a record holds as many trained networks as were asked for.
+pub fn is_full(record: &RunRecord, evaluations: usize) -> bool {
+    let accepted = record.candidates.iter().filter(|candidate| candidate.verdict == Verdict::Accepted);
+    accepted.count() >= evaluations
+}
+
+fn mean(values: impl Iterator<Item = f64>, digits: usize) -> String {
+    let values: Vec<f64> = values.collect();
+    let (mean, deviation) = moments(&values);
+    if values.len() > 1 {
+        format!("{mean:.digits$} ± {deviation:.digits$}")
+    } else {
+        format!("{mean:.digits$}")
+    }
+}
+
+/// Mean and sample deviation; 0 of fewer than two.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (mean, if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
+}

@@ -1,0 +1,211 @@
+//! `bench operators`: one run per arm and seed on a real evaluator, then a table of what they came to.
+//!
+//! Input: a run file that all arms share, arms, seeds, a number of evaluations. Output: Markdown on standard output;
+//! runs in a folder, which go on where they stopped. An arm is a name of [`ARMS`], or a run file whose keys lie over
+//! the shared one;
+//! `:PRIOR` behind it runs a control of the LLM. One limit: runs follow one another, so that their seconds compare.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use llmatic_offline::bench::operators::{ArmRuns, is_full, markdown, paired_markdown};
+use llmatic_offline::config::{self, QUICKSTART, SearchConfig};
+use llmatic_offline::llm::Generator;
+use llmatic_offline::search::{self, FrontEnd, Parts, Run};
+use toml::{Table, Value};
+
+use super::search::{evaluator, generator, on_interrupt, prompts, use_threads};
+use super::{machine_device, machine_threads, read};
+use crate::cli::Failure;
+use crate::cli::args::OperatorsArgs;
+use crate::cli::printer::{self, Printer};
+
+/// Generations over those that the evaluations need, for those in which little is new.
+const PATIENCE: usize = 20;
+
+/// Arms with a name: rates of rewrite, crossover, infill, rank and typed, and whether a bandit chooses.
+const ARMS: [(&str, [f64; 5], bool); 7] = [
+    ("rewrite", [1.0, 0.0, 0.0, 0.0, 0.0], false),
+    ("crossover", [0.0, 1.0, 0.0, 0.0, 0.0], false),
+    ("paper", [0.7, 0.3, 0.0, 0.0, 0.0], false),
+    ("infill", [0.0, 0.0, 1.0, 0.0, 0.0], false),
+    ("rank", [0.0, 0.0, 0.0, 1.0, 0.0], false),
+    ("typed", [0.0, 0.0, 0.0, 0.0, 1.0], false),
+    ("bandit", [1.0, 1.0, 1.0, 1.0, 1.0], true),
+];
+
+/// `bench operators`
+pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
+    if args.seeds == 0 || args.evaluations == 0 {
+        return Err(Failure::refused("--seeds and --evaluations: expected 1 or more, got 0"));
+    }
+    let arms: Vec<(String, Table)> =
+        args.arms.iter().map(|arm| Ok((arm.clone(), overlay(arm)?))).collect::<Result<_, Failure>>()?;
+    // Whatever can be refused is refused before the first run.
+    for (name, over) in &arms {
+        configuration(args, name, over, args.first_seed)?;
+    }
+    let cancelled = on_interrupt()?;
+    // By the name asked for: the LLM, and the name it has in run files.
+    let mut llms: BTreeMap<String, (Box<dyn Generator>, String)> = BTreeMap::new();
+    let mut results: Vec<ArmRuns> =
+        arms.iter().map(|(name, _)| ArmRuns { name: name.clone(), runs: Vec::new() }).collect();
+    // Seed by seed, so that a comparison that is stopped early is complete for the seeds before.
+    for seed in (0..args.seeds).map(|offset| args.first_seed + offset) {
+        for ((name, over), result) in arms.iter().zip(&mut results) {
+            let directory = args.out.join(format!("{}-{seed}", folder_name(name)));
+            let (mut config, book) = configuration(args, name, over, seed)?;
+            use_threads(config.threads);
+            let asked = config.model.name.clone();
+            if !llms.contains_key(&asked) {
+                let made = generator(&mut config)?;
+                llms.insert(asked.clone(), (made, config.model.name.clone()));
+            }
+            let Some((generator, model)) = llms.get_mut(&asked) else { continue };
+            config.model.name.clone_from(model);
+            let mut run = if directory.join("run.db").exists() {
+                let run = Run::open(&directory)?;
+                same_settings(&run, &config, &directory)?;
+                run
+            } else {
+                let data = evaluator(&config)?.data();
+                Run::create(&directory, config, &book, &generator.describe(), &data)?
+            };
+            if run.is_finished()? {
+                printer::note(&format!("{name}, seed {seed}: done before"));
+            } else {
+                printer::note(&format!("{name}, seed {seed}"));
+                let mut evaluator = evaluator(&run.config)?;
+                let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
+                let mut printer = Printer::new(false);
+                let mut observe = |event| printer.event(&event);
+                let mut parts = Parts {
+                    generator: generator.as_mut(),
+                    reader: &reader,
+                    evaluator: evaluator.as_mut(),
+                    cancelled: &cancelled,
+                    observe: &mut observe,
+                };
+                search::search(&mut run, &mut parts)?;
+            }
+            drop(run);
+            let record = search::load(&directory)?;
+            if !is_full(&record, args.evaluations) {
+                printer::note(&format!("{name}, seed {seed}: fewer networks were trained than asked for"));
+            }
+            result.runs.push(record);
+        }
+    }
+    printer::raw(&markdown(&results, args.evaluations));
+    printer::raw("\nPaired by seed, mean and standard error\n\n");
+    printer::raw(&paired_markdown(&results, args.evaluations));
+    Ok(())
+}
+
+/// The keys of an arm.
+fn overlay(arm: &str) -> Result<Table, Failure> {
+    let (name, prior) = match arm.rsplit_once(':') {
+        Some((name, prior)) => (name, Some(prior)),
+        None => (arm, None),
+    };
+    let text = if Path::new(name).extension().is_some_and(|ending| ending == "toml") {
+        read(Path::new(name))?
+    } else {
+        let names: Vec<&str> = ARMS.iter().map(|&(name, _, _)| name).collect();
+        let known = ARMS.iter().find(|(known, _, _)| *known == name).ok_or_else(|| {
+            Failure::refused(format!(
+                "--arms: expected one of {} or a file NAME.toml, got `{name}`",
+                names.join(", ")
+            ))
+        })?;
+        let ([rewrite, crossover, infill, rank, typed], choice) =
+            (known.1, if known.2 { "bandit" } else { "rates" });
+        format!(
+            "[operators]\nchoice = \"{choice}\"\nrewrite = {rewrite:?}\ncrossover = {crossover:?}\n\
+             infill = {infill:?}\n\
+             rank = {rank:?}\ntyped = {typed:?}\n"
+        )
+    };
+    let mut table: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| Failure::refused(format!("{name}: {}", error.message())))?;
+    if let Some(prior) = prior {
+        let operators = table.entry("operators").or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(operators) = operators {
+            operators.insert("prior".into(), Value::String(prior.to_owned()));
+        }
+    }
+    Ok(table)
+}
+
+/// The shared run file under an arm's keys, for one seed.
+fn configuration(
+    args: &OperatorsArgs,
+    name: &str,
+    over: &Table,
+    seed: u64,
+) -> Result<(SearchConfig, String), Failure> {
+    let text = args.config.as_deref().map_or_else(|| Ok(QUICKSTART.to_owned()), read)?;
+    let shown = args.config.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let mut table: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| Failure::refused(format!("{shown}: {}", error.message())))?;
+    if let Some(model) = &args.model {
+        let name = [("name".to_owned(), Value::String(model.clone()))].into_iter().collect();
+        merge(&mut table, &[("model".to_owned(), Value::Table(name))].into_iter().collect());
+    }
+    // After --model: an arm without an LLM says so itself.
+    merge(&mut table, over);
+    let number = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+    let children = table
+        .get("search")
+        .and_then(|search| search.get("children"))
+        .and_then(Value::as_integer)
+        .map_or(8, |children| children.max(1));
+    let mut own = Table::new();
+    own.insert("seed".into(), number(seed));
+    let mut search = Table::new();
+    search.insert("evaluations".into(), number(args.evaluations as u64));
+    let generations = PATIENCE as u64 * args.evaluations as u64 / children.unsigned_abs() + 1;
+    search.insert("generations".into(), number(generations));
+    own.insert("search".into(), Value::Table(search));
+    if args.threads > 0 {
+        own.insert("threads".into(), number(args.threads as u64));
+    }
+    // Every arm ends with its search: further training would measure something else.
+    own.insert("final".into(), Value::Table([("steps".to_owned(), Value::Integer(0))].into_iter().collect()));
+    merge(&mut table, &own);
+    let text = toml::to_string(&table).map_err(|error| Failure::failed(error.to_string()))?;
+    let shown = format!("{shown} with arm {name}");
+    let config = config::resolve(&text, &shown, &[], machine_device(), machine_threads())?;
+    let book = prompts(&config, args.config.as_deref())?;
+    Ok((config, book))
+}
+
+/// Tables into tables, other values over what was there.
+fn merge(into: &mut Table, from: &Table) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(value)) => merge(inner, value),
+            _ => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// Refuse a run of other settings: it would be compared as if it were of these.
+fn same_settings(run: &Run, config: &SearchConfig, directory: &Path) -> Result<(), Failure> {
+    let comparable = |config: &SearchConfig| SearchConfig { threads: 0, ..config.clone() };
+    if comparable(&run.config) == comparable(config) {
+        return Ok(());
+    }
+    let message =
+        format!("{}: expected a run with the settings of this call, got another one", directory.display());
+    Err(Failure::refused(message).hint("give another folder with --out, or the flags of before"))
+}
+
+fn folder_name(arm: &str) -> String {
+    let stem = arm.rsplit('/').next().unwrap_or(arm).replace(".toml", "");
+    stem.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect()
+}

@@ -1,0 +1,76 @@
+//! From packed panels to plain ones: scales to f32, codes to one byte each.
+//!
+//! Scales are unpacked for every product; codes only where many tokens share the work, else the kernels take the
+//! bits apart in registers. Layout: `pack`. Limit: plain loops, compiled per instruction set.
+
+use super::halves::from_half;
+use super::math::for_each_isa;
+use super::pack::LINE;
+use super::{Isa, PANEL};
+
+/// Where one thread unpacks panels to.
+#[derive(Default)]
+pub(crate) struct PanelScratch {
+    pub(super) codes: Vec<u8>,
+    /// Scales, minima.
+    pub(super) scales: [Vec<f32>; 2],
+}
+
+for_each_isa! {
+    /// `out = halves`
+    fn floats_of(halves: &[u16], out: &mut [f32]) {
+        for (out, half) in out.iter_mut().zip(halves) {
+            *out = from_half(*half);
+        }
+    }
+}
+
+for_each_isa! {
+    /// `out[block] = halves[block / together] * factors[block]` for 16 rows each; factors are signed bytes.
+    fn scales_of(halves: &[u16], factors: &[u8], together: usize, out: &mut [f32]) {
+        let (halves, factors) = (halves.as_chunks::<PANEL>().0, factors.chunks(together * PANEL));
+        for ((halves, factors), out) in halves.iter().zip(factors).zip(out.chunks_mut(together * PANEL)) {
+            let shared = halves.map(from_half);
+            for (factors, out) in
+                factors.as_chunks::<PANEL>().0.iter().zip(out.as_chunks_mut::<PANEL>().0)
+            {
+                for ((out, factor), shared) in out.iter_mut().zip(factors).zip(&shared) {
+                    *out = shared * f32::from(*factor as i8);
+                }
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// Codes of `bits` (4, 5 or 6) bits to one byte each.
+    fn bytes_of(codes: &[u8], bits: usize, out: &mut [u8]) {
+        let (codes, out) = (codes.as_chunks::<LINE>().0, out.as_chunks_mut::<LINE>().0);
+        match bits {
+            4 => blocks_to_bytes::<8, 0>(codes, out),
+            5 => blocks_to_bytes::<8, 1>(codes, out),
+            _ => blocks_to_bytes::<4, 2>(codes, out),
+        }
+    }
+}
+
+/// Blocks of `GROUPS` groups, with `HIGH` bits above the fourth.
+#[inline(always)]
+fn blocks_to_bytes<const GROUPS: usize, const HIGH: usize>(codes: &[[u8; LINE]], out: &mut [[u8; LINE]]) {
+    let lines = GROUPS / 2 + usize::from(HIGH > 0);
+    for (codes, out) in codes.chunks_exact(lines).zip(out.chunks_exact_mut(GROUPS)) {
+        for (group, out) in out.iter_mut().enumerate() {
+            let nibbles = &codes[group % (GROUPS / 2)];
+            let shift = group / (GROUPS / 2) * 4;
+            for (out, nibbles) in out.iter_mut().zip(nibbles) {
+                *out = nibbles >> shift & 15;
+            }
+            if HIGH > 0 {
+                let mask = (1u8 << HIGH) - 1;
+                for (out, high) in out.iter_mut().zip(&codes[GROUPS / 2]) {
+                    *out |= (high >> (group * HIGH) & mask) << 4;
+                }
+            }
+        }
+    }
+}

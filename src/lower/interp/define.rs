@@ -1,0 +1,234 @@
+//! Definitions: functions, their decorators, and classes.
+//!
+//! Input: syntax trees of `def` and `class`. Output: function and class values, with Python's method resolution
+//! order. Limit: metaclasses and class keywords are not looked at; a decorator outside the subset leaves its function
+//! as it is.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::{Expr, StmtClassDef, StmtFunctionDef};
+
+use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::{Args, Interp};
+use crate::lower::value::{Class, Code, Descriptor, Function, Native, Value};
+use crate::python::Span;
+
+impl Interp<'_> {
+    /// A function object of a definition.
+    pub(crate) fn function(&mut self, def: &StmtFunctionDef) -> R<Value> {
+        if def.is_async {
+            return Err(Raise::unsupported("async functions are not supported"));
+        }
+        let mut defaults = BTreeMap::new();
+        for parameter in def.parameters.iter_non_variadic_params() {
+            if let Some(default) = &parameter.default {
+                defaults.insert(Rc::from(parameter.parameter.name.as_str()), self.eval(default)?);
+            }
+        }
+        let module = Rc::clone(&self.frame().module);
+        let key = (module.file, Span::from(def.range));
+        let code = Rc::clone(self.functions.entry(key).or_insert_with(|| Rc::new(def.clone())));
+        let scope = Rc::clone(&self.frame().scope);
+        let qualname = self.qualified(def.name.as_str());
+        let is_generator = crate::lower::interp::call::yields(&def.body);
+        self.own(Value::Function(Rc::new(Function {
+            name: Rc::from(def.name.as_str()),
+            code: Code::Def(code),
+            defaults,
+            scope,
+            module,
+            class: RefCell::default(),
+            qualname,
+            is_generator,
+        })))
+    }
+
+    fn qualified(&mut self, name: &str) -> Rc<str> {
+        let names = self.frame().scope.names.borrow();
+        match names.get("__qualname__") {
+            Some(Value::Str(class)) => Rc::from(format!("{class}.{name}")),
+            _ => Rc::from(name),
+        }
+    }
+
+    pub(crate) fn decorate(
+        &mut self,
+        mut value: Value,
+        decorators: &[ruff_python_ast::Decorator],
+    ) -> R<Value> {
+        for decorator in decorators.iter().rev() {
+            if let Expr::Attribute(attribute) = &decorator.expression
+                && matches!(attribute.attr.as_str(), "setter" | "deleter")
+                && let Expr::Name(name) = &*attribute.value
+            {
+                value = self.name(name.id.as_str())?;
+                continue;
+            }
+            let decorator = match self.eval(&decorator.expression) {
+                Ok(decorator) => decorator,
+                Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => continue,
+                Err(raise) => return Err(raise),
+            };
+            value = match &decorator {
+                Value::Opaque(_) => value,
+                Value::Class(class) if matches!(class.native, Native::Type) => {
+                    let kind = match &*class.name {
+                        "staticmethod" => Descriptor::Static,
+                        "classmethod" => Descriptor::Class,
+                        "property" => Descriptor::Property,
+                        _ => return self.call(&decorator, Args::of(vec![value])),
+                    };
+                    self.own(Value::Descriptor(kind, Rc::new(value)))?
+                }
+                // A decorator outside the subset is taken to leave the function as it is.
+                _ => match self.call(&decorator, Args::of(vec![value.clone()])) {
+                    Ok(Value::Opaque(_)) => value,
+                    Ok(decorated) => decorated,
+                    Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => value,
+                    Err(raise) => return Err(raise),
+                },
+            };
+        }
+        Ok(value)
+    }
+
+    pub(crate) fn class_def(&mut self, def: &StmtClassDef) -> R<()> {
+        let mut bases = Vec::new();
+        if let Some(arguments) = &def.arguments {
+            for base in &arguments.args {
+                match self.eval(base)? {
+                    Value::Class(class) => bases.push(class),
+                    Value::Opaque(name) => bases.push(self.opaque_class(&name)?),
+                    other => {
+                        return Err(Raise::type_error(format!(
+                            "{} is not an acceptable base type",
+                            other.type_name()
+                        )));
+                    }
+                }
+            }
+        }
+        let parent = Rc::clone(&self.frame().scope);
+        let scope = self.scope(Some(Rc::clone(&parent)), true)?;
+        let qualname = self.qualified(def.name.as_str());
+        scope.names.borrow_mut().insert(Rc::from("__qualname__"), Value::Str(qualname));
+        self.frame().scope = Rc::clone(&scope);
+        let result = self.exec_block(&def.body);
+        self.frame().scope = parent;
+        result?;
+        let attrs = scope.names.borrow().clone();
+        let class = self.make_class(def.name.as_str(), bases, attrs)?;
+        if class.is_enum() {
+            self.make_members(&class, &def.body)?;
+        }
+        let value = self.decorate(Value::Class(class), &def.decorator_list)?;
+        self.set_name(def.name.as_str(), value)
+    }
+
+    fn opaque_class(&mut self, name: &str) -> R<Rc<Class>> {
+        let class = Rc::new(Class {
+            name: Rc::from(name),
+            ancestors: Vec::new(),
+            attrs: RefCell::default(),
+            native: Native::Opaque,
+            fields: RefCell::default(),
+        });
+        self.own(Value::Class(Rc::clone(&class)))?;
+        Ok(class)
+    }
+
+    /// A class of these bases and attributes.
+    pub(crate) fn make_class(
+        &mut self,
+        name: &str,
+        bases: Vec<Rc<Class>>,
+        attrs: BTreeMap<Rc<str>, Value>,
+    ) -> R<Rc<Class>> {
+        let mut ancestors = linearise(&bases).ok_or_else(|| {
+            Raise::type_error("Cannot create a consistent method resolution order (MRO) for bases")
+        })?;
+        if ancestors.is_empty() {
+            ancestors.push(self.class("object")?);
+        }
+        let named_tuple = ancestors.iter().any(|class| &*class.name == "NamedTuple");
+        let fields = if named_tuple { annotations(&attrs) } else { Vec::new() };
+        let class = Rc::new(Class {
+            name: Rc::from(name),
+            ancestors,
+            attrs: RefCell::new(attrs),
+            native: Native::Source,
+            fields: RefCell::new(fields),
+        });
+        self.own(Value::Class(Rc::clone(&class)))?;
+        for value in class.attrs.borrow().values() {
+            let function = match value {
+                Value::Function(function) => function,
+                Value::Descriptor(_, inner) => match &**inner {
+                    Value::Function(function) => function,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            if function.class.borrow().is_none() {
+                *function.class.borrow_mut() = Some(Rc::clone(&class));
+            }
+        }
+        Ok(class)
+    }
+
+    pub(crate) fn note_annotation(&mut self, name: &str) -> R<()> {
+        let scope = Rc::clone(&self.frame().scope);
+        if !scope.class_body {
+            return Ok(());
+        }
+        let known = scope.names.borrow().get("__annotations__").cloned();
+        let list = match known {
+            Some(list) => list,
+            None => {
+                let list = self.list(Vec::new())?;
+                scope.names.borrow_mut().insert(Rc::from("__annotations__"), list.clone());
+                list
+            }
+        };
+        if let Value::List(items) = list {
+            items.borrow_mut().push(Value::str(name));
+        }
+        Ok(())
+    }
+}
+
+/// Names annotated in a class body, in order.
+pub(crate) fn annotations(attrs: &BTreeMap<Rc<str>, Value>) -> Vec<Rc<str>> {
+    match attrs.get("__annotations__") {
+        Some(Value::List(items)) => {
+            let name = |value: &Value| match value {
+                Value::Str(name) => Some(Rc::clone(name)),
+                _ => None,
+            };
+            items.borrow().iter().filter_map(name).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// C3 linearisation of the bases.
+fn linearise(bases: &[Rc<Class>]) -> Option<Vec<Rc<Class>>> {
+    let mut lists: Vec<Vec<Rc<Class>>> = bases.iter().map(|base| base.lineage().cloned().collect()).collect();
+    lists.push(bases.to_vec());
+    let mut order = Vec::new();
+    loop {
+        lists.retain(|list| !list.is_empty());
+        if lists.is_empty() {
+            return Some(order);
+        }
+        let in_a_tail =
+            |class: &Rc<Class>| lists.iter().any(|list| list[1..].iter().any(|c| Rc::ptr_eq(c, class)));
+        let next = lists.iter().map(|list| &list[0]).find(|class| !in_a_tail(class))?.clone();
+        for list in &mut lists {
+            list.retain(|class| !Rc::ptr_eq(class, &next));
+        }
+        order.push(next);
+    }
+}

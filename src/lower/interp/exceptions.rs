@@ -1,0 +1,122 @@
+//! `raise` and `try`.
+//!
+//! Input: the statements. Output: Python exceptions raised and caught. Limit: what this program does not support and
+//! what passes a limit is not an exception of Python's, and no `except` catches it.
+
+use std::rc::Rc;
+
+use ruff_python_ast::{ExceptHandler, Expr, StmtTry};
+
+use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::stmt::Flow;
+use crate::lower::interp::{Args, Interp};
+use crate::lower::value::Value;
+
+impl Interp<'_> {
+    pub(crate) fn raise(&mut self, exc: Option<&Expr>) -> R<Box<Raise>> {
+        let Some(exc) = exc else {
+            return match self.frame().handling.last() {
+                Some(raise) => Ok(raise.clone()),
+                None => Err(Raise::runtime("No active exception to reraise")),
+            };
+        };
+        let mut value = self.eval(exc)?;
+        if matches!(&value, Value::Class(class) if class.is_exception()) {
+            value = self.call(&value, Args::default())?;
+        }
+        match &value {
+            Value::Object(object) if object.class.is_exception() => {
+                let message = self.str_of(&value)?;
+                let kind = RaiseKind::Python {
+                    class: object.class.name.to_string(),
+                    message,
+                    value: Some(value.clone()),
+                };
+                Ok(Box::new(Raise { kind, span: None, hint: None }))
+            }
+            Value::Opaque(name) => Ok(Raise::python(name, "")),
+            _ => Err(Raise::type_error("exceptions must derive from BaseException")),
+        }
+    }
+
+    pub(crate) fn try_stmt(&mut self, stmt: &StmtTry) -> R<Flow> {
+        let (frames, depth, path) = (self.frames.len(), self.depth, self.path.len());
+        let result = match self.exec_block(&stmt.body) {
+            Ok(Flow::Next) => self.exec_block(&stmt.orelse),
+            Ok(flow) => Ok(flow),
+            Err(raise) if raise.class().is_some() => {
+                self.frames.truncate(frames);
+                self.depth = depth;
+                self.path.truncate(path);
+                self.handle(stmt, raise)
+            }
+            Err(raise) => return Err(raise),
+        };
+        match self.exec_block(&stmt.finalbody)? {
+            Flow::Next => result,
+            flow => Ok(flow),
+        }
+    }
+
+    fn handle(&mut self, stmt: &StmtTry, raise: Box<Raise>) -> R<Flow> {
+        for handler in &stmt.handlers {
+            let ExceptHandler::ExceptHandler(handler) = handler;
+            let caught = match &handler.type_ {
+                None => true,
+                Some(types) => {
+                    let types = self.eval(types)?;
+                    self.catches(&types, &raise)?
+                }
+            };
+            if !caught {
+                continue;
+            }
+            if let Some(name) = &handler.name {
+                let value = self.exception_value(&raise)?;
+                self.set_name(name.as_str(), value)?;
+            }
+            self.frame().handling.push(raise);
+            let result = self.exec_block(&handler.body);
+            self.frame().handling.pop();
+            return result;
+        }
+        Err(raise)
+    }
+
+    fn catches(&mut self, types: &Value, raise: &Raise) -> R<bool> {
+        let Some(class) = raise.class() else { return Ok(false) };
+        match types {
+            Value::Tuple(tuple) => {
+                for item in &tuple.items {
+                    if self.catches(item, raise)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Value::Class(wanted) => {
+                if let RaiseKind::Python { value: Some(Value::Object(object)), .. } = &raise.kind {
+                    return Ok(object.class.lineage().any(|class| Rc::ptr_eq(class, wanted)));
+                }
+                let raised = match crate::lower::interp::types::exception(class) {
+                    Some(name) => self.class(name)?,
+                    None => self.class("Exception")?,
+                };
+                Ok(raised.lineage().any(|class| Rc::ptr_eq(class, wanted)))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn exception_value(&mut self, raise: &Raise) -> R<Value> {
+        match &raise.kind {
+            RaiseKind::Python { value: Some(value), .. } => Ok(value.clone()),
+            RaiseKind::Python { class, message, .. } => {
+                let class =
+                    self.class(crate::lower::interp::types::exception(class).unwrap_or("Exception"))?;
+                self.call(&Value::Class(class), Args::of(vec![Value::str(message)]))
+            }
+            _ => Ok(Value::None),
+        }
+    }
+}

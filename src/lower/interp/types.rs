@@ -1,0 +1,173 @@
+//! Python's built-in types and exceptions, `type`, `isinstance` and `issubclass`.
+//!
+//! Input: names and values. Output: classes, and whether a value is of one. Limit: the abstract classes of `typing` and
+//! `collections.abc` are known by their last name.
+
+use std::rc::Rc;
+
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Args, Interp};
+use crate::lower::torch;
+use crate::lower::value::{Class, Native, Value};
+
+pub(crate) const TYPES: &[(&str, &str)] = &[
+    ("int", "object"),
+    ("bool", "int"),
+    ("float", "object"),
+    ("str", "object"),
+    ("list", "object"),
+    ("tuple", "object"),
+    ("dict", "object"),
+    ("set", "object"),
+    ("frozenset", "set"),
+    ("range", "object"),
+    ("slice", "object"),
+    ("type", "object"),
+    ("property", "object"),
+    ("staticmethod", "object"),
+    ("classmethod", "object"),
+    ("function", "object"),
+    ("module", "object"),
+    ("NoneType", "object"),
+    ("Tensor", "object"),
+    ("Parameter", "Tensor"),
+    ("dtype", "object"),
+    ("Size", "tuple"),
+    ("OrderedDict", "dict"),
+    ("defaultdict", "dict"),
+    ("NamedTuple", "tuple"),
+    ("Enum", "object"),
+    ("IntEnum", "Enum"),
+    ("StrEnum", "Enum"),
+];
+
+pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
+    ("BaseException", "object"),
+    ("Exception", "BaseException"),
+    ("ArithmeticError", "Exception"),
+    ("ZeroDivisionError", "ArithmeticError"),
+    ("OverflowError", "ArithmeticError"),
+    ("AssertionError", "Exception"),
+    ("AttributeError", "Exception"),
+    ("ImportError", "Exception"),
+    ("ModuleNotFoundError", "ImportError"),
+    ("LookupError", "Exception"),
+    ("IndexError", "LookupError"),
+    ("KeyError", "LookupError"),
+    ("NameError", "Exception"),
+    ("RuntimeError", "Exception"),
+    ("NotImplementedError", "RuntimeError"),
+    ("RecursionError", "RuntimeError"),
+    ("StopIteration", "Exception"),
+    ("SyntaxError", "Exception"),
+    ("TypeError", "Exception"),
+    ("ValueError", "Exception"),
+    ("Warning", "Exception"),
+    ("UserWarning", "Warning"),
+    ("DeprecationWarning", "Warning"),
+    ("FutureWarning", "Warning"),
+];
+
+impl Interp<'_> {
+    /// `type(value)`.
+    pub(crate) fn type_of(&mut self, value: &Value) -> R<Value> {
+        let name = match value {
+            Value::Object(object) => return Ok(Value::Class(Rc::clone(&object.class))),
+            Value::Opaque(name) => return Ok(Value::Opaque(Rc::from(format!("type({name})")))),
+            Value::Tuple(tuple) if tuple.size => "Size",
+            other => {
+                let name = other.type_name();
+                match TYPES.iter().find(|(known, _)| *known == name) {
+                    Some((known, _)) => known,
+                    None => "object",
+                }
+            }
+        };
+        Ok(Value::Class(self.class(name)?))
+    }
+
+    pub(crate) fn is_instance(&mut self, value: &Value, types: &Value) -> R<bool> {
+        match types {
+            Value::Tuple(tuple) => {
+                for item in &tuple.items {
+                    if self.is_instance(value, item)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Value::Class(wanted) => match self.type_of(value)? {
+                Value::Class(class) => Ok(class.lineage().any(|class| Rc::ptr_eq(class, wanted))),
+                _ => Err(Raise::unsupported(format!("isinstance of '{}'", value.type_name()))),
+            },
+            Value::None => Ok(value.is_none()),
+            Value::Opaque(name) => {
+                let sequence =
+                    matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..));
+                let mapping = matches!(value, Value::Dict(_));
+                let last = name.rsplit('.').next().unwrap_or(name);
+                match last {
+                    "Iterable" | "Collection" | "Sized" => {
+                        Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
+                    }
+                    "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
+                    "Sequence" | "List" | "Tuple" => Ok(sequence),
+                    "Mapping" | "MutableMapping" | "Dict" => Ok(mapping),
+                    "Number" | "Integral" | "Real" => {
+                        Ok(matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_)))
+                    }
+                    "Callable" => {
+                        let callable = self.builtin_call("callable", Args::of(vec![value.clone()]))?;
+                        self.truth(&callable)
+                    }
+                    _ if name.starts_with("torch") => Ok(false),
+                    _ => Err(Raise::unsupported(format!("isinstance with '{name}'"))),
+                }
+            }
+            other => Err(Raise::type_error(format!(
+                "isinstance() arg 2 must be a type, a tuple of types, or a union, not {}",
+                other.type_name()
+            ))),
+        }
+    }
+
+    pub(crate) fn is_subclass(&mut self, class: &Rc<Class>, types: &Value) -> R<bool> {
+        match types {
+            Value::Tuple(tuple) => {
+                for item in &tuple.items {
+                    if self.is_subclass(class, item)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Value::Class(wanted) => Ok(class.lineage().any(|class| Rc::ptr_eq(class, wanted))),
+            other => Err(Raise::unsupported(format!("issubclass with '{}'", other.type_name()))),
+        }
+    }
+}
+
+/// What a built-in class is, and its base.
+pub(crate) fn native_class(name: &'static str) -> (Native, Option<&'static str>) {
+    if name == "object" {
+        return (Native::Object, None);
+    }
+    if name == "Module" {
+        return (Native::Module, Some("object"));
+    }
+    if let Some((_, base)) = TYPES.iter().find(|(known, _)| *known == name) {
+        return (Native::Type, Some(base));
+    }
+    if let Some((_, base)) = EXCEPTIONS.iter().find(|(known, _)| *known == name) {
+        return (Native::Exception, Some(base));
+    }
+    match torch::layers::find(name) {
+        Some(layer) => (Native::Layer(layer), Some(layer.base)),
+        None => (Native::Source, Some("Module")),
+    }
+}
+
+/// The built-in exception of this name.
+pub(crate) fn exception(name: &str) -> Option<&'static str> {
+    EXCEPTIONS.iter().find(|(known, _)| *known == name).map(|(known, _)| *known)
+}

@@ -1,0 +1,480 @@
+//! Values of tensors that do not depend on the input: position tables, masks and indices that a constructor computes.
+//!
+//! Input: a tensor of the current pass. Output: its elements, where everything it is computed from is written in the
+//! source; computed in double precision and rounded to single after each operation. Limit: the operations below, up to
+//! a million elements; anything random or trained has no value here.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::graph::op::{Binary, PadMode, Reduction, Unary};
+use crate::graph::{DType, Init, Op, ParamId, ParamKind, TensorRef};
+use crate::lower::error::R;
+use crate::lower::interp::{Interp, Mode};
+use crate::lower::value::{Tensor, TensorState};
+
+/// Most elements that are computed.
+const MAX_VALUES: usize = 1 << 20;
+/// Longest chain of operations that is followed back: in a constructor every result is kept, so chains are short.
+const BUILDING_DEPTH: usize = 8;
+const TRACING_DEPTH: usize = 200;
+
+/// A tensor's elements, row-major.
+pub(crate) struct Constant {
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) dtype: DType,
+    pub(crate) values: Vec<f64>,
+}
+
+/// The value of a tensor, if it has one.
+pub(crate) fn of(this: &mut Interp<'_>, tensor: &Tensor) -> R<Option<Rc<Constant>>> {
+    let state = tensor.state.borrow().clone();
+    match state {
+        TensorState::Known { sizes, dtype, init } => Ok(values(sizes, dtype, &init).map(Rc::new)),
+        TensorState::Param(id) => Ok(buffer(this, id).map(Rc::new)),
+        TensorState::Node { body, .. } if body != this.body => Ok(None),
+        TensorState::Node { tensor, .. } => of_result(this, tensor),
+    }
+}
+
+/// The value of an operation's result, if it has one.
+pub(crate) fn of_result(this: &mut Interp<'_>, tensor: TensorRef) -> R<Option<Rc<Constant>>> {
+    let depth = if this.mode == Mode::Building { BUILDING_DEPTH } else { TRACING_DEPTH };
+    evaluate(this, tensor, depth, &mut BTreeMap::new())
+}
+
+/// What was evaluated already.
+type Memo = BTreeMap<TensorRef, Option<Rc<Constant>>>;
+
+fn values(sizes: Vec<usize>, dtype: DType, init: &Init) -> Option<Constant> {
+    let count = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
+    if count > MAX_VALUES {
+        return None;
+    }
+    let values = match init {
+        Init::Constant(value) => vec![*value; count],
+        Init::Values(values) if values.len() == count => values.clone(),
+        _ => return None,
+    };
+    Some(Constant { sizes, dtype, values })
+}
+
+/// A buffer of whole numbers or truths keeps its first values: they are indices and masks, which nothing trains.
+fn buffer(this: &Interp<'_>, id: ParamId) -> Option<Constant> {
+    let param = this.builder.param(id);
+    let kept = matches!(param.kind, ParamKind::Buffer | ParamKind::Unsaved);
+    if !kept || (param.dtype == DType::F32 && this.mode != Mode::Building) {
+        return None;
+    }
+    values(param.sizes.clone(), param.dtype, &param.init)
+}
+
+fn evaluate(
+    this: &mut Interp<'_>,
+    tensor: TensorRef,
+    depth: usize,
+    memo: &mut Memo,
+) -> R<Option<Rc<Constant>>> {
+    if let Some(known) = memo.get(&tensor) {
+        return Ok(known.clone());
+    }
+    let result = evaluate_new(this, tensor, depth, memo)?;
+    memo.insert(tensor, result.clone());
+    Ok(result)
+}
+
+fn evaluate_new(
+    this: &mut Interp<'_>,
+    tensor: TensorRef,
+    depth: usize,
+    memo: &mut Memo,
+) -> R<Option<Rc<Constant>>> {
+    let fact = this.builder.fact(tensor).clone();
+    let Some(sizes) = fact.shape.known() else { return Ok(None) };
+    let Some(count) = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) else {
+        return Ok(None);
+    };
+    let node = this.builder.node(tensor).clone();
+    if depth == 0 || count > MAX_VALUES || tensor.output != 0 || !foldable(&node.op) {
+        return Ok(None);
+    }
+    this.tick(1 + count / 4)?;
+    if let Op::Param(id) = node.op {
+        return Ok(buffer(this, id).map(Rc::new));
+    }
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for &input in &node.inputs {
+        match evaluate(this, input, depth - 1, memo)? {
+            Some(constant) => inputs.push(constant),
+            None => return Ok(None),
+        }
+    }
+    let Some(mut values) = compute(&node.op, &inputs, &sizes) else { return Ok(None) };
+    if fact.dtype == DType::F32 {
+        values.iter_mut().for_each(|value| *value = single(*value));
+    }
+    Ok(Some(Rc::new(Constant { sizes, dtype: fact.dtype, values })))
+}
+
+/// A number as single precision holds it.
+#[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
+fn single(number: f64) -> f64 {
+    f64::from(number as f32)
+}
+
+fn foldable(op: &Op) -> bool {
+    match op {
+        Op::Unary(unary) => function(*unary).is_some(),
+        Op::Reduce { op, .. } => !matches!(
+            op,
+            Reduction::LogSumExp | Reduction::Norm { .. } | Reduction::Var { .. } | Reduction::Std { .. }
+        ),
+        Op::Pad { mode, .. } => matches!(mode, PadMode::Constant(_)),
+        Op::Param(_)
+        | Op::Full { .. }
+        | Op::Literal { .. }
+        | Op::Binary(_)
+        | Op::Scalar { .. }
+        | Op::Where
+        | Op::CumSum { .. }
+        | Op::MatMul
+        | Op::Reshape { .. }
+        | Op::Permute { .. }
+        | Op::Expand { .. }
+        | Op::Repeat { .. }
+        | Op::Slice { .. }
+        | Op::Select { .. }
+        | Op::IndexSelect { .. }
+        | Op::SliceScatter { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Squeeze { .. }
+        | Op::Cat { .. }
+        | Op::Stack { .. }
+        | Op::Flip { .. }
+        | Op::Roll { .. }
+        | Op::Triangle { .. }
+        | Op::Cast(_)
+        | Op::Detach => true,
+        _ => false,
+    }
+}
+
+fn function(op: Unary) -> Option<fn(f64) -> f64> {
+    Some(match op {
+        Unary::Neg => |x| -x,
+        Unary::Abs => f64::abs,
+        Unary::Sign => |x| if x == 0.0 { 0.0 } else { x.signum() },
+        Unary::Exp => f64::exp,
+        Unary::Expm1 => f64::exp_m1,
+        Unary::Log => f64::ln,
+        Unary::Log1p => f64::ln_1p,
+        Unary::Log2 => f64::log2,
+        Unary::Log10 => f64::log10,
+        Unary::Sqrt => f64::sqrt,
+        Unary::Rsqrt => |x| 1.0 / x.sqrt(),
+        Unary::Square => |x| x * x,
+        Unary::Reciprocal => |x| 1.0 / x,
+        Unary::Sin => f64::sin,
+        Unary::Cos => f64::cos,
+        Unary::Tan => f64::tan,
+        Unary::Tanh => f64::tanh,
+        Unary::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
+        Unary::Relu => |x| x.max(0.0),
+        Unary::Floor => f64::floor,
+        Unary::Ceil => f64::ceil,
+        Unary::Round => f64::round_ties_even,
+        Unary::Trunc => f64::trunc,
+        Unary::LogicalNot => |x| f64::from(u8::from(x == 0.0)),
+        _ => return None,
+    })
+}
+
+fn truth(flag: bool) -> f64 {
+    f64::from(u8::from(flag))
+}
+
+fn binary(op: Binary, a: f64, b: f64) -> f64 {
+    match op {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::FloorDiv => (a / b).floor(),
+        Binary::Remainder => a - b * (a / b).floor(),
+        Binary::Pow => a.powf(b),
+        Binary::Maximum => a.max(b),
+        Binary::Minimum => a.min(b),
+        Binary::Atan2 => a.atan2(b),
+        Binary::Eq => truth(a == b),
+        Binary::Ne => truth(a != b),
+        Binary::Lt => truth(a < b),
+        Binary::Le => truth(a <= b),
+        Binary::Gt => truth(a > b),
+        Binary::Ge => truth(a >= b),
+        Binary::And => truth(a != 0.0 && b != 0.0),
+        Binary::Or => truth(a != 0.0 || b != 0.0),
+    }
+}
+
+/// The elements of a tensor of these sizes, each from its place.
+fn build(sizes: &[usize], mut element: impl FnMut(&[usize]) -> f64) -> Vec<f64> {
+    let count: usize = sizes.iter().product();
+    let mut place = vec![0; sizes.len()];
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(element(&place));
+        for axis in (0..sizes.len()).rev() {
+            place[axis] += 1;
+            if place[axis] < sizes[axis] {
+                break;
+            }
+            place[axis] = 0;
+        }
+    }
+    values
+}
+
+impl Constant {
+    /// The element at a place, which may have more dimensions in front, and where this has size 1.
+    fn at(&self, place: &[usize]) -> f64 {
+        let lead = place.len() - self.sizes.len();
+        let offset = self
+            .sizes
+            .iter()
+            .zip(&place[lead..])
+            .fold(0, |offset, (&size, &at)| offset * size + if size == 1 { 0 } else { at });
+        self.values[offset]
+    }
+}
+
+fn fixed(dim: crate::graph::Dim) -> Option<usize> {
+    dim.known()
+}
+
+fn compute(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>> {
+    let count: usize = sizes.iter().product();
+    let first = inputs.first();
+    Some(match op {
+        Op::Full { value, .. } => vec![*value; count],
+        Op::Literal { values, .. } => values.clone(),
+        Op::Cast(DType::I64) => first?.values.iter().map(|value| value.trunc()).collect(),
+        Op::Cast(DType::Bool) => first?.values.iter().map(|&value| truth(value != 0.0)).collect(),
+        Op::Cast(DType::F32)
+        | Op::Detach
+        | Op::Reshape { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Squeeze { .. } => first?.values.clone(),
+        Op::Unary(unary) => {
+            let run = function(*unary)?;
+            first?.values.iter().map(|&value| run(value)).collect()
+        }
+        Op::Binary(op) => {
+            let (a, b) = (first?, inputs.get(1)?);
+            build(sizes, |place| binary(*op, a.at(place), b.at(place)))
+        }
+        Op::Scalar { op, value, reversed } => {
+            let run = |x: f64| if *reversed { binary(*op, *value, x) } else { binary(*op, x, *value) };
+            first?.values.iter().map(|&x| run(x)).collect()
+        }
+        Op::Where => {
+            let (test, a, b) = (first?, inputs.get(1)?, inputs.get(2)?);
+            build(sizes, |place| if test.at(place) != 0.0 { a.at(place) } else { b.at(place) })
+        }
+        Op::MatMul => product(first?, inputs.get(1)?, sizes)?,
+        Op::Reduce { op, dims, keepdim } => reduce(*op, dims, *keepdim, first?, sizes)?,
+        Op::CumSum { dim } => {
+            let x = first?;
+            let mut values = x.values.clone();
+            let stride: usize = sizes[dim + 1..].iter().product();
+            for at in 0..count {
+                if !(at / stride).is_multiple_of(sizes[*dim]) {
+                    values[at] += values[at - stride];
+                }
+            }
+            values
+        }
+        _ => moved(op, inputs, sizes)?,
+    })
+}
+
+/// Operations that only choose which element goes where.
+fn moved(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>> {
+    let x = inputs.first()?;
+    // The place in the input from the place in the output.
+    let read = |map: &mut dyn FnMut(&mut Vec<usize>)| {
+        let mut at = Vec::new();
+        build(sizes, |place| {
+            at.clear();
+            at.extend_from_slice(place);
+            map(&mut at);
+            x.at(&at)
+        })
+    };
+    Some(match op {
+        Op::Permute { dims } => build(sizes, |place| {
+            let mut at = vec![0; place.len()];
+            for (&dim, &index) in dims.iter().zip(place) {
+                at[dim] = index;
+            }
+            x.at(&at)
+        }),
+        Op::Expand { .. } => read(&mut |_| {}),
+        Op::Repeat { .. } => read(&mut |at| {
+            let lead = at.len() - x.sizes.len();
+            at.drain(..lead);
+            at.iter_mut().zip(&x.sizes).for_each(|(index, &size)| *index %= size.max(1));
+        }),
+        Op::Slice { dim, start, step, .. } => {
+            let start = fixed(*start)?;
+            read(&mut |at| at[*dim] = start + at[*dim] * step)
+        }
+        Op::Select { dim, index } => read(&mut |at| at.insert(*dim, *index)),
+        Op::Flip { dims } => read(&mut |at| dims.iter().for_each(|&dim| at[dim] = sizes[dim] - 1 - at[dim])),
+        Op::Roll { shifts, dims } => {
+            let mut back = Vec::new();
+            for (&shift, &dim) in shifts.iter().zip(dims) {
+                let size = i64::try_from(sizes[dim]).ok()?.max(1);
+                back.push((dim, usize::try_from((-shift).rem_euclid(size)).ok()?));
+            }
+            read(&mut |at| back.iter().for_each(|&(dim, by)| at[dim] = (at[dim] + by) % sizes[dim].max(1)))
+        }
+        Op::IndexSelect { dim } => {
+            let index = whole(inputs.get(1)?, x.sizes[*dim])?;
+            read(&mut |at| at[*dim] = index[at[*dim]])
+        }
+        Op::SliceScatter { dim, start, end, step } => {
+            let (new, start, end) = (inputs.get(1)?, fixed(*start)?, fixed(*end)?);
+            build(sizes, |place| {
+                let at = place[*dim];
+                if at < start || at >= end || (at - start) % step != 0 {
+                    return x.at(place);
+                }
+                let mut inner = place.to_vec();
+                inner[*dim] = (at - start) / step;
+                new.at(&inner)
+            })
+        }
+        Op::Cat { dim } => {
+            let starts: Vec<usize> = inputs
+                .iter()
+                .scan(0, |sum, input| {
+                    let start = *sum;
+                    *sum += input.sizes.get(*dim).copied().unwrap_or(0);
+                    Some(start)
+                })
+                .collect();
+            build(sizes, |place| {
+                let part = starts.iter().rposition(|&start| start <= place[*dim]).unwrap_or(0);
+                let mut at = place.to_vec();
+                at[*dim] -= starts[part];
+                inputs[part].at(&at)
+            })
+        }
+        Op::Stack { dim } => build(sizes, |place| {
+            let mut at = place.to_vec();
+            let part = at.remove(*dim);
+            inputs[part].at(&at)
+        }),
+        Op::Triangle { upper, diagonal } => build(sizes, |place| {
+            let [.., row, column] = place else { return 0.0 };
+            let across = i64::try_from(*column).unwrap_or(0) - i64::try_from(*row).unwrap_or(0);
+            let kept = if *upper { across >= *diagonal } else { across <= *diagonal };
+            if kept { x.at(place) } else { 0.0 }
+        }),
+        Op::Pad { pads, mode: PadMode::Constant(value) } => build(sizes, |place| {
+            let mut at = Vec::with_capacity(place.len());
+            for ((&index, &(before, _)), &size) in place.iter().zip(pads).zip(&x.sizes) {
+                match usize::try_from(i64::try_from(index).unwrap_or(0) - before) {
+                    Ok(inner) if inner < size => at.push(inner),
+                    _ => return *value,
+                }
+            }
+            x.at(&at)
+        }),
+        _ => return None,
+    })
+}
+
+/// Indices into a dimension of this size.
+pub(crate) fn whole(index: &Constant, size: usize) -> Option<Vec<usize>> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
+    #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
+    let one = |&value: &f64| {
+        let at = if value < 0.0 { value + size as f64 } else { value };
+        (at >= 0.0 && at < size as f64 && at.fract() == 0.0).then_some(at as usize)
+    };
+    index.values.iter().map(one).collect()
+}
+
+fn product(a: &Constant, b: &Constant, sizes: &[usize]) -> Option<Vec<f64>> {
+    if a.sizes.len() < 2 || b.sizes.len() < 2 {
+        return None;
+    }
+    let inner = *a.sizes.last()?;
+    if sizes.iter().product::<usize>().checked_mul(inner)? > MAX_VALUES {
+        return None;
+    }
+    Some(build(sizes, |place| {
+        let (mut left, mut right) = (place.to_vec(), place.to_vec());
+        let rank = place.len();
+        (0..inner)
+            .map(|at| {
+                (left[rank - 1], right[rank - 2]) = (at, at);
+                a.at(&left) * b.at(&right)
+            })
+            .sum()
+    }))
+}
+
+fn reduce(op: Reduction, dims: &[usize], keepdim: bool, x: &Constant, sizes: &[usize]) -> Option<Vec<f64>> {
+    let rank = x.sizes.len();
+    let gone = |dim: usize| dims.is_empty() || dims.contains(&dim);
+    if matches!(op, Reduction::ArgMax | Reduction::ArgMin) && dims.len() != 1 && rank != 1 {
+        return None;
+    }
+    let count: usize = sizes.iter().product();
+    let start = match op {
+        Reduction::Max | Reduction::ArgMax => f64::NEG_INFINITY,
+        Reduction::Min | Reduction::ArgMin => f64::INFINITY,
+        Reduction::Prod | Reduction::All => 1.0,
+        _ => 0.0,
+    };
+    let (mut values, mut best) = (vec![start; count], vec![0.0; count]);
+    build(&x.sizes, |place| {
+        let (mut offset, mut along) = (0, 0);
+        let mut axis = 0;
+        for (dim, &at) in place.iter().enumerate() {
+            if gone(dim) {
+                along = at;
+                axis += usize::from(keepdim);
+            } else {
+                offset = offset * sizes[axis] + at;
+                axis += 1;
+            }
+        }
+        let (value, kept) = (x.at(place), &mut values[offset]);
+        match op {
+            Reduction::Sum | Reduction::Mean => *kept += value,
+            Reduction::Prod => *kept *= value,
+            Reduction::Max => *kept = kept.max(value),
+            Reduction::Min => *kept = kept.min(value),
+            Reduction::All => *kept = truth(*kept != 0.0 && value != 0.0),
+            Reduction::Any => *kept = truth(*kept != 0.0 || value != 0.0),
+            _ => {
+                let better = if op == Reduction::ArgMax { value > *kept } else { value < *kept };
+                if better {
+                    #[expect(clippy::cast_precision_loss, reason = "an index of a dimension")]
+                    let at = along as f64;
+                    (*kept, best[offset]) = (value, at);
+                }
+            }
+        }
+        0.0
+    });
+    if op == Reduction::Mean {
+        #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
+        let share = x.values.len() as f64 / count.max(1) as f64;
+        values.iter_mut().for_each(|value| *value /= share);
+    }
+    Some(if matches!(op, Reduction::ArgMax | Reduction::ArgMin) { best } else { values })
+}

@@ -1,0 +1,238 @@
+//! The methods of `nn.Module`: registration, traversal, modes.
+//!
+//! Input: an instance and the call of a method. Output: what PyTorch's returns. Limit: hooks, copies of weights and
+//! other element types are refused.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::lower::error::{R, Raise};
+use crate::lower::interp::{Args, Interp};
+use crate::lower::torch::modules::{
+    buffer_of, children, joined, named_modules, own_parameters, put_buffer, put_module, put_parameter,
+    registered,
+};
+use crate::lower::torch::signature;
+use crate::lower::value::{Object, Value};
+
+pub(crate) fn module_method(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    method: &'static str,
+    args: Args,
+) -> R<Value> {
+    let value = Value::Object(Rc::clone(object));
+    match method {
+        "__call__" => this.call_module(object, args),
+        "train" => {
+            let args = signature::bind("train", "mode=True", args)?;
+            set_training(this, object, &args.get("mode"))?;
+            Ok(value)
+        }
+        // As in PyTorch, so that a `train` written in the source is called.
+        "eval" => {
+            let train = this.get_attr(&value, "train")?;
+            this.call(&train, Args::of(vec![Value::Bool(false)]))
+        }
+        "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile" | "to_empty" | "xpu" => {
+            Ok(value)
+        }
+        "zero_grad" | "extra_repr" | "load_state_dict" => Ok(Value::None),
+        "_get_name" => Ok(Value::Str(Rc::clone(&object.class.name))),
+        "add_module" | "register_module" => {
+            let args = signature::bind("add_module", "name, module", args)?;
+            let name = args.text("name")?;
+            match args.get("module") {
+                Value::Object(child) if child.class.is_module() => {
+                    put_module(object, &name, Value::Object(child));
+                    Ok(Value::None)
+                }
+                Value::None => {
+                    put_module(object, &name, Value::None);
+                    Ok(Value::None)
+                }
+                Value::Opaque(unknown) => Err(Raise::unsupported(format!("'{unknown}' is not supported"))),
+                other => Err(Raise::type_error(format!("{} is not a Module subclass", other.type_name()))),
+            }
+        }
+        "register_parameter" => {
+            let args = signature::bind("register_parameter", "name, param", args)?;
+            let name = args.text("name")?;
+            put_parameter(object, &name, args.get("param"));
+            Ok(Value::None)
+        }
+        "register_buffer" => {
+            let args = signature::bind("register_buffer", "name, tensor, persistent=True", args)?;
+            let name = args.text("name")?;
+            let buffer = match args.get("tensor") {
+                Value::Tensor(tensor) => buffer_of(this, &tensor)?,
+                Value::None => Value::None,
+                other => {
+                    let got = other.type_name();
+                    let message = format!(
+                        "cannot assign '{got}' object to buffer '{name}' (torch Tensor or None required)"
+                    );
+                    return Err(Raise::type_error(message));
+                }
+            };
+            put_buffer(object, &name, buffer, args.bool("persistent")?);
+            Ok(Value::None)
+        }
+        "__setattr__" => {
+            let args = signature::bind("__setattr__", "name, value", args)?;
+            let name = args.text("name")?;
+            this.set_attr(&value, &name, args.get("value"))?;
+            Ok(Value::None)
+        }
+        "__getattr__" => {
+            let args = signature::bind("__getattr__", "name", args)?;
+            let name = args.text("name")?;
+            registered(object, &name).ok_or_else(|| {
+                Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name))
+            })
+        }
+        "apply" => {
+            let args = signature::bind("apply", "fn", args)?;
+            let function = args.get("fn");
+            for child in children(object) {
+                if let Value::Object(child) = child.1 {
+                    let call = Args::of(vec![Value::Object(child), function.clone()]);
+                    let (first, rest) =
+                        (call.positional[0].clone(), Args::of(vec![call.positional[1].clone()]));
+                    if let Value::Object(child) = first {
+                        this.deeper(|this| module_method(this, &child, "apply", rest))?;
+                    }
+                }
+            }
+            this.call(&function, Args::of(vec![value.clone()]))?;
+            Ok(value)
+        }
+        "requires_grad_" => {
+            let args = signature::bind("requires_grad_", "requires_grad=True", args)?;
+            let trained = args.bool("requires_grad")?;
+            for (_, module) in named_modules(this, object, "")? {
+                for (_, param) in own_parameters(&module) {
+                    if let Value::Tensor(tensor) = param {
+                        super::set_trained(this, &tensor, trained);
+                    }
+                }
+            }
+            Ok(value)
+        }
+        "get_submodule" => {
+            let args = signature::bind("get_submodule", "target", args)?;
+            let mut current = value;
+            for name in args.text("target")?.split('.').filter(|name| !name.is_empty()) {
+                current = this.get_attr(&current, name)?;
+            }
+            Ok(current)
+        }
+        "children" | "named_children" | "modules" | "named_modules" | "parameters" | "named_parameters"
+        | "buffers" | "named_buffers" | "state_dict" => listing(this, object, method, args),
+        "__init__" => Ok(Value::None),
+        _ => Err(Raise::unsupported(format!("Module.{method} is not supported"))),
+    }
+}
+
+/// `Module.train(mode)`. Without an attribute of its own a module is in the mode of the pass.
+fn set_training(this: &mut Interp<'_>, object: &Rc<Object>, mode: &Value) -> R<()> {
+    this.tick(1)?;
+    match mode {
+        Value::Training { negated: false } => {
+            object.attrs.borrow_mut().remove("training");
+        }
+        Value::Training { .. } | Value::Bool(_) => {
+            object.attrs.borrow_mut().insert(Rc::from("training"), mode.clone());
+        }
+        _ => return Err(Raise::value_error("training mode is expected to be boolean")),
+    }
+    for (_, child) in children(object) {
+        let Value::Object(inner) = &child else { continue };
+        match this.class_attr(&inner.class, "train", None) {
+            Some(Value::ClassMethod(_)) | None => this.deeper(|this| set_training(this, inner, mode))?,
+            Some(_) => {
+                let train = this.get_attr(&child, "train")?;
+                this.deeper(|this| this.call(&train, Args::of(vec![mode.clone()])))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a trainer does before each pass: `net.train()` or `net.eval()`, for the mode of the pass.
+pub(crate) fn enter_mode(this: &mut Interp<'_>, network: &Rc<Object>) -> R<()> {
+    let train = this.get_attr(&Value::Object(Rc::clone(network)), "train")?;
+    this.call(&train, Args::of(vec![Value::Training { negated: false }]))?;
+    Ok(())
+}
+
+fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args) -> R<Value> {
+    let args = signature::bind(
+        "listing",
+        "prefix='', recurse=True, remove_duplicate=True, memo=None, **kwargs",
+        args,
+    )?;
+    let recurse = match args.get("prefix") {
+        Value::Bool(false) => false,
+        _ => this.truth(&args.get("recurse"))?,
+    };
+    let prefix = match args.get("prefix") {
+        Value::Str(prefix) => prefix.to_string(),
+        _ => String::new(),
+    };
+    let mut entries: Vec<(String, Value)> = Vec::new();
+    match method {
+        "children" | "named_children" => {
+            let mut seen = BTreeSet::new();
+            for (name, child) in children(object) {
+                if child.identity().is_none_or(|identity| seen.insert(identity)) {
+                    entries.push((name.to_string(), child));
+                }
+            }
+        }
+        "modules" | "named_modules" => {
+            for (path, module) in named_modules(this, object, &prefix)? {
+                entries.push((path, Value::Object(module)));
+            }
+        }
+        _ => {
+            let modules = if recurse {
+                named_modules(this, object, &prefix)?
+            } else {
+                vec![(prefix, Rc::clone(object))]
+            };
+            let mut seen = BTreeSet::new();
+            for (path, module) in modules {
+                let state = module.module.borrow();
+                let Some(state) = state.as_ref() else { continue };
+                let mut list: Vec<(Rc<str>, Value)> = Vec::new();
+                if method != "buffers" && method != "named_buffers" {
+                    list.extend(state.params.iter().cloned());
+                }
+                if method != "parameters" && method != "named_parameters" {
+                    list.extend(
+                        state.buffers.iter().map(|(name, value, _)| (Rc::clone(name), value.clone())),
+                    );
+                }
+                for (name, value) in list {
+                    if !value.is_none() && value.identity().is_none_or(|identity| seen.insert(identity)) {
+                        entries.push((joined(&path, &name), value));
+                    }
+                }
+            }
+        }
+    }
+    this.tick(entries.len())?;
+    if method == "state_dict" {
+        return this.dict(entries.into_iter().map(|(name, value)| (Value::str(name), value)).collect());
+    }
+    let mut items = Vec::with_capacity(entries.len());
+    for (name, value) in entries {
+        items.push(if method.starts_with("named_") {
+            this.tuple(vec![Value::str(name), value])?
+        } else {
+            value
+        });
+    }
+    this.iterator(items)
+}

@@ -1,0 +1,492 @@
+"""Functions of torch and torch.nn.functional that are made of others, in the Python that the front-end reads.
+
+Input: tensors, as in PyTorch 2.13. Output: PyTorch's numbers, by the formulas in PyTorch's documentation.
+Limit: complex numbers, names of dimensions and `out=` are left out.
+"""
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+
+class _Pair(NamedTuple):
+    values: torch.Tensor
+    indices: torch.Tensor
+
+
+class _Extremes(NamedTuple):
+    min: torch.Tensor
+    max: torch.Tensor
+
+
+def _axis(dim, rank):
+    rank = max(rank, 1)
+    if not -rank <= dim < rank:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})")
+    return dim % rank
+
+
+def _list(tensors):
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        return list(tensors[0])
+    return list(tensors)
+
+
+# Joining and splitting
+
+
+def atleast_1d(*tensors):
+    if len(tensors) > 1 or isinstance(tensors[0], (list, tuple)):
+        return tuple(atleast_1d(t) for t in _list(tensors))
+    return tensors[0].reshape(1) if tensors[0].dim() == 0 else tensors[0]
+
+
+def atleast_2d(*tensors):
+    if len(tensors) > 1 or isinstance(tensors[0], (list, tuple)):
+        return tuple(atleast_2d(t) for t in _list(tensors))
+    t = tensors[0]
+    if t.dim() == 0:
+        return t.reshape(1, 1)
+    return t.unsqueeze(0) if t.dim() == 1 else t
+
+
+def atleast_3d(*tensors):
+    if len(tensors) > 1 or isinstance(tensors[0], (list, tuple)):
+        return tuple(atleast_3d(t) for t in _list(tensors))
+    t = tensors[0]
+    if t.dim() == 1:
+        return t.unsqueeze(0).unsqueeze(-1)
+    if t.dim() == 0:
+        return t.reshape(1, 1, 1)
+    return t.unsqueeze(-1) if t.dim() == 2 else t
+
+
+def hstack(tensors, *, out=None):
+    tensors = [atleast_1d(t) for t in tensors]
+    return torch.cat(tensors, 0 if tensors[0].dim() == 1 else 1)
+
+
+def vstack(tensors, *, out=None):
+    return torch.cat([atleast_2d(t) for t in tensors], 0)
+
+
+row_stack = vstack
+
+
+def dstack(tensors, *, out=None):
+    return torch.cat([atleast_3d(t) for t in tensors], 2)
+
+
+def column_stack(tensors, *, out=None):
+    return hstack([t.reshape(t.numel(), 1) if t.dim() < 2 else t for t in tensors])
+
+
+def tensor_split(input, indices_or_sections, dim=0):
+    dim = _axis(dim, input.dim())
+    size = input.size(dim)
+    if isinstance(indices_or_sections, torch.Tensor):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        if indices_or_sections <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {indices_or_sections}")
+        each, more = divmod(size, indices_or_sections)
+        return torch.split(input, [each + 1] * more + [each] * (indices_or_sections - more), dim)
+    bounds = [0] + [min(max(b + size if b < 0 else b, 0), size) for b in indices_or_sections] + [size]
+    return tuple(input.narrow(dim, a, max(b - a, 0)) for a, b in zip(bounds[:-1], bounds[1:]))
+
+
+def hsplit(input, indices_or_sections):
+    return tensor_split(input, indices_or_sections, 0 if input.dim() == 1 else 1)
+
+
+def vsplit(input, indices_or_sections):
+    return tensor_split(input, indices_or_sections, 0)
+
+
+def meshgrid(*tensors, indexing=None):
+    tensors = [t.reshape(1) if t.dim() == 0 else t for t in _list(tensors)]
+    if indexing not in (None, "ij", "xy"):
+        raise RuntimeError(f"torch.meshgrid: indexing must be one of 'xy' or 'ij', but received: {indexing}")
+    swap = indexing == "xy" and len(tensors) > 1
+    if swap:
+        tensors[0], tensors[1] = tensors[1], tensors[0]
+    sizes = [t.numel() for t in tensors]
+    grids = []
+    for i, t in enumerate(tensors):
+        view = [1] * len(sizes)
+        view[i] = sizes[i]
+        grids.append(t.reshape(view).expand(sizes))
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+def cartesian_prod(*tensors):
+    return torch.stack([g.flatten() for g in meshgrid(*tensors)], dim=1)
+
+
+def broadcast_shapes(*shapes):
+    shapes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    rank = max(len(s) for s in shapes)
+    result = []
+    for at in range(-rank, 0):
+        size = 1
+        for shape in shapes:
+            if len(shape) >= -at and shape[at] != 1:
+                if size != 1 and size != shape[at]:
+                    raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape")
+                size = shape[at]
+        result.append(size)
+    return torch.Size(result)
+
+
+def broadcast_tensors(*tensors):
+    tensors = _list(tensors)
+    shape = broadcast_shapes(*[t.shape for t in tensors])
+    return tuple(t.expand(shape) for t in tensors)
+
+
+def block_diag(*tensors):
+    rows = []
+    width = sum(t.shape[1] for t in tensors)
+    left = 0
+    for t in tensors:
+        rows.append(F.pad(t, (left, width - left - t.shape[1])))
+        left += t.shape[1]
+    return torch.cat(rows, 0)
+
+
+# Moving elements
+
+
+def repeat_interleave(input, repeats, dim=None, *, output_size=None):
+    if dim is None:
+        input, dim = input.flatten(), 0
+    dim = _axis(dim, input.dim())
+    if isinstance(repeats, torch.Tensor):
+        counts = repeats.tolist()
+        if isinstance(counts, int):
+            repeats = counts
+        else:
+            index = [at for at, count in enumerate(counts) for _ in range(count)]
+            return input.index_select(dim, torch.tensor(index))
+    sizes = [-1] * (input.dim() + 1)
+    sizes[dim + 1] = repeats
+    return input.unsqueeze(dim + 1).expand(sizes).flatten(dim, dim + 1)
+
+
+def moveaxis(input, source, destination):
+    return input.movedim(source, destination)
+
+
+def rot90(input, k=1, dims=(0, 1)):
+    a, b = dims
+    k = k % 4
+    if k == 0:
+        return input
+    if k == 2:
+        return input.flip((a, b))
+    return input.flip(b).transpose(a, b) if k == 1 else input.transpose(a, b).flip(b)
+
+
+def fliplr(input):
+    return input.flip(1)
+
+
+def flipud(input):
+    return input.flip(0)
+
+
+def diag_embed(input, offset=0, dim1=-2, dim2=-1):
+    if offset != 0 or (dim1, dim2) != (-2, -1):
+        raise NotImplementedError("diag_embed with an offset or other dimensions")
+    size = input.size(-1)
+    return torch.where(torch.eye(size) > 0, input.unsqueeze(-1), torch.zeros(1).to(input.dtype))
+
+
+def diagonal(input, offset=0, dim1=0, dim2=1):
+    x = input.movedim((dim1, dim2), (-2, -1))
+    rows, columns = x.size(-2), x.size(-1)
+    start = offset if offset >= 0 else -offset * columns
+    count = min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns)
+    index = [start + at * (columns + 1) for at in range(max(count, 0))]
+    return x.flatten(-2).index_select(-1, torch.tensor(index, dtype=torch.long))
+
+
+def diag(input, diagonal=0):
+    if input.dim() == 1:
+        return diag_embed(input, diagonal)
+    if input.dim() != 2:
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.dim()}D")
+    return _diagonal(input, diagonal)
+
+
+_diagonal = diagonal
+
+
+def trace(input):
+    if input.dim() != 2:
+        raise RuntimeError("trace: expected a matrix")
+    return diagonal(input).sum()
+
+
+def unfold(input, dimension, size, step):
+    dimension = _axis(dimension, input.dim())
+    length = input.size(dimension)
+    if size > length:
+        raise RuntimeError(f"maximum size for tensor at dimension {dimension} is {length} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    count = (length - size) // step + 1
+    index = [start * step + at for start in range(count) for at in range(size)]
+    x = input.index_select(dimension, torch.tensor(index)).unflatten(dimension, (count, size))
+    return x.movedim(dimension + 1, -1)
+
+
+def index_fill(input, dim, index, value):
+    mask = torch.zeros(input.size(dim), dtype=torch.bool)
+    for at in index.tolist():
+        mask[at] = True
+    shape = [1] * input.dim()
+    shape[dim] = -1
+    return input.masked_fill(mask.reshape(shape), value)
+
+
+def take_along_dim(input, indices, dim=None):
+    if dim is None:
+        return input.flatten().gather(0, indices.flatten())
+    return input.gather(dim, indices)
+
+
+def new_full(input, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+    return torch.full(size, fill_value, dtype=input.dtype if dtype is None else dtype)
+
+
+def new_tensor(input, data, *, dtype=None, device=None, requires_grad=False):
+    return torch.tensor(data, dtype=input.dtype if dtype is None else dtype)
+
+
+def one_hot(tensor, num_classes=-1):
+    if tensor.dtype != torch.int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if num_classes == -1:
+        num_classes = int(tensor.max().item()) + 1
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
+
+
+# Order
+
+
+def topk(input, k, dim=-1, largest=True, sorted=True):
+    if not 0 <= k <= input.size(dim):
+        raise RuntimeError("selected index k out of range")
+    values, indices = torch.sort(input, dim, largest)
+    return _Pair(values.narrow(dim, 0, k), indices.narrow(dim, 0, k))
+
+
+def argsort(input, dim=-1, descending=False, stable=False):
+    return torch.sort(input, dim, descending)[1]
+
+
+def kthvalue(input, k, dim=-1, keepdim=False):
+    if not 1 <= k <= input.size(dim):
+        raise RuntimeError("kthvalue(): selected number k out of range for dimension")
+    values, indices = torch.sort(input, dim)
+    values, indices = values.narrow(dim, k - 1, 1), indices.narrow(dim, k - 1, 1)
+    return _Pair(values, indices) if keepdim else _Pair(values.squeeze(dim), indices.squeeze(dim))
+
+
+def median(input, dim=None, keepdim=False):
+    if dim is None:
+        return kthvalue(input.flatten(), (input.numel() + 1) // 2, 0).values
+    return kthvalue(input, (input.size(dim) + 1) // 2, dim, keepdim)
+
+
+def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+    if dim is None:
+        input, dim = input.flatten(), 0
+    if interpolation != "linear" or not isinstance(q, float):
+        raise NotImplementedError("quantile at several places or of another interpolation")
+    values = torch.sort(input, dim)[0]
+    place = q * (input.size(dim) - 1)
+    low = int(math.floor(place))
+    high = min(low + 1, input.size(dim) - 1)
+    result = torch.lerp(values.narrow(dim, low, 1), values.narrow(dim, high, 1), place - low)
+    return result if keepdim else result.squeeze(dim)
+
+
+def aminmax(input, *, dim=None, keepdim=False):
+    return _Extremes(input.amin(dim, keepdim), input.amax(dim, keepdim))
+
+
+def bucketize(input, boundaries, *, out_int32=False, right=False):
+    x = input.unsqueeze(-1)
+    return ((x >= boundaries) if right else (x > boundaries)).sum(-1)
+
+
+def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None):
+    if sorted_sequence.dim() != 1:
+        raise NotImplementedError("searchsorted in several sequences")
+    return bucketize(input, sorted_sequence, right=right or side == "right")
+
+
+def count_nonzero(input, dim=None):
+    return (input != 0).sum(dim) if dim is not None else (input != 0).sum()
+
+
+# Statistics and products
+
+
+def var_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    correction = correction if correction is not None else int(unbiased)
+    return torch.var(input, dim, correction=correction, keepdim=keepdim), torch.mean(input, dim, keepdim)
+
+
+def std_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    correction = correction if correction is not None else int(unbiased)
+    return torch.std(input, dim, correction=correction, keepdim=keepdim), torch.mean(input, dim, keepdim)
+
+
+def outer(input, vec2):
+    if input.dim() != 1 or vec2.dim() != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument, got {input.dim()}-D and {vec2.dim()}-D")
+    return input.unsqueeze(1) * vec2
+
+
+ger = outer
+
+
+def inner(input, other):
+    if input.dim() == 0 or other.dim() == 0:
+        return input * other
+    if other.dim() <= 2:
+        return torch.matmul(input, other.t())
+    raise NotImplementedError("inner of tensors of more than two dimensions")
+
+
+def tensordot(a, b, dims=2, out=None):
+    if isinstance(dims, int):
+        left = list(range(a.dim() - dims, a.dim()))
+        right = list(range(dims))
+    else:
+        left, right = [[d] if isinstance(d, int) else list(d) for d in dims]
+    left = [_axis(d, a.dim()) for d in left]
+    right = [_axis(d, b.dim()) for d in right]
+    keep_left = [d for d in range(a.dim()) if d not in left]
+    keep_right = [d for d in range(b.dim()) if d not in right]
+    shape = [a.shape[d] for d in keep_left] + [b.shape[d] for d in keep_right]
+    inner = 1
+    for d in right:
+        inner = inner * b.shape[d]
+    x = a.permute(keep_left + left).reshape(-1, inner)
+    y = b.permute(right + keep_right).reshape(inner, -1)
+    return torch.matmul(x, y).reshape(shape)
+
+
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    return beta * input + alpha * torch.mv(mat, vec)
+
+
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    return beta * input + alpha * torch.bmm(batch1, batch2).sum(0)
+
+
+def cdist(x1, x2, p=2.0, compute_mode=None):
+    return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
+
+
+def dist(input, other, p=2):
+    return (input - other).norm(p)
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    x1, x2 = broadcast_tensors(x1, x2)
+    left = x1 / x1.norm(2, dim, keepdim=True).clamp_min(eps)
+    right = x2 / x2.norm(2, dim, keepdim=True).clamp_min(eps)
+    return (left * right).sum(dim)
+
+
+def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
+    return (x1 - x2 + eps).norm(p, -1, keepdim)
+
+
+def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
+    return torch.norm(x, ord, dim, keepdim)
+
+
+def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None, out=None):
+    matrix = (isinstance(dim, (list, tuple)) and len(dim) == 2) or (dim is None and A.dim() == 2)
+    if ord is not None and matrix and ord != "fro":
+        raise NotImplementedError("norms of matrices but Frobenius'")
+    return torch.norm(A, 2 if ord is None or ord == "fro" else ord, dim, keepdim)
+
+
+def linalg_matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
+    return linalg_norm(A, ord, dim, keepdim)
+
+
+def linalg_matmul(input, other, *, out=None):
+    return torch.matmul(input, other)
+
+
+def affine_grid(theta, size, align_corners=None):
+    if len(size) != 4:
+        raise NotImplementedError("affine_grid of volumes")
+    count, _, height, width = size
+    if theta.dim() != 3 or theta.shape[0] != count or theta.shape[1:] != (2, 3):
+        raise ValueError(f"Expected a batch of 2D affine matrices of shape Nx2x3, got {tuple(theta.shape)}")
+    x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
+    if not align_corners:
+        x, y = x * ((width - 1) / width), y * ((height - 1) / height)
+    y, x = meshgrid(y, x)
+    base = torch.stack([x, y, torch.ones(height, width)], dim=-1).reshape(1, height * width, 3)
+    return torch.matmul(base, theta.transpose(1, 2)).reshape(count, height, width, 2)
+
+
+def _unpool(input, indices, sizes):
+    lead = list(input.shape[: input.dim() - len(sizes)])
+    flat = 1
+    for size in sizes:
+        flat = flat * size
+    start = len(lead)
+    empty = torch.zeros(lead + [flat])
+    return empty.scatter(start, indices.flatten(start), input.flatten(start)).reshape(lead + list(sizes))
+
+
+def _unpooled(input, kernel_size, stride, padding, output_size, rank):
+    def pair(value):
+        return (value,) * rank if isinstance(value, int) else tuple(value)
+
+    if output_size is not None:
+        return tuple(output_size)[-rank:]
+    kernel, padding = pair(kernel_size), pair(padding)
+    stride = kernel if stride is None else pair(stride)
+    sizes = input.shape[-rank:]
+    return tuple((sizes[d] - 1) * stride[d] - 2 * padding[d] + kernel[d] for d in range(rank))
+
+
+def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    return _unpool(input, indices, _unpooled(input, kernel_size, stride, padding, output_size, 1))
+
+
+def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    return _unpool(input, indices, _unpooled(input, kernel_size, stride, padding, output_size, 2))
+
+
+def upsample_nearest(input, size=None, scale_factor=None):
+    return F.interpolate(input, size, scale_factor, mode="nearest")
+
+
+def upsample_bilinear(input, size=None, scale_factor=None):
+    return F.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
+
+
+def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean"):
+    if offsets is not None or max_norm is not None or input.dim() != 2:
+        raise NotImplementedError("embedding_bag with offsets or max_norm")
+    rows = F.embedding(input, weight)
+    if mode == "max":
+        return rows.amax(1)
+    return rows.sum(1) if mode == "sum" else rows.mean(1)

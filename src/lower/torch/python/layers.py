@@ -1,0 +1,283 @@
+"""Layers of torch.nn that are made of other layers and functions, in the Python that the front-end reads.
+
+Input: as in PyTorch 2.13. Output: parameters under PyTorch's names and in its order, and PyTorch's numbers. The layers
+follow the documentation of torch.nn. Limit: settings that only change how sparse gradients are kept are left out.
+"""
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class _Cell(nn.Module):
+    def __init__(self, input_size, hidden_size, bias, gates):
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        bound = 1.0 / math.sqrt(hidden_size) if hidden_size > 0 else 0
+        shapes = {"weight_ih": (gates * hidden_size, input_size), "weight_hh": (gates * hidden_size, hidden_size)}
+        if bias:
+            shapes["bias_ih"] = shapes["bias_hh"] = (gates * hidden_size,)
+        for name, shape in shapes.items():
+            parameter = nn.Parameter(torch.empty(shape))
+            nn.init.uniform_(parameter, -bound, bound)
+            self.register_parameter(name, parameter)
+        if not bias:
+            self.register_parameter("bias_ih", None)
+            self.register_parameter("bias_hh", None)
+
+    def _check(self, input, name):
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        if input.size(-1) != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {input.size(-1)} expected {self.input_size}")
+
+    def _zeros(self, input):
+        return torch.zeros(*input.shape[:-1], self.hidden_size)
+
+    def _gates(self, input, hidden):
+        return F.linear(input, self.weight_ih, self.bias_ih), F.linear(hidden, self.weight_hh, self.bias_hh)
+
+
+class RNNCell(_Cell):
+    def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", device=None, dtype=None):
+        super().__init__(input_size, hidden_size, bias, 1)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input, hx=None):
+        self._check(input, "RNNCell")
+        from_input, from_hidden = self._gates(input, self._zeros(input) if hx is None else hx)
+        if self.nonlinearity == "tanh":
+            return torch.tanh(from_input + from_hidden)
+        if self.nonlinearity == "relu":
+            return torch.relu(from_input + from_hidden)
+        raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+
+
+class LSTMCell(_Cell):
+    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
+        super().__init__(input_size, hidden_size, bias, 4)
+
+    def forward(self, input, hx=None):
+        self._check(input, "LSTMCell")
+        hidden, state = (self._zeros(input), self._zeros(input)) if hx is None else hx
+        from_input, from_hidden = self._gates(input, hidden)
+        enter, forget, new, out = (from_input + from_hidden).chunk(4, dim=-1)
+        state = torch.sigmoid(forget) * state + torch.sigmoid(enter) * torch.tanh(new)
+        return torch.sigmoid(out) * torch.tanh(state), state
+
+
+class GRUCell(_Cell):
+    def __init__(self, input_size, hidden_size, bias=True, device=None, dtype=None):
+        super().__init__(input_size, hidden_size, bias, 3)
+
+    def forward(self, input, hx=None):
+        self._check(input, "GRUCell")
+        hidden = self._zeros(input) if hx is None else hx
+        from_input, from_hidden = self._gates(input, hidden)
+        reset_input, update_input, new_input = from_input.chunk(3, dim=-1)
+        reset_hidden, update_hidden, new_hidden = from_hidden.chunk(3, dim=-1)
+        reset = torch.sigmoid(reset_input + reset_hidden)
+        update = torch.sigmoid(update_input + update_hidden)
+        new = torch.tanh(new_input + reset * new_hidden)
+        return new + update * (hidden - new)
+
+
+class Softmax2d(nn.Module):
+    def forward(self, input):
+        if input.dim() not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+        return F.softmax(input, -3)
+
+
+class CosineSimilarity(nn.Module):
+    def __init__(self, dim=1, eps=1e-8):
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1, x2):
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(nn.Module):
+    def __init__(self, p=2.0, eps=1e-6, keepdim=False):
+        super().__init__()
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1, x2):
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+
+class Unfold(nn.Module):
+    def __init__(self, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input):
+        return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+
+class Fold(nn.Module):
+    def __init__(self, output_size, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
+        self.output_size = output_size
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.padding = padding
+        self.stride = stride
+
+    def forward(self, input):
+        return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+
+class EmbeddingBag(nn.Module):
+    def __init__(self, num_embeddings, embedding_dim, max_norm=None, norm_type=2.0, sparse=False, mode="mean"):
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.max_norm = max_norm
+        self.mode = mode
+        self.weight = nn.Parameter(torch.randn(num_embeddings, embedding_dim))
+
+    def forward(self, input, offsets=None, per_sample_weights=None):
+        if per_sample_weights is not None:
+            raise NotImplementedError("EmbeddingBag with per_sample_weights")
+        return F.embedding_bag(input, self.weight, offsets, self.max_norm, mode=self.mode)
+
+
+class MaxUnpool1d(nn.Module):
+    def __init__(self, kernel_size, stride=None, padding=0):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, input, indices, output_size=None):
+        return F.max_unpool1d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class MaxUnpool2d(nn.Module):
+    def __init__(self, kernel_size, stride=None, padding=0):
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def forward(self, input, indices, output_size=None):
+        return F.max_unpool2d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class LazyLinear(nn.Linear):
+    def __init__(self, out_features, bias=True, device=None, dtype=None):
+        nn.Module.__init__(self)
+        self._settings = (out_features, bias)
+
+    def forward(self, input):
+        if self._settings is not None:
+            settings, self._settings = self._settings, None
+            nn.Linear.__init__(self, input.shape[-1], *settings)
+        return nn.Linear.forward(self, input)
+
+
+class LazyConv1d(nn.Conv1d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv1d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv1d.forward(self, input)
+
+
+class LazyConv2d(nn.Conv2d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv2d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv2d.forward(self, input)
+
+
+class LazyConv3d(nn.Conv3d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.Conv3d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.Conv3d.forward(self, input)
+
+
+class LazyConvTranspose1d(nn.ConvTranspose1d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input, output_size=None):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.ConvTranspose1d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.ConvTranspose1d.forward(self, input, output_size)
+
+
+class LazyConvTranspose2d(nn.ConvTranspose2d):
+    def __init__(self, out_channels, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (out_channels, args, kwargs)
+
+    def forward(self, input, output_size=None):
+        if self._settings is not None:
+            (channels, args, kwargs), self._settings = self._settings, None
+            nn.ConvTranspose2d.__init__(self, input.shape[1], channels, *args, **kwargs)
+        return nn.ConvTranspose2d.forward(self, input, output_size)
+
+
+class LazyBatchNorm1d(nn.BatchNorm1d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm1d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm1d.forward(self, input)
+
+
+class LazyBatchNorm2d(nn.BatchNorm2d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm2d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm2d.forward(self, input)
+
+
+class LazyBatchNorm3d(nn.BatchNorm3d):
+    def __init__(self, *args, **kwargs):
+        nn.Module.__init__(self)
+        self._settings = (args, kwargs)
+
+    def forward(self, input):
+        if self._settings is not None:
+            (args, kwargs), self._settings = self._settings, None
+            nn.BatchNorm3d.__init__(self, input.shape[1], *args, **kwargs)
+        return nn.BatchNorm3d.forward(self, input)

@@ -1,0 +1,153 @@
+"""Functions of torch that are computed element by element, in terms of others, in the Python that the front-end reads.
+
+Input: tensors and numbers, as in PyTorch 2.13. Output: PyTorch's numbers.
+Limit: complex numbers and `out=` are left out.
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+
+def bernoulli(input, p=None, *, generator=None):
+    return (torch.rand_like(input) < (input if p is None else p)).to(input.dtype)
+
+
+def frac(input):
+    return input - input.trunc()
+
+
+def hypot(input, other):
+    return torch.sqrt(input * input + other * other)
+
+
+def logaddexp(input, other):
+    return torch.maximum(input, other) + torch.log1p(torch.exp(-(input - other).abs()))
+
+
+def fmod(input, other):
+    return input - torch.trunc(input / other) * other
+
+
+def heaviside(input, values):
+    return torch.where(input == 0, values, (input > 0).to(input.dtype))
+
+
+def exp2(input):
+    return 2**input
+
+
+def logit(input, eps=None):
+    if eps is not None:
+        input = input.clamp(eps, 1 - eps)
+    return torch.log(input / (1 - input))
+
+
+def isnan(input):
+    return input != input
+
+
+def isinf(input):
+    return input.abs() == math.inf
+
+
+def isfinite(input):
+    return input.abs() < math.inf
+
+
+def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
+    largest = 3.4028234663852886e38
+    x = torch.where(input != input, nan, input)
+    x = torch.where(x == math.inf, largest if posinf is None else posinf, x)
+    return torch.where(x == -math.inf, -largest if neginf is None else neginf, x)
+
+
+def lerp(input, end, weight):
+    return input + weight * (end - input)
+
+
+def addcmul(input, tensor1, tensor2, *, value=1):
+    return input + value * tensor1 * tensor2
+
+
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    return input + value * (tensor1 / tensor2)
+
+
+def sinc(input):
+    x = math.pi * input
+    return torch.where(input == 0, 1.0, torch.sin(x) / torch.where(input == 0, 1.0, x))
+
+
+def logical_xor(input, other):
+    return input.bool() != other.bool()
+
+
+def bitwise_xor(input, other):
+    if input.dtype != torch.bool:
+        raise NotImplementedError("bitwise_xor of whole numbers")
+    return input != other
+
+
+def positive(input):
+    return input
+
+
+def float_power(input, exponent):
+    return input**exponent
+
+
+def is_floating_point(input):
+    return input.dtype == torch.float32
+
+
+def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
+    step = (end - start) / (steps - 1) if steps > 1 else 0.0
+    return torch.tensor([float(base ** (start + step * at)) for at in range(steps)])
+
+
+def relu_(input):
+    return F.relu(input, inplace=True)
+
+
+def relu6_(input):
+    return F.relu6(input, inplace=True)
+
+
+def elu_(input, alpha=1.0):
+    return F.elu(input, alpha, inplace=True)
+
+
+def selu_(input):
+    return F.selu(input, inplace=True)
+
+
+def celu_(input, alpha=1.0):
+    return F.celu(input, alpha, inplace=True)
+
+
+def leaky_relu_(input, negative_slope=0.01):
+    return F.leaky_relu(input, negative_slope, inplace=True)
+
+
+def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
+    return F.rrelu(input, lower, upper, training, inplace=True)
+
+
+def threshold_(input, threshold, value):
+    return F.threshold(input, threshold, value, inplace=True)
+
+
+def hardtanh_(input, min_val=-1.0, max_val=1.0):
+    return F.hardtanh(input, min_val, max_val, inplace=True)
+
+
+def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
+    noise = -torch.log(-torch.log(torch.rand_like(logits).clamp(1e-7, 1 - 1e-7)))
+    soft = ((logits + noise) / tau).softmax(dim)
+    if not hard:
+        return soft
+    index = soft.max(dim, keepdim=True)[1]
+    return torch.zeros_like(logits).scatter(dim, index, 1.0) - soft.detach() + soft
+
+
+# Images

@@ -1,0 +1,276 @@
+//! Compares what the front-end and libtorch make of a source with what real PyTorch makes of it.
+//!
+//! Input: jobs, each a source and an input size. Output: for each whether the two agree in verdict, `state_dict`,
+//! parameter count, logits, gradients, and whether the printed graph computes the same again. Limit: evaluation mode.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "shared by test files"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use llmatic_offline::graph;
+use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, Verdict, lower};
+use llmatic_offline::train::{Weights, gradients, predict};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// Largest difference of a logit, relative to the largest logit where that is above one.
+const LOGITS: f32 = 1e-4;
+/// Largest difference of a parameter's gradient, as a vector, relative to its length.
+const GRADIENTS: f32 = 1e-3;
+
+/// A network to compare.
+pub struct Job {
+    pub name: String,
+    pub source: String,
+    /// Where `source` stands, if it imports its neighbours: a root folder and a dotted module name.
+    pub module: Option<(PathBuf, String)>,
+    pub entry: Option<String>,
+    pub sizes: Vec<usize>,
+}
+
+/// How a network compares.
+pub enum Outcome {
+    /// Both accept it and everything agrees.
+    Same(Box<Network>),
+    /// Both refuse it: PyTorch's words and ours.
+    Refused(String, String),
+    /// They do not agree, or this program does not support what PyTorch refuses.
+    Differs(String),
+}
+
+/// What is compared besides verdict, `state_dict` and logits.
+#[derive(Clone, Copy)]
+pub struct Depth {
+    pub gradients: bool,
+    pub printed: bool,
+}
+
+/// The Python with PyTorch; without it the caller's test is skipped.
+pub fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("LLMATIC_PYTHON")
+        .map_or_else(|| llmatic_offline::config::home().join("venv-test/bin/python"), PathBuf::from);
+    if python.exists() {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("LLMATIC_REQUIRE_MODEL").is_none(),
+        "no Python with PyTorch at {}; run scripts/setup.sh --test-python",
+        python.display()
+    );
+    eprintln!("skipped: no Python with PyTorch at {}", python.display());
+    None
+}
+
+struct Folder(PathBuf, String);
+
+impl ImportResolver for Folder {
+    fn resolve(&self, name: &str) -> Option<(String, bool)> {
+        let path = self.0.join(name.replace('.', "/"));
+        if let Ok(source) = std::fs::read_to_string(path.with_extension("py")) {
+            return Some((source, false));
+        }
+        Some((std::fs::read_to_string(path.join("__init__.py")).ok()?, true))
+    }
+
+    fn package(&self) -> &str {
+        &self.1
+    }
+}
+
+/// Our reading of a job.
+pub fn read(job: &Job) -> Result<Network, (Verdict, String)> {
+    let (root, module) = match &job.module {
+        Some((root, module)) => (root.clone(), module.rsplit_once('.').map_or("", |(package, _)| package)),
+        None => (PathBuf::from("/nonexistent"), ""),
+    };
+    // Networks of the zoos are larger than anything a search would train.
+    let graph = graph::Limits { parameters: 1 << 30, macs: 1 << 40, ..graph::Limits::default() };
+    let request = Request {
+        source: &job.source,
+        entry: job.entry.as_deref(),
+        input_sizes: &job.sizes,
+        classes: None,
+        limits: Limits { graph, ..Limits::default() },
+        repairs: RepairSet::none(),
+        imports: &Folder(root, module.to_owned()),
+    };
+    lower(&request).map_err(|refusal| (refusal.verdict, refusal.render(&job.source, &job.name)))
+}
+
+fn run(python: &Path, action: &str, jobs: &[Value], folder: &Path) -> Value {
+    let (file, out) = (folder.join("jobs.json"), folder.join("out.json"));
+    std::fs::write(&file, Value::from(jobs.to_vec()).to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/agreement.py");
+    let mut command = Command::new(python);
+    command.arg("-W").arg("ignore").arg(script).arg(action).arg(&file).arg(&out);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&std::fs::read_to_string(out).unwrap()).unwrap()
+}
+
+/// Compare all jobs, in their order.
+pub fn compare(python: &Path, jobs: &[Job], depth: Depth) -> Vec<Outcome> {
+    let folder = tempfile::tempdir().unwrap();
+    let description = |job: &Job| {
+        let mut value = serde_json::json!({
+            "name": job.name, "sizes": job.sizes, "folder": folder.path(), "entry": job.entry,
+            "gradients": depth.gradients,
+        });
+        match &job.module {
+            Some((root, module)) => {
+                value["root"] = root.to_string_lossy().into();
+                value["module"] = module.as_str().into();
+            }
+            None => value["source"] = job.source.as_str().into(),
+        }
+        value
+    };
+    let described: Vec<Value> = jobs.iter().map(description).collect();
+    let recorded = run(python, "record", &described, folder.path());
+    let mut outcomes: Vec<Outcome> =
+        jobs.iter().map(|job| compare_one(job, &recorded[&job.name], folder.path(), depth)).collect();
+    if depth.printed {
+        check_printed(python, jobs, &mut outcomes, folder.path());
+    }
+    outcomes
+}
+
+fn compare_one(job: &Job, theirs: &Value, folder: &Path, depth: Depth) -> Outcome {
+    let network = match (read(job), theirs["error"].as_str()) {
+        (Ok(network), None) => network,
+        (Err((_, ours)), None) => return Outcome::Differs(format!("accepted by PyTorch only: {ours}")),
+        (Ok(_), Some(error)) => return Outcome::Differs(format!("refused by PyTorch only: {error}")),
+        (Err((Verdict::UnsupportedSyntax, ours)), Some(error)) => {
+            return Outcome::Differs(format!("not supported: {ours}\nPyTorch says: {error}"));
+        }
+        (Err((_, ours)), Some(error)) => return Outcome::Refused(error.to_owned(), ours),
+    };
+    match agree(&network, theirs, &folder.join(&job.name), depth) {
+        Ok(()) => Outcome::Same(Box::new(network)),
+        Err(message) => Outcome::Differs(message),
+    }
+}
+
+fn file(prefix: &Path, what: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{what}.safetensors", prefix.display()))
+}
+
+fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let values =
+        |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let all = tensors.tensors();
+    all.into_iter().map(|(name, view)| (name, view.shape().to_vec(), values(view.data()))).collect()
+}
+
+fn only(path: &Path) -> (Vec<usize>, Vec<f32>) {
+    let (_, sizes, values) = tensors(path).pop().unwrap();
+    (sizes, values)
+}
+
+fn agree(network: &Network, theirs: &Value, prefix: &Path, depth: Depth) -> Result<(), String> {
+    let graph = &network.graph;
+    if Some(graph.parameter_count()) != theirs["parameters"].as_u64() {
+        return Err(format!("{} parameters, PyTorch has {}", graph.parameter_count(), theirs["parameters"]));
+    }
+    let mut ours: Vec<(String, Vec<usize>)> = Vec::new();
+    for param in &graph.params {
+        let keys = std::iter::once(&param.name).chain(&param.aliases).filter(|key| !key.is_empty());
+        ours.extend(keys.map(|key| (key.clone(), param.sizes.clone())));
+    }
+    let mut state: Vec<(String, Vec<usize>)> = serde_json::from_value(theirs["state"].clone()).unwrap();
+    ours.sort();
+    state.sort();
+    if ours != state {
+        let missing: Vec<_> = state.iter().filter(|entry| !ours.contains(entry)).take(3).collect();
+        let extra: Vec<_> = ours.iter().filter(|entry| !state.contains(entry)).take(3).collect();
+        return Err(format!("state_dict: {missing:?} missing, {extra:?} too many"));
+    }
+    let weights = Weights::load(&file(prefix, "weights")).map_err(|error| error.to_string())?;
+    let (sizes, input) = only(&file(prefix, "input"));
+    let expected = only(&file(prefix, "logits"));
+    let got = predict(graph, &weights, &sizes, &input).map_err(|error| error.to_string())?;
+    close(&got, &expected)?;
+    if depth.gradients {
+        let expected = tensors(&file(prefix, "gradients"));
+        if !expected.is_empty() {
+            let ours =
+                gradients(graph, &weights, &sizes, &input, &[0, 1, 2]).map_err(|error| error.to_string())?;
+            close_gradients(&ours, &expected)?;
+        }
+    }
+    Ok(())
+}
+
+fn close(ours: &(Vec<usize>, Vec<f32>), theirs: &(Vec<usize>, Vec<f32>)) -> Result<(), String> {
+    if ours.0 != theirs.0 {
+        return Err(format!("logits of sizes {:?}, PyTorch has {:?}", ours.0, theirs.0));
+    }
+    let scale =
+        theirs.1.iter().filter(|value| value.is_finite()).fold(1.0_f32, |most, value| most.max(value.abs()));
+    for (index, (a, b)) in ours.1.iter().zip(&theirs.1).enumerate() {
+        let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() / scale < LOGITS;
+        if !same {
+            return Err(format!("logit {index} is {a}, PyTorch's {b}"));
+        }
+    }
+    Ok(())
+}
+
+fn close_gradients(
+    ours: &[(String, Vec<f32>)],
+    theirs: &[(String, Vec<usize>, Vec<f32>)],
+) -> Result<(), String> {
+    let length = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let longest = theirs.iter().map(|(_, _, values)| length(values)).fold(0.0, f64::max);
+    for (name, _, expected) in theirs {
+        let Some((_, got)) = ours.iter().find(|(known, _)| known == name) else {
+            return Err(format!("no gradient of {name}"));
+        };
+        let apart: Vec<f32> = got.iter().zip(expected).map(|(a, b)| a - b).collect();
+        // A gradient that is zero but for rounding has no direction to compare.
+        let difference = length(&apart) / length(expected).max(1e-5 * longest).max(1e-12);
+        if difference.is_nan() || difference >= f64::from(GRADIENTS) {
+            return Err(format!("gradient of {name} differs by {difference:e}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_printed(python: &Path, jobs: &[Job], outcomes: &mut [Outcome], folder: &Path) {
+    let mut printed = Vec::new();
+    for (job, outcome) in jobs.iter().zip(outcomes.iter()) {
+        if let Outcome::Same(network) = outcome {
+            let source = network.graph.to_pytorch("Net");
+            printed.push(serde_json::json!({
+                "name": job.name, "source": source, "sizes": job.sizes, "folder": folder,
+            }));
+        }
+    }
+    let checked = run(python, "check", &printed, folder);
+    for (job, outcome) in jobs.iter().zip(outcomes) {
+        let Outcome::Same(network) = outcome else { continue };
+        let source = network.graph.to_pytorch("Net");
+        let prefix = folder.join(&job.name);
+        let result = match checked[&job.name]["error"].as_str() {
+            Some(error) => Err(error.to_owned()),
+            None => close(&only(&file(&prefix, "checked")), &only(&file(&prefix, "logits"))),
+        };
+        let again =
+            Job { name: job.name.clone(), source, module: None, entry: None, sizes: job.sizes.clone() };
+        let result = result.and_then(|()| match read(&again) {
+            Ok(_) => Ok(()),
+            Err((_, ours)) => Err(format!("cannot be read again: {ours}")),
+        });
+        if let Err(message) = result {
+            *outcome = Outcome::Differs(format!("printed: {message}\n{}", again.source));
+        }
+    }
+}
