@@ -32,6 +32,8 @@ pub struct ClassPrefix {
     tries: Vec<usize>,
     /// Complete lines that are not blank, without their indentation.
     lines: Vec<String>,
+    /// Blank lines since the last of them.
+    blank: usize,
 }
 
 /// What is open at a place in the text.
@@ -77,8 +79,11 @@ impl ClassPrefix {
         }
         let shown = line.trim();
         if shown.is_empty() {
-            return None;
+            self.blank += 1;
+            let message = format!("blank lines: expected at most {MAX_REPEATS} in a row, got more");
+            return (self.blank > MAX_REPEATS).then(|| limit(message, start, end));
         }
+        self.blank = 0;
         self.lines.push(shown.to_owned());
         if let Some(group) = self.circle() {
             let message = format!("lines: expected a group of {group} at most {MAX_REPEATS} times, got more");
@@ -313,6 +318,8 @@ mod tests {
         assert_eq!(until.len(), head.len() + layer.len() * (MAX_REPEATS + 1));
         let fault = given_up(&format!("{head}        x = '{}", "a".repeat(MAX_LINE))).unwrap().1;
         assert!(fault.limit && fault.message.starts_with("line:"), "{fault}");
+        let (until, fault) = given_up(&format!("{head}{}", "\n".repeat(40))).unwrap();
+        assert!(fault.limit && until.len() == head.len() + MAX_REPEATS + 1, "{fault}");
         let deep = format!("{head}        x = {}\n", "(".repeat(100));
         assert!(given_up(&deep).unwrap().1.limit);
     }
