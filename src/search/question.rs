@@ -81,8 +81,8 @@ impl Questions {
     }
 
     /// The question for a child of `parent`: `words` are an instruction's, `goal` is the comment over a source with a
-    /// hole, and `stream` chooses the hole. `None` where the style is not known to the model, or the parent has no place
-    /// for a hole.
+    /// hole, and `stream` chooses the hole. `None` where the style is not known to the model, or the parent has no
+    /// place for a hole.
     pub fn ask(
         &self,
         style: QuestionStyle,

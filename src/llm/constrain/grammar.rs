@@ -10,8 +10,8 @@
 const DEPTHS: usize = 6;
 
 /// Words that are no names.
-const KEYWORDS: &str = "and|as|assert|async|await|break|class|continue|def|del|elif|else|except|finally|for|from|global|\
-                        if|import|in|is|lambda|nonlocal|not|or|pass|raise|return|try|while|with|yield";
+const KEYWORDS: &str = "and|as|assert|async|await|break|class|continue|def|del|elif|else|except|finally|for|from|\
+                        global|if|import|in|is|lambda|nonlocal|not|or|pass|raise|return|try|while|with|yield";
 
 /// White space inside brackets.
 const SPACE: &str = r"([ \t\n]|#[^\n]*\n)*";
@@ -107,8 +107,9 @@ statement$: simple | "if" expr suite$ (N$ "elif" expr suite$)* (N$ "else" suite$
     | "for" targets "in" items suite$ (N$ "else" suite$)?
     | "while" expr suite$ (N$ "else" suite$)?
     | "with" expr ("as" target)? ("," expr ("as" target)?)* suite$
-    | "try" suite$ ((N$ "except" (expr ("as" NAME)?)? suite$)+ (N$ "else" suite$)? (N$ "finally" suite$)? | N$ "finally" suite$)
+    | "try" suite$ (handler$+ (N$ "else" suite$)? (N$ "finally" suite$)? | N$ "finally" suite$)
     | "def" NAME signature (N< block< | simple)
+handler$: N$ "except" (expr ("as" NAME)?)? suite$
 suite$: ":" (N< block< | simple)
 "##;
 
@@ -122,7 +123,7 @@ block$: simple (N$ simple)*
 pub(super) fn class_body() -> String {
     let mut text = COMMON.replace("KEYWORDS", KEYWORDS).replace("SPACE", SPACE);
     // Outside of brackets the ignored spaces do: a terminal that began with them would hide `=` behind `==`.
-    text.push_str(&EXPRESSION.replace('@', "").replace('§', "").replace("SPACE", ""));
+    text.push_str(&EXPRESSION.replace(['@', '§'], "").replace("SPACE", ""));
     text.push_str(&EXPRESSION.replace('@', "_b").replace('§', "_B").replace("SPACE", SPACE));
     text.push_str(&BRACKETS.replace("SPACE", SPACE));
     text.push_str("N1: /([ \\t]*(#[^\\n]*)?\\n)+ {4}/\n");
