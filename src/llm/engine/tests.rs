@@ -163,7 +163,20 @@ fn another_stream_gives_another_text_and_greedy_ignores_it() {
 #[test]
 fn a_score_is_the_sum_of_log_probabilities_whatever_is_scored_beside_it() {
     let mut llm = load(1, 1, 256).unwrap();
-    let (prompt, texts) = ("class Net(nn.Module):\n", ["    pass\n", "x", "", "    def forward(self, x):\n"]);
+    let prompt = "class Net(nn.Module):\n";
+    // Some begin alike, one begins another, two are the same.
+    let texts = [
+        "    pass\n",
+        "x",
+        "",
+        "    def forward(self, x):\n",
+        "    pass\n    x",
+        "    def forward(self, y):\n        return y\n",
+        "x",
+        "    def forward(self, y):\n        return x\n",
+        "    def",
+        "    def forward(self, x):\n    pass\n",
+    ];
     let expected: Vec<f64> = texts
         .iter()
         .map(|text| {
