@@ -9,6 +9,7 @@ mod score;
 #[cfg(test)]
 mod tests;
 
+use self::lookup::Trust;
 use super::constrain::Grammar;
 use super::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
 use super::gguf::{Gguf, first_line};
@@ -38,6 +39,7 @@ pub struct Llm {
     plan: MemoryPlan,
     /// Whether rows guess ahead (`lookup`).
     guesses: bool,
+    trust: Trust,
     /// Compiled when it is first asked for.
     grammar: Option<Grammar>,
     constrains: bool,
@@ -78,6 +80,7 @@ impl Llm {
             cached: vec![Vec::new(); rows],
             plan,
             guesses: true,
+            trust: Trust::new(),
             grammar: None,
             constrains: false,
             vocabulary,
