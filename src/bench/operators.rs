@@ -83,7 +83,7 @@ pub fn figures(record: &RunRecord, evaluations: usize) -> RunFigures {
 pub fn best_after(record: &RunRecord, seconds: f64) -> f64 {
     let (mut spent, mut best) = (0.0, 0.0);
     for row in &record.generations {
-        spent += row.generate_seconds + row.train_seconds;
+        spent += row.seconds();
         if spent <= seconds {
             best = row.best.unwrap_or(best);
         }
@@ -93,7 +93,7 @@ pub fn best_after(record: &RunRecord, seconds: f64) -> f64 {
 
 /// What a run's writing and training took so far, in seconds.
 pub fn spent(generations: &[GenerationRow]) -> f64 {
-    generations.iter().map(|row| row.generate_seconds + row.train_seconds).sum()
+    generations.iter().map(GenerationRow::seconds).sum()
 }
 
 /// A table of the arms' figures, and of their best networks in the time that the quickest run took.

@@ -3,6 +3,8 @@
 //! In: f32 logits and a random stream. Out: a token id. Ties go to the lowest id; temperature 0 takes the
 //! largest logit and draws nothing. Limit: probabilities below e^-87 of the largest are taken as 0.
 
+use std::cmp::Ordering;
+
 use super::kernels::Isa;
 use super::kernels::math::{largest, sum, weights_of};
 use crate::rng::Stream;
@@ -66,11 +68,9 @@ pub(crate) fn sample(isa: Isa, logits: &[f32], settings: Settings, stream: &mut 
 ///
 /// At least `keep` logits reach the `keep`-th largest maximum of a stretch, so the others are never looked at.
 fn top(isa: Isa, logits: &[f32], keep: usize) -> Vec<(u32, f32)> {
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     let maxima: Vec<f32> = logits.chunks(SCAN).map(|stretch| largest(isa, stretch)).collect();
-    let mut sorted = maxima.clone();
-    let bound = if sorted.len() > keep {
-        *sorted.select_nth_unstable_by(keep - 1, |a, b| b.total_cmp(a)).1
+    let bound = if maxima.len() > keep {
+        *maxima.clone().select_nth_unstable_by(keep - 1, |a, b| b.total_cmp(a)).1
     } else {
         f32::NEG_INFINITY
     };
@@ -82,10 +82,10 @@ fn top(isa: Isa, logits: &[f32], keep: usize) -> Vec<(u32, f32)> {
         }
     }
     if found.len() > keep {
-        found.select_nth_unstable_by(keep - 1, order);
+        found.select_nth_unstable_by(keep - 1, largest_first);
         found.truncate(keep);
     }
-    found.sort_unstable_by(order);
+    found.sort_unstable_by(largest_first);
     found
 }
 
@@ -101,9 +101,14 @@ fn above_floor(isa: Isa, weights: &[f32], top_p: f64) -> Vec<(u32, f32)> {
             break;
         }
     }
-    candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    candidates.sort_unstable_by(largest_first);
     cut(&mut candidates, top_p * total);
     candidates
+}
+
+/// The order of tokens and their logits or weights: ties by id.
+fn largest_first(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
 /// Drops the tokens behind the one at which the weights reach `enough`; rounding may keep all of them.

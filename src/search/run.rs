@@ -149,6 +149,14 @@ impl Run {
         Ok(!self.store.results()?.is_empty())
     }
 
+    /// The generations committed so far.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn generations(&self) -> Result<Vec<GenerationRow>, SearchError> {
+        self.store.generations()
+    }
+
     /// Whether as many networks were trained as the run may train.
     pub fn enough(&self) -> bool {
         let most = self.config.search.evaluations as u64;

@@ -73,7 +73,7 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
                 let data = made.insert(evaluator(&config)?).data();
                 Run::create(&directory, config, &book, &generator.describe(), &data)?
             };
-            let mut generations = search::load(&directory)?.generations;
+            let mut generations = run.generations()?;
             if run.is_finished()? || full(args, &generations) {
                 printer::note(&format!("{name}, seed {seed}: done before"));
             } else {

@@ -23,20 +23,16 @@ struct Scored {
     tokens: Vec<u32>,
     /// How many of them begin the row before it as well.
     shared: usize,
-    /// Whether the slot holds those.
-    started: bool,
-    /// Tokens in the slot.
+    /// Tokens in the slot: none until `shared` can be taken from the row before it.
     done: usize,
-    /// Tokens whose probability is in `sum`.
-    summed: usize,
     sum: f64,
 }
 
 impl Scored {
     /// Places of the tokens to feed next, at most so many: each gives the probability of the one behind it.
     fn next(&self, most: usize) -> Range<usize> {
-        let end = if self.started { self.tokens.len().saturating_sub(1) } else { 0 };
-        self.done..(self.done + most).min(end).max(self.done)
+        let most = if self.done < self.shared { 0 } else { most };
+        self.done..(self.done + most).min(self.tokens.len() - 1)
     }
 }
 
@@ -100,20 +96,11 @@ impl Llm {
                 // A row's last token is never fed.
                 let shared = shared.min(tokens.len() - 1).min(before.len().saturating_sub(1));
                 let slot = (home + offset) % slots;
-                rows.push(Scored {
-                    index,
-                    slot,
-                    tokens,
-                    shared,
-                    started: false,
-                    done: 0,
-                    summed: 0,
-                    sum: 0.0,
-                });
+                rows.push(Scored { index, slot, tokens, shared, done: 0, sum: 0.0 });
             }
             self.score_side_by_side(&mut rows, prefix.len())?;
             for row in rows {
-                scores[row.index] = Score { log_probability: row.sum, tokens: row.summed };
+                scores[row.index] = Score { log_probability: row.sum, tokens: row.tokens.len() - 1 };
                 self.decoder.truncate(row.slot, prefix.len());
             }
         }
@@ -150,7 +137,6 @@ impl Llm {
                 for (place, logits) in next.zip(&mut logits) {
                     for row in sharing(&mut rows[first..], place) {
                         row.sum += self.log_probability(logits, row.tokens[place + 1], &mut weights)?;
-                        row.summed += 1;
                     }
                 }
             }
@@ -159,17 +145,13 @@ impl Llm {
 
     /// Starts the rows whose share of the row before them has been computed.
     fn start_rows(&mut self, rows: &mut [Scored], prefix: usize) -> Result<(), LlmError> {
-        for index in 0..rows.len() {
-            let before = index.checked_sub(1).map(|before| (rows[before].slot, rows[before].done));
+        for index in 1..rows.len() {
+            let Scored { slot, done, .. } = rows[index - 1];
             let row = &mut rows[index];
-            let Some((slot, done)) = before.filter(|_| row.shared > 0) else {
-                row.started = true;
-                continue;
-            };
-            if !row.started && done >= row.shared {
+            if row.done < row.shared && row.shared <= done {
                 let copied = self.decoder.copy_prefix(slot, row.slot, prefix + row.shared);
                 copied.map_err(|error| self.compute(&error))?;
-                (row.started, row.done) = (true, row.shared);
+                row.done = row.shared;
             }
         }
         Ok(())

@@ -89,6 +89,13 @@ pub struct GenerationRow {
     pub digest: String,
 }
 
+impl GenerationRow {
+    /// What writing and training took.
+    pub fn seconds(&self) -> f64 {
+        self.generate_seconds + self.train_seconds
+    }
+}
+
 /// A row of the table `result`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct ResultRow {
