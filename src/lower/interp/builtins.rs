@@ -21,6 +21,7 @@ static BUILTINS: &[Builtin] = &[
             Value::Float(float) => Ok(Value::Float(float.abs())),
             Value::Bool(flag) => Ok(Value::Int(i64::from(*flag))),
             Value::Tensor(_) => torch::call(this, "abs", vec![value]),
+            Value::Object(_) => this.required(&value, "__abs__", "bad operand type for abs()"),
             other => Err(Raise::type_error(format!("bad operand type for abs(): '{}'", other.type_name()))),
         }
     }),
@@ -187,7 +188,10 @@ static BUILTINS: &[Builtin] = &[
         items.reverse();
         this.iterator(items)
     }),
-    entry("round", "x, digits=None", |_, args| {
+    entry("round", "x, digits=None", |this, args| {
+        if let value @ Value::Object(_) = args.get("x") {
+            return this.required(&value, "__round__", "type has no __round__");
+        }
         let number = args.float("x")?;
         match args.optional_int("digits")? {
             None => {
@@ -270,6 +274,14 @@ fn refused(_: &mut Interp<'_>, args: Bound) -> R<Value> {
 }
 
 impl Interp<'_> {
+    /// What a special method without further arguments gives, or a `TypeError` of this message.
+    pub(crate) fn required(&mut self, value: &Value, name: &str, message: &str) -> R<Value> {
+        match self.special(value, name, Vec::new())? {
+            Some(result) => Ok(result),
+            None => Err(Raise::type_error(format!("{message}: '{}'", value.type_name()))),
+        }
+    }
+
     /// The value of a built-in name.
     pub(crate) fn builtin(&mut self, name: &str) -> R<Option<Value>> {
         if let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == name) {

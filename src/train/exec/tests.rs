@@ -300,6 +300,7 @@ fn arithmetic() {
     check(&Op::Cast(DType::I64), &[image(1)]);
     check(&Op::Cast(DType::Bool), &[image(1)]);
     check(&Op::Detach, &[image(1)]);
+    check(&Op::Keep, &[f32s(&[4]), f32s(&[4]), image(1)]);
     for upper in [true, false] {
         check(&Op::Triangle { upper, diagonal: 1 }, &[image(2)]);
     }

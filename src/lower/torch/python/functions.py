@@ -6,6 +6,7 @@ Limit: complex numbers, names of dimensions and `out=` are left out.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -276,6 +277,99 @@ def one_hot(tensor, num_classes=-1):
     return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
 
 
+def take(input, index):
+    return input.flatten()[index]
+
+
+def reshape_as(input, other):
+    return input.reshape(other.shape)
+
+
+def split_with_sizes(input, split_sizes, dim=0):
+    return torch.split(input, split_sizes, dim)
+
+
+def unsafe_chunk(input, chunks, dim=0):
+    return torch.chunk(input, chunks, dim)
+
+
+def unsafe_split(tensor, split_size, dim=0):
+    return torch.split(tensor, split_size, dim)
+
+
+def adjoint(input):
+    return input.transpose(-2, -1)
+
+
+def diff(input, n=1, dim=-1):
+    for _ in range(n):
+        size = input.size(dim)
+        input = input.narrow(dim, 1, size - 1) - input.narrow(dim, 0, size - 1)
+    return input
+
+
+# Tensors of numbers that are known
+
+
+def numpy(input, *, force=False):
+    if input.requires_grad and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    kinds = {torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
+    return np.array(input.tolist(), dtype=kinds[input.dtype])
+
+
+def element_size(input):
+    return {torch.float32: 4, torch.int64: 8, torch.bool: 1}[input.dtype]
+
+
+def get_device(input):
+    return -1
+
+
+def scalar_tensor(s, *, dtype=None, device=None):
+    return torch.tensor(s, dtype=torch.float32 if dtype is None else dtype)
+
+
+def tril_indices(row, col, offset=0, *, dtype=None, device=None):
+    places = [(r, c) for r in range(row) for c in range(col) if c - r <= offset]
+    return torch.tensor([[r for r, _ in places], [c for _, c in places]], dtype=torch.int64)
+
+
+def triu_indices(row, col, offset=0, *, dtype=None, device=None):
+    places = [(r, c) for r in range(row) for c in range(col) if c - r >= offset]
+    return torch.tensor([[r for r, _ in places], [c for _, c in places]], dtype=torch.int64)
+
+
+def _window(length, periodic, parts):
+    """A sum of cosines."""
+    if length == 1:
+        return torch.ones(1)
+    count = length if periodic else length - 1
+    rows = []
+    for n in range(length):
+        rows.append(sum([part * math.cos(2 * math.pi * k * n / count) for k, part in enumerate(parts)]))
+    return torch.tensor([float(value) for value in rows])
+
+
+def hann_window(window_length, periodic=True, *, dtype=None, device=None):
+    return _window(window_length, periodic, [0.5, -0.5])
+
+
+def hamming_window(window_length, periodic=True, alpha=0.54, beta=0.46, *, dtype=None, device=None):
+    return _window(window_length, periodic, [alpha, -beta])
+
+
+def blackman_window(window_length, periodic=True, *, dtype=None, device=None):
+    return _window(window_length, periodic, [0.42, -0.5, 0.08])
+
+
+def bartlett_window(window_length, periodic=True, *, dtype=None, device=None):
+    if window_length == 1:
+        return torch.ones(1)
+    count = window_length if periodic else window_length - 1
+    return torch.tensor([1.0 - abs(2.0 * n / count - 1.0) for n in range(window_length)])
+
+
 # Order
 
 
@@ -383,6 +477,81 @@ def tensordot(a, b, dims=2, out=None):
     x = a.permute(keep_left + left).reshape(-1, inner)
     y = b.permute(right + keep_right).reshape(inner, -1)
     return torch.matmul(x, y).reshape(shape)
+
+
+def nansum(input, dim=None, keepdim=False, *, dtype=None):
+    clean = torch.where(input != input, torch.zeros_like(input), input)
+    return clean.sum() if dim is None else clean.sum(dim, keepdim)
+
+
+def nanmean(input, dim=None, keepdim=False, *, dtype=None):
+    present = (input == input).float()
+    count = present.sum() if dim is None else present.sum(dim, keepdim)
+    return nansum(input, dim, keepdim) / count
+
+
+def logcumsumexp(input, dim):
+    largest = input.amax(dim, True).detach()
+    return torch.log(torch.cumsum(torch.exp(input - largest), dim)) + largest
+
+
+def trapezoid(y, x=None, *, dx=1, dim=-1):
+    size = y.size(dim)
+    means = (y.narrow(dim, 1, size - 1) + y.narrow(dim, 0, size - 1)) / 2
+    if x is None:
+        return means.sum(dim) * dx
+    return (means * diff(x, dim=dim if x.dim() == y.dim() else -1)).sum(dim)
+
+
+trapz = trapezoid
+
+
+def chain_matmul(*matrices):
+    result = matrices[0]
+    for matrix in matrices[1:]:
+        result = torch.mm(result, matrix)
+    return result
+
+
+def kron(input, other):
+    rank = max(input.dim(), other.dim())
+    a = input.reshape([1] * (rank - input.dim()) + list(input.shape))
+    b = other.reshape([1] * (rank - other.dim()) + list(other.shape))
+    sizes = [p * q for p, q in zip(a.shape, b.shape)]
+    for d in range(rank):
+        a, b = a.unsqueeze(2 * d + 1), b.unsqueeze(2 * d)
+    return (a * b).reshape(sizes)
+
+
+def cross(input, other, dim=None):
+    if dim is None:
+        found = [d for d in range(input.dim()) if input.size(d) == 3]
+        if not found:
+            raise RuntimeError("no dimension of size 3 in input")
+        dim = found[0]
+    input, other = broadcast_tensors(input, other)
+    if input.size(dim) != 3:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.size(dim)}")
+    a, b = input.unbind(dim), other.unbind(dim)
+    return torch.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]], dim)
+
+
+def linalg_cross(input, other, *, dim=-1):
+    return cross(input, other, dim)
+
+
+def linalg_multi_dot(tensors):
+    return chain_matmul(*tensors)
+
+
+def linalg_vecdot(x, y, *, dim=-1):
+    return (x * y).sum(dim)
+
+
+def isin(elements, test_elements, *, assume_unique=False, invert=False):
+    tests = torch.tensor(test_elements) if not isinstance(test_elements, torch.Tensor) else test_elements
+    found = (elements.unsqueeze(-1) == tests.flatten()).any(-1)
+    return ~found if invert else found
 
 
 def addmv(input, mat, vec, *, beta=1, alpha=1):
