@@ -153,6 +153,7 @@ pub(crate) struct Interp<'a> {
     steps: u64,
     depth: usize,
     calls: usize,
+    texts: u32,
     imports: &'a dyn ImportResolver,
 }
 
@@ -183,6 +184,7 @@ impl<'a> Interp<'a> {
             steps: 0,
             depth: 0,
             calls: 0,
+            texts: 0,
             imports,
         }
     }
@@ -345,6 +347,12 @@ impl<'a> Interp<'a> {
             Some(module) => Ok(Rc::clone(module)),
             None => self.run_source(name, "", source),
         }
+    }
+
+    /// A number for a text of expressions, no file's.
+    pub(crate) fn next_file(&mut self) -> u32 {
+        self.texts += 1;
+        u32::MAX - self.texts
     }
 
     /// Whether the source has used a module of this program.

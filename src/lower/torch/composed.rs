@@ -10,7 +10,8 @@ use crate::lower::value::Value;
 
 const ATTENTION_SOURCE: &str = include_str!("python/attention.py");
 const LAYER_SOURCE: &str = include_str!("python/layers.py");
-const FUNCTION_SOURCE: &str = include_str!("python/functions.py");
+const FUNCTION_SOURCE: &str =
+    concat!(include_str!("python/functions.py"), include_str!("python/products.py"));
 const POINTWISE_SOURCE: &str = include_str!("python/pointwise.py");
 const FOURIER_SOURCE: &str = include_str!("python/fourier.py");
 const EINOPS_SOURCE: &str = include_str!("python/einops.py");

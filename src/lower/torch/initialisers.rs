@@ -110,10 +110,12 @@ fn computed(this: &Interp<'_>, tensor: &Tensor) -> bool {
 
 /// Whether a tensor is a buffer, in a forward pass.
 fn traced_buffer(this: &Interp<'_>, tensor: &Tensor) -> bool {
+    matches!(this.mode, Mode::Tracing { .. }) && is_buffer(this, tensor)
+}
+
+fn is_buffer(this: &Interp<'_>, tensor: &Tensor) -> bool {
     match &*tensor.state.borrow() {
-        TensorState::Param(id) => {
-            matches!(this.mode, Mode::Tracing { .. }) && this.builder.param(*id).kind == ParamKind::Buffer
-        }
+        TensorState::Param(id) => this.builder.param(*id).kind == ParamKind::Buffer,
         _ => false,
     }
 }
@@ -180,7 +182,11 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
                     )?;
                     return replace(this, target, new);
                 }
-                assign_data(this, target, source)?;
+                // A layer that is called while the network is made may move its buffers, as a batch norm does.
+                let computed = matches!(&*source.state.borrow(), TensorState::Node { .. });
+                if !(computed && is_buffer(this, target)) {
+                    assign_data(this, target, source)?;
+                }
             }
             return Ok(value.clone());
         }

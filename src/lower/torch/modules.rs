@@ -360,6 +360,9 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
             Value::Tensor(tensor) if matches!(this.mode, Mode::Tracing { .. }) => {
                 // The buffer keeps its name and gets another value.
                 if let Some(Value::Tensor(buffer)) = registered(object, name) {
+                    if Rc::ptr_eq(&buffer, tensor) {
+                        return Ok(true);
+                    }
                     super::rebind(this, &buffer, tensor)?;
                     return Ok(true);
                 }

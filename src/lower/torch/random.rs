@@ -94,13 +94,17 @@ impl Twister {
 static FUNCTIONS: &[Builtin] = &[
     Builtin {
         name: "_new",
-        signature: "",
-        run: |this, _| {
+        signature: "python",
+        run: |this, args| {
             if this.twisters.len() >= MAX_GENERATORS {
                 return Err(Raise::limit("random generators: too many"));
             }
             this.tick(WORDS)?;
-            this.twisters.push(Twister::of_python(0));
+            this.twisters.push(if args.bool("python")? {
+                Twister::of_python(0)
+            } else {
+                Twister::of_number(0)
+            });
             Ok(Value::Int(i64::try_from(this.twisters.len() - 1).unwrap_or(0)))
         },
     },
@@ -109,7 +113,9 @@ static FUNCTIONS: &[Builtin] = &[
         signature: "handle, seed, python",
         run: |this, args| {
             this.tick(WORDS)?;
+            let body = if args.get("seed").is_none() { 0 } else { this.body };
             let seed = match args.get("seed") {
+                Value::None => 0,
                 Value::Int(seed) => seed.unsigned_abs(),
                 Value::Bool(seed) => u64::from(seed),
                 other => {
@@ -125,7 +131,6 @@ static FUNCTIONS: &[Builtin] = &[
             } else {
                 Twister::of_number(u32::try_from(seed).unwrap_or(u32::MAX))
             };
-            let body = this.body;
             *known(this, &args)? = Twister { body, ..seeded };
             Ok(Value::None)
         },

@@ -1,4 +1,5 @@
-"""Functions of numpy that compute: element by element, and along arrays. The file goes on where numpy.py ends.
+"""Functions of numpy that compute: element by element, and along arrays. The file goes on where
+numpy_arrays.py ends.
 
 Input: numbers, nested lists and arrays. Output: numpy's values (numpy 2.2); plain numbers for plain numbers. Limit:
 `out=` and `where=` are left out; logarithms and powers may differ from numpy's in the last bit.

@@ -1,8 +1,8 @@
 """The older part of `numpy.random`, in the Python that the front-end reads, over the generator in random.rs.
 
-Input: a seed and the calls. Output: the numbers that numpy's `RandomState` draws. Without a seed the generator starts as
-after `numpy.random.seed(0)`. Limit: `default_rng`, and choices without replacement by weight, are refused; in `forward`
-numbers are drawn only from a generator that `forward` has seeded.
+Input: a seed and the calls. Output: the numbers that numpy's `RandomState` draws. Without a seed the generator starts
+as after `numpy.random.seed(0)`. Limit: `default_rng`, and choices without replacement by weight, are refused; in
+`forward` numbers are drawn only from a generator that `forward` has seeded.
 """
 import math
 
@@ -22,13 +22,14 @@ def _many(size, draw):
 
 class RandomState:
     def __init__(self, seed=None):
-        self._handle = random._new()
+        self._handle = random._new(False)
         self._gauss = None
-        self.seed(seed)
+        if seed is not None:
+            self.seed(seed)
 
     def seed(self, seed=None):
-        seed = 0 if seed is None else int(seed)
-        if not 0 <= seed < 2**32:
+        seed = None if seed is None else int(seed)
+        if seed is not None and not 0 <= seed < 2**32:
             raise ValueError("Seed must be between 0 and 2**32 - 1")
         random._seed(self._handle, seed, False)
         self._gauss = None

@@ -1,8 +1,8 @@
 """Python's module `random`, in the Python that the front-end reads, over the generator in random.rs.
 
 Input: a seed and the calls. Output: the numbers that CPython 3.11 draws. Without a seed the generator starts as after
-`random.seed(0)`, so that a network is the same each time. Limit: seeds are whole numbers; in `forward` numbers are drawn
-only from a generator that `forward` has seeded.
+`random.seed(0)`, so that a network is the same each time. Limit: seeds are whole numbers; in `forward` numbers are
+drawn only from a generator that `forward` has seeded.
 """
 import math
 
@@ -11,13 +11,13 @@ import random
 
 class Random:
     def __init__(self, x=None):
-        self._handle = random._new()
+        self._handle = random._new(True)
         self.gauss_next = None
         if x is not None:
             self.seed(x)
 
     def seed(self, a=None, version=2):
-        random._seed(self._handle, 0 if a is None else a, True)
+        random._seed(self._handle, a, True)
         self.gauss_next = None
 
     def _below(self, n):

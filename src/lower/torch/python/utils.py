@@ -1,8 +1,8 @@
 """`torch.nn.utils`: weights that are computed from others before a layer is called, and handles of hooks.
 
-Input: layers. Output: their parameters and buffers under PyTorch's names and in its order, and PyTorch's weights. Limit:
-a weight is computed when its layer is called; read from outside, it is out of date. The power iteration of spectral norm
-starts from random vectors, which PyTorch iterates 15 times before the first step where it is a parametrization.
+Input: layers. Output: their parameters and buffers under PyTorch's names and in its order, and PyTorch's weights.
+Limit: a weight is computed when its layer is called; read from outside, it is out of date. The power iteration of
+spectral norm starts from random vectors, which PyTorch iterates 15 times at first where it is a parametrization.
 """
 import torch
 import torch.nn as nn
@@ -148,7 +148,7 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
     height = weight.shape[fn.dim]
     delattr(module, name)
     module.register_parameter(name + "_orig", weight)
-    setattr(module, name, weight.data)
+    setattr(module, name, weight.detach())
     module.register_buffer(name + "_u", _direction(height))
     module.register_buffer(name + "_v", _direction(weight.numel() // height))
     _added(module, name, fn)
@@ -211,9 +211,8 @@ def register_parametrization(module, tensor_name, parametrization, *, unsafe=Fal
         module.parametrizations = nn.ModuleDict()
     delattr(module, tensor_name)
     module.parametrizations[tensor_name] = ParametrizationList([parametrization], _originals)
-    fn = _Parametrized(tensor_name)
-    fn(module, None)
-    module.register_forward_pre_hook(fn)
+    setattr(module, tensor_name, _originals[-1].detach())
+    module.register_forward_pre_hook(_Parametrized(tensor_name))
     return module
 
 
