@@ -151,8 +151,8 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     Ok(this.builder.finish_body(output))
 }
 
-/// In training, what the pass has made of its buffers stays in them: the output carries that. The buffers themselves are
-/// as before, for the next pass.
+/// In training, what the pass has made of its buffers stays in them: the output carries that. The buffers themselves
+/// are as before, for the next pass.
 fn keep_buffers(this: &mut Interp<'_>, output: TensorRef, training: bool) -> R<TensorRef> {
     let mut output = output;
     for (tensor, id) in std::mem::take(&mut this.kept) {

@@ -1,5 +1,5 @@
 //! What is written in Python, in the folder beside this file, in terms of other layers and functions: layers and
-//! functions of PyTorch, and `einops`.
+//! functions of PyTorch, `einops`, `numpy` and `random`.
 //!
 //! Input: a name. Output: the class or function of that name. A source is interpreted when a network first asks for one
 //! of its names, under the same meters as the network's own source. Limit: repairs do not reach inside.
@@ -15,8 +15,11 @@ const FUNCTION_SOURCE: &str =
 const POINTWISE_SOURCE: &str = include_str!("python/pointwise.py");
 const FOURIER_SOURCE: &str = include_str!("python/fourier.py");
 const EINOPS_SOURCE: &str = include_str!("python/einops.py");
-const NUMPY_SOURCE: &str =
-    concat!(include_str!("python/numpy.py"), include_str!("python/numpy_functions.py"));
+const NUMPY_SOURCE: &str = concat!(
+    include_str!("python/numpy.py"),
+    include_str!("python/numpy_arrays.py"),
+    include_str!("python/numpy_functions.py")
+);
 const NUMPY_RANDOM_SOURCE: &str = include_str!("python/numpy_random.py");
 const UTILS_SOURCE: &str = include_str!("python/utils.py");
 const RANDOM_SOURCE: &str = include_str!("python/random.py");

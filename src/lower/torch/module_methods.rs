@@ -163,8 +163,8 @@ fn other_type(value: &Value) -> bool {
 
 fn other_precision(method: &str) -> Box<Raise> {
     Raise::unsupported(format!(
-        "Module.{method} to another precision: expected float32 parameters, as the input is float32 and PyTorch refuses \
-         to mix them"
+        "Module.{method} to another precision: expected float32 parameters, as the input is float32 and PyTorch \
+         refuses to mix them"
     ))
 }
 

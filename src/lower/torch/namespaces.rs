@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use crate::graph::DType;
-use crate::lower::error::{Hint, R, Raise};
+use crate::lower::error::{Hint, R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{
     composed, find as function, hooks, initialisers, layers, random, stdlib, unsupported,
@@ -79,6 +79,14 @@ fn stand_in(namespace: &str, name: &str) -> Value {
     Value::Opaque(Rc::from(format!("{namespace}.{name}")))
 }
 
+/// What was found, or a stand-in where this program lacks the name.
+fn or_stand_in(found: R<Value>, namespace: &str, name: &str) -> R<Value> {
+    match found {
+        Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => Ok(stand_in(namespace, name)),
+        found => found,
+    }
+}
+
 /// `module.name`.
 pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &str) -> R<Value> {
     if let Some(builtin) = stdlib::find(namespace, name) {
@@ -95,7 +103,7 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "parametrizations" => Value::Namespace("torch.nn.utils.parametrizations"),
             name if hooks::find(name).is_some() => hooks::find(name).map_or(Value::None, Value::Builtin),
             "parametrize" => Value::Namespace("torch.nn.utils.parametrize"),
-            _ => composed::utils(this, name)?,
+            _ => or_stand_in(composed::utils(this, name), namespace, name)?,
         }),
         "torch.nn.utils.parametrizations" => Some(composed::utils(this, &format!("parametrized_{name}"))?),
         "torch.nn.utils.parametrize" => Some(composed::utils(this, name)?),
@@ -119,11 +127,11 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             _ => None,
         },
         "numpy" if name == "random" => Some(Value::Namespace("numpy.random")),
-        "numpy" => Some(composed::numpy(this, name)?),
-        "numpy.random" => Some(composed::numpy_random(this, name)?),
+        "numpy" => Some(or_stand_in(composed::numpy(this, name), namespace, name)?),
+        "numpy.random" => Some(or_stand_in(composed::numpy_random(this, name), namespace, name)?),
         "random" => match random::find(name) {
             Some(builtin) => Some(Value::Builtin(builtin)),
-            None => Some(composed::random(this, name)?),
+            None => Some(or_stand_in(composed::random(this, name), namespace, name)?),
         },
         "collections" => match name {
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),

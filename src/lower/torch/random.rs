@@ -2,8 +2,8 @@
 //! this file draws from it.
 //!
 //! Input: seeds. Output: the 32-bit words of the Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998), seeded as
-//! CPython and as numpy do. Limit: a generator in `forward` must have been seeded there, or the network would be another
-//! one at each call.
+//! CPython and as numpy do. Limit: a generator in `forward` must have been seeded there, or the network would be
+//! another one at each call.
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
