@@ -8,11 +8,13 @@
 
 use super::lookup::{Trust, propose};
 use super::{Llm, PREFILL_CHUNK};
+use crate::llm::constrain::Constraint;
 use crate::llm::decoder::Span;
 use crate::llm::sampling::{Settings, sample};
 use crate::llm::stop::StopRule;
 use crate::llm::tokenizer::Pieces;
-use crate::llm::{Completion, Control, Finish, LlmError, Progress, Request};
+use crate::llm::{Completion, Control, Finish, LlmError, Progress, Request, Stop};
+use crate::python::prefix::ClassPrefix;
 use crate::rng::Stream;
 
 /// A request being written.
@@ -29,6 +31,9 @@ struct Row {
     pieces: Pieces,
     stop: StopRule,
     stream: Stream,
+    /// Of a class that is written from its header on: whether it can still become one.
+    class: Option<ClassPrefix>,
+    constraint: Option<Constraint>,
 }
 
 /// How the steps of a call end for one row.
@@ -129,6 +134,8 @@ impl Llm {
         // The last token is always computed: its logits are needed.
         let running: Vec<usize> = rows.iter().map(|row| row.slot).collect();
         let (slot, len) = self.claim(&prompt[..prompt.len() - 1], &running)?;
+        let class = request.stop == Stop::ClassComplete && begins_a_class(&request.prompt);
+        let grammar = self.grammar.as_ref().filter(|_| class && self.constrains);
         Ok(Row {
             request: index,
             slot,
@@ -140,6 +147,8 @@ impl Llm {
             pieces: Pieces::default(),
             stop: StopRule::new(request.stop),
             stream: request.stream.clone(),
+            class: class.then(ClassPrefix::new),
+            constraint: grammar.map(|grammar| grammar.start()),
         })
     }
 
@@ -242,8 +251,18 @@ impl Llm {
     fn sample_one(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<Verdict, LlmError> {
         let settings =
             Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
-        let token = sample(self.isa, logits, settings, &mut row.stream);
+        let token = match &mut row.constraint {
+            Some(constraint) => {
+                let mut logits = logits.to_vec();
+                constraint.apply(&mut logits);
+                sample(self.isa, &logits, settings, &mut row.stream)
+            }
+            None => sample(self.isa, logits, settings, &mut row.stream),
+        };
         let token = token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })?;
+        if let Some(constraint) = &mut row.constraint {
+            constraint.accept(token);
+        }
         row.sampled += 1;
         row.tokens.push(token);
         let ended = self.text.is_end(token);
@@ -258,10 +277,19 @@ impl Llm {
         if ended {
             return Ok(Verdict::Ends(Finish::EndOfText, row.pieces.text.len()));
         }
+        if row.class.as_mut().is_some_and(|class| class.fault(&row.pieces.text).is_some()) {
+            return Ok(Verdict::Ends(Finish::Abandoned, row.pieces.text.len()));
+        }
         if row.sampled >= request.max_tokens {
             self.text.flush(&mut row.pieces)?;
             return Ok(Verdict::Ends(Finish::Length, row.pieces.text.len()));
         }
         Ok(Verdict::Goes)
     }
+}
+
+/// Whether the prompt ends with the header of a class in column 0.
+fn begins_a_class(prompt: &str) -> bool {
+    let header = prompt.strip_suffix('\n').and_then(|text| text.rsplit('\n').next());
+    header.is_some_and(|line| line.starts_with("class ") && line.ends_with(':'))
 }
