@@ -548,6 +548,34 @@ def outer(a, b):
     return multiply(_of(a).reshape(-1, 1), _of(b).ravel())
 
 
+def einsum(subscripts, *operands):
+    parts = subscripts.replace(" ", "").split("->")
+    terms, arrays = parts[0].split(","), [_of(operand) for operand in operands]
+    sizes = {}
+    for term, a in zip(terms, arrays):
+        if len(term) != a.ndim or "." in term:
+            raise ValueError("einstein sum subscripts string does not match the operands")
+        for letter, length in zip(term, a.shape):
+            sizes[letter] = length
+    letters = "".join(terms)
+    output = parts[1] if len(parts) > 1 else "".join([x for x in sorted(sizes) if letters.count(x) == 1])
+    order = list(output) + [letter for letter in sizes if letter not in output]
+    lengths, count = [sizes[letter] for letter in order], _count([sizes[letter] for letter in output])
+    products = None
+    for term, a in zip(terms, arrays):
+        steps = _strides(a.shape)
+        along = [_sum([step for known, step in zip(term, steps) if known == letter]) for letter in order]
+        values = a._values()
+        column = [values[place] for place in _places(lengths, along)]
+        products = column if products is None else [x * y for x, y in zip(products, column)]
+    dtype = arrays[0].dtype
+    for a in arrays[1:]:
+        dtype = _wider(dtype, a.dtype)
+    each = len(products) // _max(count, 1)
+    sums = [_total(products[at * each : (at + 1) * each]) for at in range(count)]
+    return _scalar(_new(sums, [sizes[letter] for letter in output], dtype))
+
+
 def triu_indices(n, k=0):
     return nonzero(triu(ones((n, n)), k))
 
