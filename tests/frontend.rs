@@ -217,13 +217,12 @@ fn with_forward(init: &str, forward: &str) -> String {
 fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
     for forward in [
         "y = x * 1\ny.view(-1, 3072).add_(1)\nreturn self.fc(y.flatten(1))",
-        "y = x * 1\nz = y[:, :1]\ny[:, 0] = 0\nreturn self.fc(torch.cat([z, z, z], 1).flatten(1))",
+        "y = x * 1\nz = y.narrow(1, 0, 1)\ny[:, 0] = 0\nreturn self.fc(torch.cat([z, z, z], 1).flatten(1))",
         "y = x.view(-1, 3072)\ny[:, 0] += 1\nreturn self.fc(x.flatten(1))",
         "y = x * 1\nz = y.transpose(1, 2)\ny += 1\nreturn self.fc(z.flatten(1))",
-        "y = x * 1\nz = y[:, :1]\ntorch.relu_(z) if False else z.relu_()\nreturn self.fc(y.flatten(1))",
+        "y = x * 1\nz = y.unsqueeze(1)\nz.relu_()\nreturn self.fc(y.flatten(1))",
         "y = x * 1\ny.detach().mul_(2)\nreturn self.fc(y.flatten(1))",
-        "y = (x * 1).clone()\ny[:, :1].zero_()\nreturn self.fc(y.flatten(1))",
-        "y = x * 1\ny[0].copy_(x[0])\nreturn self.fc(y.flatten(1))",
+        "y = (x * 1).clone()\ny.select(1, 0).zero_()\nreturn self.fc(y.flatten(1))",
     ] {
         let refusal = plain(&with_forward("", forward)).unwrap_err();
         assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{forward}: {}", refusal.message);
@@ -235,9 +234,48 @@ fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
         "y = x * 1\nz = y\ny += 1\nreturn self.fc(z.flatten(1))",
         "y = x * 1\nz = y.clone()\nz += 1\nreturn self.fc((y + z).flatten(1))",
         "y = x * 1\nz = y.flatten(1)\nw = z + 1\nw += z\nreturn self.fc(w)",
+        "y = x * 1\nz = y[:, :1]\nz.relu_()\ny[0].copy_(x[0])\nreturn self.fc(y.flatten(1))",
     ] {
         let result = plain(&with_forward("", forward));
         assert!(result.is_ok(), "{forward}: {}", result.unwrap_err().message);
+    }
+}
+
+#[test]
+fn an_unseeded_random_choice_is_the_same_each_time() {
+    let source = with_forward(
+        "import random\nimport numpy as np\nself.extra = nn.Linear(random.randint(2, 90), np.random.randint(2, 90))",
+        "return self.fc(x.flatten(1))",
+    );
+    let graph = plain(&source).unwrap().graph;
+    assert_eq!(graph, plain(&source).unwrap().graph);
+    // As after `random.seed(0)` and `numpy.random.seed(0)`.
+    assert_eq!(graph.params.iter().find(|param| param.name == "extra.weight").unwrap().sizes, [46, 51]);
+}
+
+#[test]
+fn a_random_number_of_python_in_forward_is_refused_unless_forward_seeds_it() {
+    for (refused, forward) in [
+        (true, "import random\nreturn self.fc(x.flatten(1) * random.random())"),
+        (
+            true,
+            "import random\nif self.training and random.random() < 0.5:\n    x = x * 2\nreturn self.fc(x.flatten(1))",
+        ),
+        (true, "import numpy as np\nreturn self.fc(x.flatten(1) * np.random.rand())"),
+        (
+            false,
+            "import random\nif False and random.random() < 0.5:\n    x = x * 2\nreturn self.fc(x.flatten(1))",
+        ),
+        (false, "import random\nrandom.seed(3)\nreturn self.fc(x.flatten(1) * random.random())"),
+    ] {
+        match plain(&with_forward("", forward)) {
+            Ok(_) => assert!(!refused, "{forward}"),
+            Err(refusal) => {
+                assert!(refused, "{forward}: {}", refusal.message);
+                assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax);
+                assert!(refusal.message.contains("must not depend on chance"), "{}", refusal.message);
+            }
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Needs the folders `torchvision/models` and `torchvision/ops` in `LLMATIC_TORCHVISION` (else where
 //! `scripts/setup.sh --test-python` puts them) and a Python with PyTorch as in tests/pytorch.rs. Without them the tests
-//! are skipped, or fail where `LLMATIC_REQUIRE_MODEL` is set. Limit: weights are random, with random batch statistics.
+//! are skipped, or fail where `LLMATIC_REQUIRE_MODEL` is set. `LLMATIC_CASES=TEXT` takes only the networks whose names
+//! contain TEXT. Limit: weights are random, with random batch statistics.
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
@@ -46,7 +47,8 @@ const CLASSIFIERS: &[(&str, &str)] = &[
     ("regnet", "regnet_x_8gf regnet_x_16gf regnet_x_32gf"),
     ("convnext", "convnext_tiny convnext_small convnext_base convnext_large"),
     ("vision_transformer", "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14"),
-    ("swin_transformer", "swin_t swin_s swin_b"),
+    ("swin_transformer", "swin_t swin_s swin_b swin_v2_t swin_v2_s swin_v2_b"),
+    ("maxvit", "maxvit_t"),
 ];
 
 /// Networks whose logits are compared: file, entry, input size, and whether gradients are compared too.
@@ -71,6 +73,8 @@ const COMPARED: &[(&str, &str, usize, bool)] = &[
     ("convnext", "convnext_tiny()", 64, true),
     ("vision_transformer", "vit_b_16(image_size=64)", 64, true),
     ("swin_transformer", "swin_t()", 64, false),
+    ("swin_transformer", "swin_v2_t()", 64, true),
+    ("maxvit", "maxvit_t()", 224, true),
 ];
 
 /// The two folders of the wheel.
@@ -99,6 +103,10 @@ fn tools() -> Option<(PathBuf, PathBuf)> {
     let torchvision = place("LLMATIC_TORCHVISION", "torchvision");
     let python = python()?;
     present(&torchvision.join("torchvision/models")).then_some((python, torchvision))
+}
+
+fn wanted(name: &str) -> bool {
+    name.contains(&std::env::var("LLMATIC_CASES").unwrap_or_default())
 }
 
 fn job(file: &str, entry: &str, size: usize, gradients: bool, folder: &Path) -> serde_json::Value {
@@ -145,6 +153,7 @@ fn every_classifier_has_pytorchs_parameters_under_pytorchs_keys() {
     let names: Vec<(&str, &str)> = CLASSIFIERS
         .iter()
         .flat_map(|&(file, names)| names.split_whitespace().map(move |name| (file, name)))
+        .filter(|(_, name)| wanted(name))
         .collect();
     let size = |file: &str| if file == "inception" { 299 } else { 224 };
     let jobs: Vec<_> = names
@@ -183,15 +192,16 @@ fn every_classifier_has_pytorchs_parameters_under_pytorchs_keys() {
 fn classifiers_compute_pytorchs_logits_and_gradients() {
     let Some((python, root)) = tools() else { return };
     let mut failures = Vec::new();
+    let compared: Vec<_> = COMPARED.iter().filter(|(_, entry, _, _)| wanted(entry)).collect();
     // A few at a time, as their weights together are gigabytes.
-    for chunk in COMPARED.chunks(6) {
+    for chunk in compared.chunks(6) {
         let folder = tempfile::tempdir().unwrap();
         let jobs: Vec<_> = chunk
             .iter()
-            .map(|&(file, entry, size, gradients)| job(file, entry, size, gradients, folder.path()))
+            .map(|&&(file, entry, size, gradients)| job(file, entry, size, gradients, folder.path()))
             .collect();
         run(&python, "record", &root, &jobs, folder.path());
-        for &(file, entry, size, with_gradients) in chunk {
+        for &&(file, entry, size, with_gradients) in chunk {
             if let Err(message) = compare(&root, file, entry, size, with_gradients, folder.path()) {
                 failures.push(format!("{entry}: {message}"));
             }

@@ -429,6 +429,9 @@ pub enum Op {
     Cast(DType),
     /// `detach`: the same numbers, no gradient.
     Detach,
+    /// A step of training changes a buffer: `(buffer, value, carried)` gives what it carries, and in training keeps
+    /// the value in the buffer.
+    Keep,
 }
 
 /// Functions of one tensor, element by element.

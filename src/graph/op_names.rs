@@ -81,6 +81,7 @@ impl Op {
             Op::Triangle { upper: true, .. } => "triu",
             Op::Cast(_) => "to",
             Op::Detach => "detach",
+            Op::Keep => "keep",
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::lower::Request;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
 use crate::lower::torch::{module_methods, modules};
-use crate::lower::value::{Class, Module, Object, Value};
+use crate::lower::value::{Class, Module, Object, TensorState, Value};
 use crate::python::{self, Span, SyntaxError};
 
 /// A network before its source is chosen.
@@ -138,6 +138,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.no_grad = 0;
     this.overwritten.clear();
     this.viewed.clear();
+    this.kept.clear();
     module_methods::enter_mode(this, network)?;
     this.outermost = this.frames.len() + 1;
     let input = this.builder.input(request.input_sizes);
@@ -146,7 +147,25 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.outermost = usize::MAX;
     let output = logits(this, &value, training)?;
     check(this, network, output, request.classes)?;
+    let output = keep_buffers(this, output, training)?;
     Ok(this.builder.finish_body(output))
+}
+
+/// In training, what the pass has made of its buffers stays in them: the output carries that. The buffers themselves
+/// are as before, for the next pass.
+fn keep_buffers(this: &mut Interp<'_>, output: TensorRef, training: bool) -> R<TensorRef> {
+    let mut output = output;
+    for (tensor, id) in std::mem::take(&mut this.kept) {
+        let value = this.tensor_ref(&tensor)?;
+        *tensor.state.borrow_mut() = TensorState::Param(id);
+        if training {
+            let buffer = this.builder.tensor(id);
+            output = this.append(Op::Keep, &[buffer, value, output])?;
+        } else {
+            this.asks_training = true;
+        }
+    }
+    Ok(output)
 }
 
 /// The output as one tensor. In training some networks give auxiliary outputs beside the logits.

@@ -258,6 +258,18 @@ pub(crate) struct ModuleState {
     pub(crate) params: Vec<(Rc<str>, Value)>,
     pub(crate) buffers: Vec<(Rc<str>, Value, bool)>,
     pub(crate) modules: Vec<(Rc<str>, Value)>,
+    pub(crate) hooks: Vec<Hook>,
+}
+
+/// A function that is called before or after a module.
+#[derive(Clone)]
+pub(crate) struct Hook {
+    pub(crate) id: i64,
+    /// Whether it is called before.
+    pub(crate) before: bool,
+    /// Whether it is given the keyword arguments too.
+    pub(crate) keywords: bool,
+    pub(crate) function: Value,
 }
 
 /// The call that made a layer: where each argument stands.
@@ -278,6 +290,31 @@ pub(crate) struct Tensor {
     pub(crate) parameter: Cell<bool>,
     /// Whether it has memory of its own although no operation made it (`clone`).
     pub(crate) copied: Cell<bool>,
+    /// How often it was changed in place.
+    pub(crate) version: Cell<u32>,
+    /// What it is a part of, where an index made it.
+    pub(crate) part: RefCell<Option<Part>>,
+}
+
+/// Where a tensor that an index made lies: a change of it is one of the base, and the other way round.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) base: Rc<Tensor>,
+    pub(crate) index: Value,
+    /// Version of the base that the tensor shows.
+    pub(crate) seen: u32,
+}
+
+impl Tensor {
+    pub(crate) fn new(state: TensorState, parameter: bool) -> Tensor {
+        Tensor {
+            state: RefCell::new(state),
+            parameter: Cell::new(parameter),
+            copied: Cell::new(false),
+            version: Cell::new(0),
+            part: RefCell::default(),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -422,6 +459,7 @@ impl Drop for Heap {
                     object.attrs.borrow_mut().clear();
                     *object.module.borrow_mut() = None;
                 }
+                Value::Tensor(tensor) => *tensor.part.borrow_mut() = None,
                 _ => {}
             }
         }

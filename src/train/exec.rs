@@ -177,7 +177,8 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         | Op::Normalize { .. }
         | Op::Dropout { .. }
         | Op::Cast(_)
-        | Op::Detach => pointwise::run(op, inputs, context).map(one),
+        | Op::Detach
+        | Op::Keep => pointwise::run(op, inputs, context).map(one),
         Op::Reduce { op, dims, keepdim } => reduce::reduce(*op, dims, *keepdim, arg(inputs, 0)?).map(one),
         Op::Reshape { .. }
         | Op::Permute { .. }

@@ -58,6 +58,16 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
             let [input] = take("detach", inputs)?;
             Ok(input.clone())
         }
+        Op::Keep => {
+            let [buffer, value, carried] = take("copy_", inputs)?;
+            if buffer.shape != value.shape {
+                return Err(shape_error(format!(
+                    "copy_: expected a tensor of shape {}, got {}",
+                    buffer.shape, value.shape
+                )));
+            }
+            Ok(carried.clone())
+        }
         _ => Err(shape_error("not an elementwise operation")),
     }
 }

@@ -72,7 +72,8 @@ pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         | Op::CumProd { .. }
         | Op::Triangle { .. }
         | Op::Cast(_)
-        | Op::Detach => Ok(vec![elementwise::infer(op, inputs)?]),
+        | Op::Detach
+        | Op::Keep => Ok(vec![elementwise::infer(op, inputs)?]),
         Op::Sort { .. }
         | Op::Gather { .. }
         | Op::Scatter { .. }

@@ -173,6 +173,7 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         }
         Op::Cast(dtype) => format!("{x}.to({})", dtype_text(*dtype)),
         Op::Detach => format!("{x}.detach()"),
+        Op::Keep => format!("({x}.copy_({}.detach()), {})[1]", rest[0], rest[1]),
     }
 }
 

@@ -29,6 +29,14 @@ impl Interp<'_> {
             (UnaryOp::Invert, Value::Tensor(_)) => torch::call(self, "logical_not", vec![value.clone()]),
             (_, Value::Opaque(name)) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
             _ => {
+                let special = match op {
+                    UnaryOp::USub => "__neg__",
+                    UnaryOp::UAdd => "__pos__",
+                    _ => "__invert__",
+                };
+                if let Some(result) = self.special(value, special, Vec::new())? {
+                    return Ok(result);
+                }
                 let message = format!("bad operand type for unary {}: '{}'", op.as_str(), value.type_name());
                 Err(Raise::type_error(message))
             }
@@ -44,6 +52,11 @@ impl Interp<'_> {
             items.borrow_mut().extend(more);
             return Ok(left.clone());
         }
+        if let Value::Object(_) = left
+            && let Some(result) = self.special(left, &format!("__i{}__", dunder(op)), vec![right.clone()])?
+        {
+            return Ok(result);
+        }
         let result = self.binary(op, left, right)?;
         if let (Value::Tensor(target), Value::Tensor(source)) = (left, &result) {
             torch::rebind(self, target, source)?;
@@ -57,11 +70,11 @@ impl Interp<'_> {
             return torch::elementwise::operator(self, op, left, right);
         }
         for (value, other, prefix) in [(left, right, ""), (right, left, "r")] {
-            if let Value::Object(object) = value {
-                let name = format!("__{prefix}{}__", dunder(op));
-                if let Some(method) = self.class_attr(&object.class, &name, None) {
-                    return self.call(&method, Args::of(vec![value.clone(), other.clone()]));
-                }
+            if let Value::Object(_) = value
+                && let Some(result) =
+                    self.special(value, &format!("__{prefix}{}__", dunder(op)), vec![other.clone()])?
+            {
+                return Ok(result);
             }
         }
         let (plain_left, plain_right) = (plain(left), plain(right));
@@ -91,6 +104,18 @@ impl Interp<'_> {
             left.type_name(),
             right.type_name()
         )))
+    }
+
+    /// What a special method of an object gives; `None` where its class lacks it, or it gives `NotImplemented`.
+    pub(crate) fn special(&mut self, value: &Value, name: &str, more: Vec<Value>) -> R<Option<Value>> {
+        let Value::Object(object) = value else { return Ok(None) };
+        match self.class_attr(&object.class, name, None) {
+            Some(method) => {
+                let result = self.call(&method, Args::of(more).prepend(value.clone()))?;
+                Ok((!matches!(result, Value::NotImplemented)).then_some(result))
+            }
+            None => Ok(None),
+        }
     }
 
     fn numbers(&mut self, op: Operator, left: &Value, right: &Value) -> R<Option<Value>> {

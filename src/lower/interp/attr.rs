@@ -89,6 +89,17 @@ impl Interp<'_> {
         if containers::has_method(value, name) {
             return self.own(Value::Method(Rc::new((value.clone(), Rc::from(name)))));
         }
+        // Numbers that numpy makes are plain ones here, so plain ones have the attributes of numpy's.
+        if let Value::Int(_) | Value::Float(_) | Value::Bool(_) = value
+            && self.uses(torch::composed::NUMPY)
+            && !name.starts_with('_')
+        {
+            let array = torch::composed::numpy_call(self, "_of", vec![value.clone()])?;
+            return match self.get_attr(&array, name) {
+                Err(raise) if raise.class() == Some("AttributeError") => Err(no_attribute(value, name)),
+                found => found,
+            };
+        }
         Err(no_attribute(value, name))
     }
 

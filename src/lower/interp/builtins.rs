@@ -1,17 +1,18 @@
 //! Python's built-in functions.
 //!
-//! Input: names, and arguments. Output: values. Limit: what touches files, frames or code (`open`, `eval`, `locals`)
-//! is refused.
+//! Input: names, and arguments. Output: values. Limit: what touches files or statements (`open`, `exec`) is refused.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ruff_python_ast::{CmpOp, Operator};
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::types::{EXCEPTIONS, TYPES};
-use crate::lower::interp::{Args, Bound, Interp, Run};
+use crate::lower::interp::{Args, Bound, Frame, Interp, Run};
 use crate::lower::torch;
-use crate::lower::value::{Builtin, Value};
+use crate::lower::value::{Builtin, Module, Scope, Value};
+use crate::python;
 
 static BUILTINS: &[Builtin] = &[
     entry("abs", "x", |this, args| {
@@ -21,6 +22,7 @@ static BUILTINS: &[Builtin] = &[
             Value::Float(float) => Ok(Value::Float(float.abs())),
             Value::Bool(flag) => Ok(Value::Int(i64::from(*flag))),
             Value::Tensor(_) => torch::call(this, "abs", vec![value]),
+            Value::Object(_) => this.required(&value, "__abs__", "bad operand type for abs()"),
             other => Err(Raise::type_error(format!("bad operand type for abs(): '{}'", other.type_name()))),
         }
     }),
@@ -187,7 +189,10 @@ static BUILTINS: &[Builtin] = &[
         items.reverse();
         this.iterator(items)
     }),
-    entry("round", "x, digits=None", |_, args| {
+    entry("round", "x, digits=None", |this, args| {
+        if let value @ Value::Object(_) = args.get("x") {
+            return this.required(&value, "__round__", "type has no __round__");
+        }
         let number = args.float("x")?;
         match args.optional_int("digits")? {
             None => {
@@ -249,11 +254,23 @@ static BUILTINS: &[Builtin] = &[
         Some(char) => Ok(Value::Int(i64::from(u32::from(char)))),
         None => Err(Raise::type_error("ord() expected a character")),
     }),
-    entry("locals", "", refused),
-    entry("globals", "", refused),
-    entry("vars", "*x", refused),
+    entry("locals", "", |this, _| {
+        let scope = Rc::clone(&this.frame().scope);
+        this.names_of(&scope)
+    }),
+    entry("globals", "", |this, _| {
+        let scope = Rc::clone(&this.frame().module.scope);
+        this.names_of(&scope)
+    }),
+    entry("vars", "x", |this, args| this.get_attr(&args.get("x"), "__dict__")),
     entry("dir", "*x", refused),
-    entry("eval", "*x", refused),
+    entry("eval", "text, globals=None, locals=None", |this, args| {
+        if !args.get("globals").is_none() || !args.get("locals").is_none() {
+            return Err(Raise::unsupported("eval() with names of its own is not supported"));
+        }
+        let text = args.text("text")?;
+        this.eval_text(&text)
+    }),
     entry("exec", "*x", refused),
     entry("compile", "*x, **options", refused),
     entry("open", "*x, **options", refused),
@@ -270,6 +287,48 @@ fn refused(_: &mut Interp<'_>, args: Bound) -> R<Value> {
 }
 
 impl Interp<'_> {
+    /// What a special method without further arguments gives, or a `TypeError` of this message.
+    pub(crate) fn required(&mut self, value: &Value, name: &str, message: &str) -> R<Value> {
+        match self.special(value, name, Vec::new())? {
+            Some(result) => Ok(result),
+            None => Err(Raise::type_error(format!("{message}: '{}'", value.type_name()))),
+        }
+    }
+
+    /// The names of a scope as a dictionary, which changes nothing.
+    fn names_of(&mut self, scope: &Scope) -> R<Value> {
+        let names = scope.names.borrow();
+        let entries =
+            names.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
+        drop(names);
+        self.dict(entries)
+    }
+
+    /// An expression in text, evaluated among the names of the caller. Its places are not places of the source.
+    fn eval_text(&mut self, text: &str) -> R<Value> {
+        let expr = python::parse_expression(text.trim())
+            .map_err(|error| Raise::python("SyntaxError", error.message))?;
+        self.tick(text.len())?;
+        let file = self.next_file();
+        let (scope, module, method) = {
+            let frame = self.frame();
+            let module = &frame.module;
+            let module = Module {
+                name: Rc::clone(&module.name),
+                package: module.package.clone(),
+                scope: Rc::clone(&module.scope),
+                main: false,
+                file,
+            };
+            (Rc::clone(&frame.scope), Rc::new(module), frame.method.clone())
+        };
+        let (argument_spans, handling) = (BTreeMap::new(), Vec::new());
+        self.frames.push(Frame { scope, module, method, argument_spans, yields: None, handling });
+        let result = self.deeper(|this| this.eval(&expr));
+        self.frames.pop();
+        result
+    }
+
     /// The value of a built-in name.
     pub(crate) fn builtin(&mut self, name: &str) -> R<Option<Value>> {
         if let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == name) {

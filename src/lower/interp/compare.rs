@@ -64,6 +64,11 @@ impl Interp<'_> {
                 if let (Value::Tensor(_), _) | (_, Value::Tensor(_)) = (left, right) {
                     return torch::elementwise::comparison(self, op, left, right);
                 }
+                if let (Value::Object(_), _) | (_, Value::Object(_)) = (left, right)
+                    && let Some(result) = self.compared(op, left, right)?
+                {
+                    return Ok(result);
+                }
                 match op {
                     CmpOp::Eq => self.equal(left, right)?,
                     CmpOp::NotEq => !self.equal(left, right)?,
@@ -72,6 +77,31 @@ impl Interp<'_> {
             }
         };
         Ok(Value::Bool(result))
+    }
+
+    /// What the special methods of objects make of a comparison.
+    fn compared(&mut self, op: CmpOp, left: &Value, right: &Value) -> R<Option<Value>> {
+        let (name, reflected) = match op {
+            CmpOp::Eq => ("__eq__", "__eq__"),
+            CmpOp::NotEq => ("__ne__", "__ne__"),
+            CmpOp::Lt => ("__lt__", "__gt__"),
+            CmpOp::LtE => ("__le__", "__ge__"),
+            CmpOp::Gt => ("__gt__", "__lt__"),
+            _ => ("__ge__", "__le__"),
+        };
+        if let Some(result) = self.special(left, name, vec![right.clone()])? {
+            return Ok(Some(result));
+        }
+        if let Some(result) = self.special(right, reflected, vec![left.clone()])? {
+            return Ok(Some(result));
+        }
+        // `!=` is the opposite of `==` where a class says nothing else.
+        if op == CmpOp::NotEq
+            && let Some(result) = self.special(left, "__eq__", vec![right.clone()])?
+        {
+            return Ok(Some(Value::Bool(!self.truth(&result)?)));
+        }
+        Ok(None)
     }
 
     fn ordered(&mut self, op: CmpOp, left: &Value, right: &Value) -> R<bool> {
@@ -150,11 +180,8 @@ impl Interp<'_> {
                 }
                 true
             }
-            (Value::Object(object), _) => match self.class_attr(&object.class, "__eq__", None) {
-                Some(method) => {
-                    let result = self.call(&method, Args::of(vec![left.clone(), right.clone()]))?;
-                    self.truth(&result)?
-                }
+            (Value::Object(_), _) | (_, Value::Object(_)) => match self.compared(CmpOp::Eq, left, right)? {
+                Some(result) => self.truth(&result)?,
                 None => is(left, right),
             },
             (Value::Opaque(a), Value::Opaque(b)) => a == b,

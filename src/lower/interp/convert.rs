@@ -37,7 +37,10 @@ impl Interp<'_> {
                 },
                 Some(value) => match torch::signature::number(&value) {
                     Some(number) => Ok(Value::Float(number)),
-                    None => Err(self.no_conversion("float", &value)),
+                    None => match self.special(&value, "__float__", Vec::new())? {
+                        Some(number) => Ok(number),
+                        None => Err(self.no_conversion("float", &value)),
+                    },
                 },
             },
             "bool" => match first {
@@ -189,7 +192,14 @@ impl Interp<'_> {
                 let item = torch::call_tensor_method(self, &value, "item", Args::default())?;
                 self.int_of(item)
             }
-            other => Err(self.no_conversion("int", &other)),
+            other => {
+                for name in ["__int__", "__index__"] {
+                    if let Some(number) = self.special(&other, name, Vec::new())? {
+                        return Ok(number);
+                    }
+                }
+                Err(self.no_conversion("int", &other))
+            }
         }
     }
 

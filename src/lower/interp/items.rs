@@ -117,7 +117,7 @@ impl Interp<'_> {
 
     pub(crate) fn get_item(&mut self, value: &Value, index: &Value) -> R<Value> {
         match value {
-            Value::Tensor(tensor) => torch::index::get(self, tensor, index),
+            Value::Tensor(tensor) => torch::index::part(self, tensor, index),
             Value::Dict(dict) => {
                 let key = self.key(index)?;
                 let found = dict.borrow().get(&key).cloned();

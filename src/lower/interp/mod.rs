@@ -28,10 +28,11 @@ use std::rc::Rc;
 
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
-use crate::graph::{Builder, Fact, Init, Op, Origin, TensorRef};
+use crate::graph::{Builder, Fact, Init, Op, Origin, ParamId, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::torch::constant::{self, Constant};
 use crate::lower::torch::creation;
+use crate::lower::torch::random::Twister;
 use crate::lower::value::{
     Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
 };
@@ -130,6 +131,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) overwritten: BTreeSet<TensorRef>,
     /// Those of them that were written through a view: copies of them, which share the node, are out of date too.
     pub(crate) viewed: BTreeSet<TensorRef>,
+    /// Buffers that this pass changes.
+    pub(crate) kept: Vec<(Rc<Tensor>, ParamId)>,
     pub(crate) frames: Vec<Frame>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
@@ -140,6 +143,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) outer_span: Option<Span>,
     /// How often each argument of each constructor call made a layer.
     pub(crate) uses: BTreeMap<(Span, Span), usize>,
+    /// Generators behind `random` and `numpy.random`.
+    pub(crate) twisters: Vec<Twister>,
     classes: BTreeMap<&'static str, Rc<Class>>,
     modules: BTreeMap<String, Rc<Module>>,
     functions: BTreeMap<(u32, Span), Rc<StmtFunctionDef>>,
@@ -148,6 +153,7 @@ pub(crate) struct Interp<'a> {
     steps: u64,
     depth: usize,
     calls: usize,
+    texts: u32,
     imports: &'a dyn ImportResolver,
 }
 
@@ -162,12 +168,14 @@ impl<'a> Interp<'a> {
             no_grad: 0,
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
+            kept: Vec::new(),
             frames: Vec::new(),
             path: Vec::new(),
             paths: BTreeMap::new(),
             outermost: usize::MAX,
             outer_span: None,
             uses: BTreeMap::new(),
+            twisters: Vec::new(),
             classes: BTreeMap::new(),
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
@@ -176,6 +184,7 @@ impl<'a> Interp<'a> {
             steps: 0,
             depth: 0,
             calls: 0,
+            texts: 0,
             imports,
         }
     }
@@ -340,6 +349,17 @@ impl<'a> Interp<'a> {
         }
     }
 
+    /// A number for a text of expressions, no file's.
+    pub(crate) fn next_file(&mut self) -> u32 {
+        self.texts += 1;
+        u32::MAX - self.texts
+    }
+
+    /// Whether the source has used a module of this program.
+    pub(crate) fn uses(&self, module: &str) -> bool {
+        self.modules.contains_key(module)
+    }
+
     fn run_source(&mut self, name: &str, package: &str, source: &str) -> R<Rc<Module>> {
         let suite = python::parse_module(source)
             .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
@@ -392,6 +412,7 @@ impl<'a> Interp<'a> {
 
     /// The tensor as an operand of the current pass.
     pub(crate) fn tensor_ref(&mut self, tensor: &Tensor) -> R<TensorRef> {
+        crate::lower::torch::index::follow(self, tensor)?;
         let state = tensor.state.borrow().clone();
         match state {
             TensorState::Node { tensor: reference, body } if body == self.body => {
@@ -487,10 +508,6 @@ impl<'a> Interp<'a> {
             return creation::known(self, sizes, dtype, Init::Values(values));
         }
         let state = TensorState::Node { tensor, body: self.body };
-        self.own(Value::Tensor(Rc::new(Tensor {
-            state: RefCell::new(state),
-            parameter: false.into(),
-            copied: false.into(),
-        })))
+        self.own(Value::Tensor(Rc::new(Tensor::new(state, false))))
     }
 }

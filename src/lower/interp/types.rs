@@ -124,6 +124,12 @@ impl Interp<'_> {
                     _ => Err(Raise::unsupported(format!("isinstance with '{name}'"))),
                 }
             }
+            Value::Object(_) => match self.special(types, "__instancecheck__", vec![value.clone()])? {
+                Some(result) => self.truth(&result),
+                None => {
+                    Err(Raise::type_error("isinstance() arg 2 must be a type, a tuple of types, or a union"))
+                }
+            },
             other => Err(Raise::type_error(format!(
                 "isinstance() arg 2 must be a type, a tuple of types, or a union, not {}",
                 other.type_name()

@@ -1,19 +1,31 @@
 //! What is written in Python, in the folder beside this file, in terms of other layers and functions: layers and
-//! functions of PyTorch, and `einops`.
+//! functions of PyTorch, `einops`, `numpy` and `random`.
 //!
 //! Input: a name. Output: the class or function of that name. A source is interpreted when a network first asks for one
 //! of its names, under the same meters as the network's own source. Limit: repairs do not reach inside.
 
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::Interp;
+use crate::lower::interp::{Args, Interp};
 use crate::lower::value::Value;
 
 const ATTENTION_SOURCE: &str = include_str!("python/attention.py");
 const LAYER_SOURCE: &str = include_str!("python/layers.py");
-const FUNCTION_SOURCE: &str = include_str!("python/functions.py");
+const FUNCTION_SOURCE: &str =
+    concat!(include_str!("python/functions.py"), include_str!("python/products.py"));
 const POINTWISE_SOURCE: &str = include_str!("python/pointwise.py");
 const FOURIER_SOURCE: &str = include_str!("python/fourier.py");
 const EINOPS_SOURCE: &str = include_str!("python/einops.py");
+const NUMPY_SOURCE: &str = concat!(
+    include_str!("python/numpy.py"),
+    include_str!("python/numpy_arrays.py"),
+    include_str!("python/numpy_functions.py")
+);
+const NUMPY_RANDOM_SOURCE: &str = include_str!("python/numpy_random.py");
+const UTILS_SOURCE: &str = include_str!("python/utils.py");
+const RANDOM_SOURCE: &str = include_str!("python/random.py");
+
+/// The module that [`numpy`] makes.
+pub(crate) const NUMPY: &str = "numpy.composed";
 
 /// The layers.
 pub(crate) const LAYERS: &[&str] = &[
@@ -66,7 +78,26 @@ const FUNCTIONS: &[(&str, &str)] = &[
         "isfinite logical_xor bitwise_xor is_floating_point index_fill dist addbmm addmv positive float_power",
     ),
     ("t", "view_as_real view_as_complex"),
-    ("m", "unfold new_full new_tensor sum_to_size fliplr flipud"),
+    ("m", "unfold new_full new_tensor sum_to_size fliplr flipud numpy reshape_as element_size get_device"),
+    (
+        "t",
+        "trapezoid trapz tril_indices triu_indices chain_matmul hann_window hamming_window blackman_window",
+    ),
+    ("t", "bartlett_window scalar_tensor isin"),
+    (
+        "tm",
+        "nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
+    ),
+    (
+        "tm",
+        "negative absolute arccos arcsin arctan greater greater_equal less less_equal not_equal fix sgn signbit",
+    ),
+    (
+        "tm",
+        "copysign fmax fmin deg2rad rad2deg xlogy isneginf isposinf ldexp logaddexp2 bitwise_and bitwise_or",
+    ),
+    ("tm", "bitwise_not arctan2 vdot conj real is_complex isclose is_conj resolve_conj resolve_neg"),
+    ("t", "rsub"),
     ("tf", "cosine_similarity pairwise_distance"),
     ("f", "one_hot gumbel_softmax affine_grid max_unpool1d max_unpool2d upsample_nearest upsample_bilinear"),
     ("f", "relu_ relu6_ elu_ selu_ celu_ leaky_relu_ rrelu_ threshold_ hardtanh_ embedding_bag"),
@@ -76,6 +107,9 @@ const FUNCTIONS: &[(&str, &str)] = &[
 /// Those of [`FUNCTIONS`] that are computed element by element.
 const POINTWISE: &str = "frac hypot logaddexp fmod heaviside exp2 logit nan_to_num lerp addcmul addcdiv sinc isnan \
     isinf isfinite logical_xor bitwise_xor is_floating_point positive float_power logspace bernoulli gumbel_softmax \
+    negative absolute arccos arcsin arctan greater greater_equal less less_equal not_equal fix sgn signbit copysign \
+    fmax fmin deg2rad rad2deg xlogy isneginf isposinf ldexp logaddexp2 bitwise_and bitwise_or bitwise_not arctan2 rsub \
+    vdot conj real is_complex isclose is_conj resolve_conj resolve_neg \
     relu_ relu6_ elu_ selu_ celu_ leaky_relu_ rrelu_ threshold_ hardtanh_";
 
 /// Whether there is a function of this name in a space.
@@ -105,6 +139,11 @@ pub(crate) fn function(this: &mut Interp<'_>, name: &str) -> R<Value> {
     }
 }
 
+/// What a layer of Rust leaves to Python.
+pub(crate) fn hidden_layer(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "torch.nn.composed", LAYER_SOURCE, name)
+}
+
 /// The function of this name in `torch.linalg`.
 pub(crate) fn linalg(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "torch.composed", FUNCTION_SOURCE, &format!("linalg_{name}"))
@@ -118,6 +157,52 @@ pub(crate) fn fourier(this: &mut Interp<'_>, name: &str) -> R<Value> {
 /// The name in `einops` or its layers.
 pub(crate) fn einops(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "einops.composed", EINOPS_SOURCE, name)
+}
+
+/// The name in `numpy`. Where Python has a function of the name, the source calls it otherwise.
+pub(crate) fn numpy(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    let name = match name {
+        "sum" => "sum_",
+        "max" => "amax",
+        "min" => "amin",
+        "any" => "any_",
+        "all" => "all_",
+        "bool" => "bool_",
+        // Gone from numpy, or never in it.
+        "int" | "float" | "object" | "str" | "complex" | "float_" | "product" | "cumproduct" | "sometrue"
+        | "alltrue" | "Inf" | "Infinity" | "NaN" | "infty" | "in1d_" => {
+            return Err(Raise::attribute(format!("module 'numpy' has no attribute '{name}'")));
+        }
+        _ => name,
+    };
+    get(this, NUMPY, NUMPY_SOURCE, name)
+}
+
+/// The name in `numpy.random`.
+pub(crate) fn numpy_random(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    let name = if name == "random" { "random_" } else { name };
+    get(this, "numpy.random.composed", NUMPY_RANDOM_SOURCE, name)
+}
+
+/// The name in `random`.
+pub(crate) fn random(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    let name = if name == "random" { "random_" } else { name };
+    get(this, "random.composed", RANDOM_SOURCE, name)
+}
+
+/// The name in `torch.nn.utils`; those of its `parametrizations` begin with `parametrized_`.
+pub(crate) fn utils(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "torch.nn.utils.composed", UTILS_SOURCE, name)
+}
+
+/// What numpy makes of a value: an array, or a number.
+pub(crate) fn numpy_call(this: &mut Interp<'_>, name: &str, args: Vec<Value>) -> R<Value> {
+    let module = this.source_module(NUMPY, NUMPY_SOURCE)?;
+    let found = module.scope.names.borrow().get(name).cloned();
+    match found {
+        Some(function) => this.call(&function, Args::of(args)),
+        None => Err(Raise::unsupported(format!("numpy.{name} is not supported"))),
+    }
 }
 
 fn get(this: &mut Interp<'_>, module: &str, source: &str, name: &str) -> R<Value> {

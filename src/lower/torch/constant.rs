@@ -41,6 +41,7 @@ impl Constant {
 
 /// The value of a tensor, if it has one.
 pub(crate) fn of(this: &mut Interp<'_>, tensor: &Tensor) -> R<Option<Rc<Constant>>> {
+    torch::index::follow(this, tensor)?;
     let result = match &*tensor.state.borrow() {
         TensorState::Known { sizes, dtype, init } => {
             return Ok(values(sizes.clone(), *dtype, init).map(Rc::new));

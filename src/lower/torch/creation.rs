@@ -3,7 +3,6 @@
 //! Input: sizes and numbers. Output: outside a forward pass a known tensor (sizes and initial values), inside one a
 //! node. Limit: random numbers are drawn by the trainer, so only their distribution is known.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::graph::op::{Binary, Distribution};
@@ -11,7 +10,7 @@ use crate::graph::{DType, Dim, Init, Op, ParamKind, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Mode};
 use crate::lower::torch::{Function, row, signature};
-use crate::lower::value::{Tensor, TensorState, Tuple, Value};
+use crate::lower::value::{Object, Tensor, TensorState, Tuple, Value};
 
 /// Most elements of a tensor whose values are written out.
 pub(crate) const MAX_VALUES: usize = 1 << 20;
@@ -66,6 +65,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("t", "tensor", "data, *, dtype=None, device=None, requires_grad=False", tensor),
     row("t", "as_tensor", "data, dtype=None, device=None", tensor),
+    row("t", "asarray", "data, dtype=None, device=None, copy=None, requires_grad=False", tensor),
     row("t", "from_numpy", "data", tensor),
     row("t", "Tensor", "*data", |this, args| of_type(this, &args, DType::F32)),
     row("t", "FloatTensor", "*data", |this, args| of_type(this, &args, DType::F32)),
@@ -149,17 +149,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let dtype = dtype(&args, DType::F32)?;
         known(this, vec![rows, columns], dtype, Init::Values(values))
     }),
-    row("t", "diff", "input", |this, args| {
-        let tensor = args.tensor("input")?;
-        let state = tensor.state.borrow().clone();
-        match state {
-            TensorState::Known { sizes, dtype, init: Init::Values(values) } if sizes.len() == 1 => {
-                let values: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
-                known(this, vec![values.len()], dtype, Init::Values(values))
-            }
-            _ => Err(Raise::unsupported("torch.diff of a computed tensor is not supported")),
-        }
-    }),
     row("t", "is_tensor", "obj", |_, args| Ok(Value::Bool(matches!(args.get("obj"), Value::Tensor(_))))),
 ];
 
@@ -185,6 +174,10 @@ fn of_type(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
             make(this, shape, dtype, Fill::Number(0.0))
         }
         Some(Value::Tensor(tensor)) => Ok(Value::Tensor(Rc::clone(tensor))),
+        Some(Value::Object(array)) => {
+            let list = array_list(this, array)?;
+            literal(this, &list, Some(dtype))
+        }
         Some(data) => literal(this, data, Some(dtype)),
         None => known(this, vec![0], dtype, Init::Values(Vec::new())),
     }
@@ -278,8 +271,7 @@ pub(crate) fn known(this: &mut Interp<'_>, sizes: Vec<usize>, dtype: DType, init
     if let Init::Values(values) = &init {
         this.tick(values.len() / 8)?;
     }
-    let state = RefCell::new(TensorState::Known { sizes, dtype, init });
-    this.own(Value::Tensor(Rc::new(Tensor { state, parameter: Cell::new(false), copied: Cell::new(false) })))
+    this.own(Value::Tensor(Rc::new(Tensor::new(TensorState::Known { sizes, dtype, init }, false))))
 }
 
 fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
@@ -291,7 +283,20 @@ fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         Value::DType(dtype) => Some(dtype),
         _ => None,
     };
+    if let Value::Object(array) = &data {
+        if dtype.is_none() {
+            return super::composed::numpy_call(this, "_tensor", vec![data.clone()]);
+        }
+        let list = array_list(this, array)?;
+        return literal(this, &list, dtype);
+    }
     literal(this, &data, dtype)
+}
+
+/// The nested lists of an array of numpy.
+fn array_list(this: &mut Interp<'_>, array: &Rc<Object>) -> R<Value> {
+    let method = this.get_attr(&Value::Object(Rc::clone(array)), "tolist")?;
+    this.call(&method, Args::default())
 }
 
 /// A tensor of nested lists of numbers.
@@ -402,9 +407,8 @@ pub(crate) fn new_parameter(
         return Err(Raise::unsupported("parameters made during the forward pass are not supported"));
     }
     let id = this.builder.declare(sizes, dtype, kind, init)?;
-    let parameter = Cell::new(matches!(kind, ParamKind::Trained | ParamKind::Frozen));
-    let state = RefCell::new(TensorState::Param(id));
-    this.own(Value::Tensor(Rc::new(Tensor { state, parameter, copied: Cell::new(false) })))
+    let parameter = matches!(kind, ParamKind::Trained | ParamKind::Frozen);
+    this.own(Value::Tensor(Rc::new(Tensor::new(TensorState::Param(id), parameter))))
 }
 
 /// Sizes, type and initial values of a tensor made outside a forward pass.

@@ -118,7 +118,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let lambda = args.float("lambd")?;
         apply(this, &args, Unary::Softshrink { lambda })
     }),
-    row("f", "hardshrink", "input, lambd=0.5", |this, args| {
+    row("tfm", "hardshrink", "input, lambd=0.5", |this, args| {
         let lambda = args.float("lambd")?;
         apply(this, &args, Unary::Hardshrink { lambda })
     }),
@@ -190,7 +190,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         ];
         this.op(Op::Where, &tensors)
     }),
-    row("tf", "prelu", "input, weight", |this, args| {
+    row("tfm", "prelu", "input, weight", |this, args| {
         let tensors = [operand(this, &args, "input")?, operand(this, &args, "weight")?];
         this.op(Op::Prelu, &tensors)
     }),

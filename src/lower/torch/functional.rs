@@ -78,26 +78,36 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             this.op(Op::InstanceNorm { eps: args.float("eps")?, affine }, &inputs)
         },
     ),
-    row("f", "layer_norm", "input, normalized_shape, weight=None, bias=None, eps=1e-05", |this, args| {
-        let mut inputs = vec![operand(this, &args, "input")?];
-        let weight = optional(this, &args, "weight", &mut inputs)?;
-        let bias = optional(this, &args, "bias", &mut inputs)?;
-        let sizes = args.spatial_list("normalized_shape")?;
-        this.op(Op::LayerNorm { sizes, eps: args.float("eps")?, weight, bias }, &inputs)
-    }),
-    row("f", "rms_norm", "input, normalized_shape, weight=None, eps=None", |this, args| {
+    row(
+        "tf",
+        "layer_norm",
+        "input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True",
+        |this, args| {
+            let mut inputs = vec![operand(this, &args, "input")?];
+            let weight = optional(this, &args, "weight", &mut inputs)?;
+            let bias = optional(this, &args, "bias", &mut inputs)?;
+            let sizes = args.spatial_list("normalized_shape")?;
+            this.op(Op::LayerNorm { sizes, eps: args.float("eps")?, weight, bias }, &inputs)
+        },
+    ),
+    row("tf", "rms_norm", "input, normalized_shape, weight=None, eps=None", |this, args| {
         let mut inputs = vec![operand(this, &args, "input")?];
         let weight = optional(this, &args, "weight", &mut inputs)?;
         let sizes = args.spatial_list("normalized_shape")?;
         let eps = args.optional_float("eps")?.unwrap_or(f64::from(f32::EPSILON));
         this.op(Op::RmsNorm { sizes, eps, weight }, &inputs)
     }),
-    row("f", "group_norm", "input, num_groups, weight=None, bias=None, eps=1e-05", |this, args| {
-        let mut inputs = vec![operand(this, &args, "input")?];
-        let affine = weight_and_bias(this, &args, &mut inputs)?;
-        let op = Op::GroupNorm { groups: args.count("num_groups")?, eps: args.float("eps")?, affine };
-        this.op(op, &inputs)
-    }),
+    row(
+        "tf",
+        "group_norm",
+        "input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True",
+        |this, args| {
+            let mut inputs = vec![operand(this, &args, "input")?];
+            let affine = weight_and_bias(this, &args, &mut inputs)?;
+            let op = Op::GroupNorm { groups: args.count("num_groups")?, eps: args.float("eps")?, affine };
+            this.op(op, &inputs)
+        },
+    ),
     row("f", "local_response_norm", "input, size, alpha=0.0001, beta=0.75, k=1.0", |this, args| {
         let input = operand(this, &args, "input")?;
         let op = Op::LocalResponseNorm {

@@ -7,12 +7,66 @@
 use std::rc::Rc;
 
 use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape, TensorRef};
-use crate::lower::error::{R, Raise};
+use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::{Interp, Mode};
 use crate::lower::torch::{constant, creation, rebind};
-use crate::lower::value::{Tensor, TensorState, Value};
+use crate::lower::value::{Part, Tensor, TensorState, Value};
 
-/// `tensor[index]`.
+/// `tensor[index]`, which shares the tensor's memory unless index tensors or lists pick its elements.
+pub(crate) fn part(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> R<Value> {
+    let value = get(this, tensor, index)?;
+    let basic =
+        |part: &Value| matches!(part, Value::Int(_) | Value::Slice(_) | Value::None | Value::Ellipsis);
+    let shares = match index {
+        Value::Tuple(tuple) => tuple.items.iter().all(basic),
+        other => basic(other),
+    };
+    if let (Value::Tensor(view), true) = (&value, shares) {
+        let seen = tensor.version.get();
+        *view.part.borrow_mut() = Some(Part { base: Rc::clone(tensor), index: index.clone(), seen });
+    }
+    Ok(value)
+}
+
+/// Show what the base of a part holds now.
+pub(crate) fn follow(this: &mut Interp<'_>, tensor: &Tensor) -> R<()> {
+    let Some(mut part) = tensor.part.borrow().clone() else { return Ok(()) };
+    if matches!(&*tensor.state.borrow(), TensorState::Node { body, .. } if *body != this.body) {
+        return Ok(());
+    }
+    this.deeper(|this| follow(this, &part.base))?;
+    if part.seen != part.base.version.get() {
+        if let Value::Tensor(now) = get(this, &part.base, &part.index)? {
+            let state = now.state.borrow().clone();
+            *tensor.state.borrow_mut() = state;
+        }
+        tensor.version.set(tensor.version.get() + 1);
+        part.seen = part.base.version.get();
+        *tensor.part.borrow_mut() = Some(part);
+    }
+    Ok(())
+}
+
+/// Write a part's new contents into what it is a part of.
+pub(crate) fn write_back(
+    this: &mut Interp<'_>,
+    target: &Rc<Tensor>,
+    mut part: Part,
+    new: &Rc<Tensor>,
+) -> R<()> {
+    match set(this, &part.base, &part.index, &Value::Tensor(Rc::clone(new))) {
+        // The first values of a parameter that starts at random are not known one by one.
+        Err(raise) if this.mode == Mode::Building && matches!(raise.kind, RaiseKind::Unsupported(_)) => {}
+        result => result?,
+    }
+    let state = new.state.borrow().clone();
+    *target.state.borrow_mut() = state;
+    part.seen = part.base.version.get();
+    *target.part.borrow_mut() = Some(part);
+    Ok(())
+}
+
+/// `tensor[index]`, on its own.
 pub(crate) fn get(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> R<Value> {
     let rank = this.fact(tensor)?.shape.rank();
     let parts = parts(this, index, rank)?;

@@ -6,11 +6,11 @@
 use std::rc::Rc;
 
 use crate::graph::op::Distribution;
-use crate::graph::{Init, Op};
-use crate::lower::error::{R, Raise};
+use crate::graph::{Init, Op, ParamKind};
+use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::{Args, Bound, Interp, Mode, Run};
 use crate::lower::torch::{creation, facts, signature};
-use crate::lower::value::{Builtin, Tensor, TensorState, Value};
+use crate::lower::value::{Builtin, Part, Tensor, TensorState, Value};
 
 static FUNCTIONS: &[Builtin] = &[
     entry("uniform_", "tensor, a=0.0, b=1.0, generator=None", |this, args| {
@@ -108,6 +108,18 @@ fn computed(this: &Interp<'_>, tensor: &Tensor) -> bool {
             && matches!(&*tensor.state.borrow(), TensorState::Known { .. }))
 }
 
+/// Whether a tensor is a buffer, in a forward pass.
+fn traced_buffer(this: &Interp<'_>, tensor: &Tensor) -> bool {
+    matches!(this.mode, Mode::Tracing { .. }) && is_buffer(this, tensor)
+}
+
+fn is_buffer(this: &Interp<'_>, tensor: &Tensor) -> bool {
+    match &*tensor.state.borrow() {
+        TensorState::Param(id) => this.builder.param(*id).kind == ParamKind::Buffer,
+        _ => false,
+    }
+}
+
 fn replace(this: &mut Interp<'_>, target: &Rc<Tensor>, new: Value) -> R<Value> {
     if let Value::Tensor(new) = new {
         super::rebind(this, target, &new)?;
@@ -162,7 +174,7 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
         }
         "copy_" => {
             if let (Value::Tensor(target), Some(Value::Tensor(source))) = (value, args.positional.first()) {
-                if computed(this, target) {
+                if computed(this, target) || traced_buffer(this, target) {
                     let new = super::call(
                         this,
                         "expand_as",
@@ -170,7 +182,11 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
                     )?;
                     return replace(this, target, new);
                 }
-                assign_data(this, target, source)?;
+                // A layer that is called while the network is made may move its buffers, as a batch norm does.
+                let computed = matches!(&*source.state.borrow(), TensorState::Node { .. });
+                if !(computed && is_buffer(this, target)) {
+                    assign_data(this, target, source)?;
+                }
             }
             return Ok(value.clone());
         }
@@ -210,6 +226,7 @@ pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &R
             return Err(Raise::unsupported("copying values of another shape is not supported"));
         }
         *old = init;
+        target.version.set(target.version.get() + 1);
         return Ok(());
     }
     if let TensorState::Param(id) = *target.state.borrow() {
@@ -223,7 +240,14 @@ pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &R
 
 fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
     let tensor = args.tensor("tensor")?;
-    let state = tensor.state.borrow().clone();
+    let (part, state) = (tensor.part.borrow().clone(), tensor.state.borrow().clone());
+    if let (Some(part), TensorState::Known { sizes, dtype, .. }) = (part, &state) {
+        if let Value::Tensor(new) = creation::known(this, sizes.clone(), *dtype, init)? {
+            write_known(this, &part, &new)?;
+        }
+        return Ok(Value::Tensor(tensor));
+    }
+    tensor.version.set(tensor.version.get() + 1);
     match state {
         TensorState::Param(_) if matches!(this.mode, Mode::Tracing { .. }) => {
             return Err(Raise::unsupported(format!(
@@ -243,6 +267,15 @@ fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
         }
     }
     Ok(Value::Tensor(tensor))
+}
+
+/// Write the first values of a part into what it is a part of.
+fn write_known(this: &mut Interp<'_>, part: &Part, new: &Rc<Tensor>) -> R<()> {
+    match super::index::set(this, &part.base, &part.index, &Value::Tensor(Rc::clone(new))) {
+        // Where the others are random, the first values cannot be told one by one.
+        Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => Ok(()),
+        result => result,
+    }
 }
 
 /// Fan-in and fan-out of a weight.

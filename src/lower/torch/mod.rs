@@ -5,13 +5,14 @@
 //! real and dense; values of tensors are not computed.
 
 pub(crate) mod attributes;
-mod composed;
+pub(crate) mod composed;
 pub(crate) mod constant;
 mod containers;
 mod conv_layers;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod functional;
+mod hooks;
 pub(crate) mod index;
 mod initialisers;
 pub(crate) mod layers;
@@ -22,6 +23,7 @@ mod norm_layers;
 pub(crate) mod parts;
 mod places;
 mod pooling;
+pub(crate) mod random;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -115,6 +117,16 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
         return Err(Raise::runtime(
             "a leaf Variable that requires grad is being used in an in-place operation.",
         ));
+    }
+    target.version.set(target.version.get() + 1);
+    let part = target.part.borrow().clone();
+    if let Some(part) = part {
+        return index::write_back(this, target, part, source);
+    }
+    if let (TensorState::Param(id), Mode::Tracing { .. }) = (target.state.borrow().clone(), this.mode)
+        && this.builder.param(id).kind == crate::graph::ParamKind::Buffer
+    {
+        this.kept.push((Rc::clone(target), id));
     }
     overwrite(this, target)?;
     let state = source.state.borrow().clone();

@@ -1,7 +1,7 @@
 //! The methods of `nn.Module`: registration, traversal, modes.
 //!
-//! Input: an instance and the call of a method. Output: what PyTorch's returns. Limit: hooks, copies of weights and
-//! other element types are refused.
+//! Input: an instance and the call of a method. Output: what PyTorch's returns. Limit: hooks on gradients,
+//! copies of weights and other element types are refused.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::lower::torch::modules::{
     buffer_of, children, joined, named_modules, own_parameters, put_buffer, put_module, put_parameter,
     registered,
 };
-use crate::lower::torch::signature;
+use crate::lower::torch::{hooks, signature};
 use crate::lower::value::{Object, Value};
 
 pub(crate) fn module_method(
@@ -34,8 +34,28 @@ pub(crate) fn module_method(
             let train = this.get_attr(&value, "train")?;
             this.call(&train, Args::of(vec![Value::Bool(false)]))
         }
+        "to" | "type"
+            if args.positional.iter().chain(args.named.iter().map(|(_, value)| value)).any(other_type) =>
+        {
+            Err(other_precision(method))
+        }
+        "double" | "half" | "bfloat16" => Err(other_precision(method)),
         "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile" | "to_empty" | "xpu" => {
             Ok(value)
+        }
+        "register_forward_hook" => hooks::register(this, object, false, args),
+        "register_forward_pre_hook" => hooks::register(this, object, true, args),
+        "_remove_hook" => {
+            hooks::remove(object, &args);
+            Ok(Value::None)
+        }
+        "_register_load_state_dict_pre_hook"
+        | "register_load_state_dict_pre_hook"
+        | "register_load_state_dict_post_hook"
+        | "_register_state_dict_hook"
+        | "register_state_dict_pre_hook"
+        | "register_state_dict_post_hook" => {
+            Ok(Value::Opaque(Rc::from("torch.utils.hooks.RemovableHandle()")))
         }
         "zero_grad" | "extra_repr" | "load_state_dict" => Ok(Value::None),
         "_get_name" => Ok(Value::Str(Rc::clone(&object.class.name))),
@@ -132,6 +152,20 @@ pub(crate) fn module_method(
         "__init__" => Ok(Value::None),
         _ => Err(Raise::unsupported(format!("Module.{method} is not supported"))),
     }
+}
+
+/// Whether a value is an element type that parameters cannot have here.
+fn other_type(value: &Value) -> bool {
+    let Value::Opaque(name) = value else { return false };
+    let last = name.rsplit('.').next().unwrap_or(name);
+    name.starts_with("torch.") && matches!(last, "float16" | "bfloat16" | "float64" | "double" | "half")
+}
+
+fn other_precision(method: &str) -> Box<Raise> {
+    Raise::unsupported(format!(
+        "Module.{method} to another precision: expected float32 parameters, as the input is float32 and PyTorch \
+         refuses to mix them"
+    ))
 }
 
 /// `Module.train(mode)`. Without an attribute of its own a module is in the mode of the pass.

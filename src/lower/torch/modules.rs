@@ -1,14 +1,14 @@
 //! `nn.Module`: registration, traversal, containers, calls.
 //!
 //! Input: instances of classes derived from `nn.Module`. Output: parameters, buffers and submodules in PyTorch's order,
-//! with the paths of its `state_dict`. Limit: hooks are refused.
+//! with the paths of its `state_dict`. Limit: hooks on gradients are refused.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::graph::{Dim, ParamId, ParamKind};
 use crate::lower::error::{Hint, R, Raise};
-use crate::lower::interp::{Args, Interp};
+use crate::lower::interp::{Args, Interp, Mode};
 use crate::lower::torch::{containers, creation, module_methods};
 use crate::lower::value::{Class, ModuleState, Native, Object, TensorState, Value};
 
@@ -48,6 +48,13 @@ const MODULE: &[&str] = &[
     "get_parameter",
     "get_buffer",
     "extra_repr",
+    "_remove_hook",
+    "_register_load_state_dict_pre_hook",
+    "register_load_state_dict_pre_hook",
+    "register_load_state_dict_post_hook",
+    "_register_state_dict_hook",
+    "register_state_dict_pre_hook",
+    "register_state_dict_post_hook",
     "register_forward_hook",
     "register_forward_pre_hook",
     "register_full_backward_hook",
@@ -182,12 +189,29 @@ impl Interp<'_> {
         let own = object.attrs.borrow().get("forward").cloned();
         let class = if path.is_empty() { String::new() } else { object.class.name.to_string() };
         self.path.push((path, class));
-        let result = match own {
-            Some(forward) => self.call(&forward, args),
-            None => self.call(&forward, args.prepend(Value::Object(Rc::clone(object)))),
+        let hooks = object.module.borrow().as_ref().map_or_else(Vec::new, |state| state.hooks.clone());
+        let result = if hooks.is_empty() {
+            self.run_forward(object, &forward, own.as_ref(), args)
+        } else {
+            self.call_hooked(object, &hooks, args, |this, args| {
+                this.run_forward(object, &forward, own.as_ref(), args)
+            })
         };
         self.path.pop();
         result
+    }
+
+    fn run_forward(
+        &mut self,
+        object: &Rc<Object>,
+        forward: &Value,
+        own: Option<&Value>,
+        args: Args,
+    ) -> R<Value> {
+        match own {
+            Some(forward) => self.call(forward, args),
+            None => self.call(forward, args.prepend(Value::Object(Rc::clone(object)))),
+        }
     }
 }
 
@@ -333,6 +357,19 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
     }
     if in_buffers {
         let value = match value {
+            Value::Tensor(tensor) if matches!(this.mode, Mode::Tracing { .. }) => {
+                // The buffer keeps its name and gets another value.
+                if let Some(Value::Tensor(buffer)) = registered(object, name) {
+                    if Rc::ptr_eq(&buffer, tensor) {
+                        return Ok(true);
+                    }
+                    super::rebind(this, &buffer, tensor)?;
+                    return Ok(true);
+                }
+                return Err(Raise::unsupported(format!(
+                    "setting the buffer '{name}' in forward is not supported"
+                )));
+            }
             Value::Tensor(tensor) => buffer_of(this, tensor)?,
             Value::None => Value::None,
             _ => return Err(wrong("buffer", "torch.Tensor")),

@@ -7,9 +7,11 @@
 use std::rc::Rc;
 
 use crate::graph::DType;
-use crate::lower::error::{Hint, R, Raise};
+use crate::lower::error::{Hint, R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
-use crate::lower::torch::{composed, find as function, initialisers, layers, stdlib, unsupported};
+use crate::lower::torch::{
+    composed, find as function, hooks, initialisers, layers, random, stdlib, unsupported,
+};
 use crate::lower::value::Value;
 
 const NAMES: &[&str] = &[
@@ -22,6 +24,9 @@ const NAMES: &[&str] = &[
     "torch.nn.modules.batchnorm",
     "torch.nn.modules.utils",
     "torch.nn.parameter",
+    "torch.nn.utils",
+    "torch.nn.utils.parametrizations",
+    "torch.nn.utils.parametrize",
     "torch.jit",
     "torch.cuda",
     "torch.autograd",
@@ -31,6 +36,8 @@ const NAMES: &[&str] = &[
     "einops.layers.torch",
     "math",
     "numpy",
+    "numpy.random",
+    "random",
     "functools",
     "inspect",
     "operator",
@@ -72,6 +79,14 @@ fn stand_in(namespace: &str, name: &str) -> Value {
     Value::Opaque(Rc::from(format!("{namespace}.{name}")))
 }
 
+/// What was found, or a stand-in where this program lacks the name.
+fn or_stand_in(found: R<Value>, namespace: &str, name: &str) -> R<Value> {
+    match found {
+        Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => Ok(stand_in(namespace, name)),
+        found => found,
+    }
+}
+
 /// `module.name`.
 pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &str) -> R<Value> {
     if let Some(builtin) = stdlib::find(namespace, name) {
@@ -84,6 +99,14 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         | "torch.nn.modules.conv"
         | "torch.nn.modules.batchnorm"
         | "torch.nn.parameter" => nn(this, name)?,
+        "torch.nn.utils" => Some(match name {
+            "parametrizations" => Value::Namespace("torch.nn.utils.parametrizations"),
+            name if hooks::find(name).is_some() => hooks::find(name).map_or(Value::None, Value::Builtin),
+            "parametrize" => Value::Namespace("torch.nn.utils.parametrize"),
+            _ => or_stand_in(composed::utils(this, name), namespace, name)?,
+        }),
+        "torch.nn.utils.parametrizations" => Some(composed::utils(this, &format!("parametrized_{name}"))?),
+        "torch.nn.utils.parametrize" => Some(composed::utils(this, name)?),
         "torch.linalg" => Some(composed::linalg(this, name)?),
         "torch.fft" => Some(composed::fourier(this, name)?),
         "einops" | "einops.layers.torch" => Some(match name {
@@ -103,10 +126,12 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "nan" => Some(Value::Float(f64::NAN)),
             _ => None,
         },
-        "numpy" => match name {
-            "pi" => Some(Value::Float(std::f64::consts::PI)),
-            "inf" => Some(Value::Float(f64::INFINITY)),
-            _ => Some(stand_in(namespace, name)),
+        "numpy" if name == "random" => Some(Value::Namespace("numpy.random")),
+        "numpy" => Some(or_stand_in(composed::numpy(this, name), namespace, name)?),
+        "numpy.random" => Some(or_stand_in(composed::numpy_random(this, name), namespace, name)?),
+        "random" => match random::find(name) {
+            Some(builtin) => Some(Value::Builtin(builtin)),
+            None => Some(or_stand_in(composed::random(this, name), namespace, name)?),
         },
         "collections" => match name {
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),
@@ -183,8 +208,11 @@ fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "_BatchNorm" => Value::Class(this.class("_BatchNorm")?),
         "_InstanceNorm" => Value::Class(this.class("_InstanceNorm")?),
         "RNNBase" => Value::Class(this.class("RNNBase")?),
-        "utils" | "parallel" | "quantized" | "intrinsic" | "qat" | "attention" | "parameter"
-        | "_reduction" => stand_in("torch.nn", name),
+        "parameter" => Value::Namespace("torch.nn.parameter"),
+        "utils" => Value::Namespace("torch.nn.utils"),
+        "parallel" | "quantized" | "intrinsic" | "qat" | "attention" | "_reduction" => {
+            stand_in("torch.nn", name)
+        }
         name if unsupported::LAYERS.contains(&name) || name.starts_with('_') => stand_in("torch.nn", name),
         _ => return Ok(None),
     }))

@@ -1,7 +1,7 @@
 //! The batch and instance norms of `torch.nn`: constructors and forward passes.
 //!
 //! Input: constructor arguments, kept as attributes; then tensors. Output: parameters, buffers and one node a call.
-//! Limit: instance norms keep no running statistics.
+//! Limit: none.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
 use crate::lower::torch::attributes::{attr, attr_bool, attr_usize, registered};
 use crate::lower::torch::layers::{optional, rank_hint};
-use crate::lower::torch::{creation, functional, modules, signature};
+use crate::lower::torch::{composed, creation, functional, modules, signature};
 use crate::lower::value::{Object, Value};
 
 pub(crate) fn batch_norm_init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> R<()> {
@@ -105,9 +105,6 @@ pub(crate) fn instance_norm(
             format!("expected {}D or {}D input (got {}D input)", spatial + 1, spatial + 2, shape.rank());
         return Err(Raise::value_error(message).with_hint(rank_hint(object, &shape)));
     }
-    if attr_bool(object, "track_running_stats") {
-        return Err(Raise::unsupported("instance norm with running statistics is not supported"));
-    }
     let affine = attr_bool(object, "affine");
     if affine && shape.0[1].known() != Some(attr_usize(object, "num_features")?) {
         let expected = attr_usize(object, "num_features")?;
@@ -123,6 +120,10 @@ pub(crate) fn instance_norm(
             shape.0[1],
             shape.rank(),
         ));
+    }
+    if attr_bool(object, "track_running_stats") {
+        let norm = composed::hidden_layer(this, "running_instance_norm")?;
+        return this.call(&norm, Args::of(vec![Value::Object(Rc::clone(object)), args.get("input")]));
     }
     let mut call = Args::of(vec![args.get("input")]);
     call.named.push((Rc::from("weight"), registered(object, "weight")));

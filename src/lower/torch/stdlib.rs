@@ -1,6 +1,6 @@
-//! The parts of Python's library and of numpy that constructors use: `math`, `functools`, `collections`, `copy`, ...
+//! The parts of Python's library that constructors use: `math`, `functools`, `collections`, `copy`, ...
 //!
-//! Input: plain values. Output: plain values. Limit: random numbers are refused, for a network must not depend on them.
+//! Input: plain values. Output: plain values. Limit: functions that touch files, time or threads are missing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use ruff_python_ast::Operator;
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Run};
 use crate::lower::torch::{creation, signature, whole};
-use crate::lower::value::{Builtin, Function, Object, TensorState, Value};
+use crate::lower::value::{Builtin, Function, Hook, Object, TensorState, Value};
 
 macro_rules! float {
     ($name:literal, $run:expr) => {
@@ -123,60 +123,9 @@ static FUNCTIONS: &[Entry] = &[
     }),
     entry("math", "isnan", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_nan()))),
     entry("math", "isinf", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_infinite()))),
-    entry("numpy", "prod", "x, *rest, **options", |this, args| {
-        let mut total = Value::Int(1);
-        for item in this.iterate(&args.get("x"))? {
-            total = this.binary(Operator::Mult, &total, &item)?;
-        }
-        Ok(total)
-    }),
-    entry("numpy", "sqrt", "x", |_, args| Ok(Value::Float(args.float("x")?.sqrt()))),
-    entry("numpy", "log2", "x", |_, args| Ok(Value::Float(args.float("x")?.log2()))),
-    entry("numpy", "log", "x", |_, args| Ok(Value::Float(args.float("x")?.ln()))),
-    entry("numpy", "exp", "x", |_, args| Ok(Value::Float(args.float("x")?.exp()))),
-    entry("numpy", "round", "x, decimals=0", |this, args| {
-        let given = vec![Value::Float(args.float("x")?), args.get("decimals")];
-        this.builtin_call("round", Args::of(given))
-    }),
-    entry("numpy", "power", "a, b", |this, args| this.binary(Operator::Pow, &args.get("a"), &args.get("b"))),
-    entry("numpy", "maximum", "a, b", |this, args| {
-        this.builtin_call("max", Args::of(vec![args.get("a"), args.get("b")]))
-    }),
-    entry("numpy", "minimum", "a, b", |this, args| {
-        this.builtin_call("min", Args::of(vec![args.get("a"), args.get("b")]))
-    }),
-    entry("numpy", "sum", "x", |this, args| this.builtin_call("sum", Args::of(vec![args.get("x")]))),
-    entry("numpy", "max", "x", |this, args| this.builtin_call("max", Args::of(vec![args.get("x")]))),
-    entry("numpy", "min", "x", |this, args| this.builtin_call("min", Args::of(vec![args.get("x")]))),
-    entry("numpy", "int64", "x", |this, args| this.builtin_call("int", Args::of(vec![args.get("x")]))),
-    entry("numpy", "int32", "x", |this, args| this.builtin_call("int", Args::of(vec![args.get("x")]))),
-    entry("numpy", "float32", "x", |_, args| Ok(Value::Float(args.float("x")?))),
-    entry("numpy", "float64", "x", |_, args| Ok(Value::Float(args.float("x")?))),
-    entry("numpy", "floor", "x", |_, args| Ok(Value::Float(args.float("x")?.floor()))),
-    entry("numpy", "ceil", "x", |_, args| Ok(Value::Float(args.float("x")?.ceil()))),
-    entry("numpy", "abs", "x", |_, args| Ok(Value::Float(args.float("x")?.abs()))),
-    entry("numpy", "arange", "*bounds", |this, args| {
-        let list = whole_list(&args)?;
-        let range = this.builtin_call("range", Args::of(list.into_iter().map(Value::Int).collect()))?;
-        this.builtin_call("list", Args::of(vec![range]))
-    }),
-    entry("numpy", "linspace", "start, stop, num=50", |this, args| {
-        let (start, stop, count) = (args.float("start")?, args.float("stop")?, args.count("num")?);
-        this.check_length("list", count, this.limits.list_length)?;
-        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-        let step = if count > 1 { (stop - start) / (count - 1) as f64 } else { 0.0 };
-        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-        let items = (0..count).map(|at| Value::Float(start + step * at as f64)).collect();
-        this.list(items)
-    }),
-    entry("numpy", "array", "x, **options", |_, args| Ok(args.get("x"))),
-    entry("numpy", "cumsum", "x", |this, args| {
-        let (mut total, mut items) = (Value::Int(0), Vec::new());
-        for item in this.iterate(&args.get("x"))? {
-            total = this.binary(Operator::Add, &total, &item)?;
-            items.push(total.clone());
-        }
-        this.list(items)
+    entry("numpy", "_single", "x", |_, args| {
+        #[expect(clippy::cast_possible_truncation, reason = "what float32 does")]
+        Ok(Value::Float(f64::from(args.float("x")? as f32)))
     }),
     // What tensors were wrapped in before PyTorch 0.4.
     entry("torch.autograd", "Variable", "data, requires_grad=False, volatile=False", |_, args| {
@@ -510,6 +459,10 @@ fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap
                 }
                 for (name, value) in &state.modules {
                     new.modules.push((Rc::clone(name), part(this, value.clone(), deep, made)?));
+                }
+                for hook in &state.hooks {
+                    let function = part(this, hook.function.clone(), deep, made)?;
+                    new.hooks.push(Hook { function, ..hook.clone() });
                 }
                 *copy.module.borrow_mut() = Some(new);
             }

@@ -31,6 +31,13 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         Op::Dropout { .. } => Ok(x.shallow_clone()),
         Op::Cast(dtype) => x.f_to_kind(kind(*dtype)),
         Op::Detach => x.f_detach(),
+        Op::Keep => {
+            if context.training {
+                let value = arg(inputs, 1)?;
+                tch::no_grad(|| x.shallow_clone().f_copy_(value))?;
+            }
+            Ok(arg(inputs, 2)?.shallow_clone())
+        }
         other => Err(broken(format!("no kernel for {other:?}"))),
     }
 }

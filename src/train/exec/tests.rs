@@ -300,6 +300,7 @@ fn arithmetic() {
     check(&Op::Cast(DType::I64), &[image(1)]);
     check(&Op::Cast(DType::Bool), &[image(1)]);
     check(&Op::Detach, &[image(1)]);
+    check(&Op::Keep, &[f32s(&[4]), f32s(&[4]), image(1)]);
     for upper in [true, false] {
         check(&Op::Triangle { upper, diagonal: 1 }, &[image(2)]);
     }
@@ -536,4 +537,18 @@ fn numbers_stand_on_the_side_where_they_were_written() {
     assert_eq!(on(Binary::Remainder, 3.0, true), [1.0, 3.0]);
     let compared = value(&Op::Scalar { op: Binary::Lt, value: 3.0, reversed: true }, &[&x], false);
     assert_eq!(Vec::<bool>::try_from(compared).unwrap(), [false, true]);
+}
+
+#[test]
+fn a_kept_value_is_in_its_buffer_after_training_and_not_after_evaluation() {
+    for training in [true, false] {
+        let device = tch::Device::Cpu;
+        let floats = |value: f64| Tensor::full([3], value, (Kind::Float, device));
+        let (buffer, value, carried) = (floats(1.0), floats(2.0), floats(3.0));
+        let mut generator = Generator::new(1, Device::Cpu).unwrap();
+        let mut context = Context { params: &[], generator: &mut generator, training, batch: 1, device };
+        let outputs = run(&Op::Keep, &[&buffer, &value, &carried], &mut context).unwrap();
+        assert!(outputs[0].equal(&carried));
+        assert_eq!(buffer.double_value(&[0]), if training { 2.0 } else { 1.0 });
+    }
 }

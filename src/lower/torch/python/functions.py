@@ -6,6 +6,7 @@ Limit: complex numbers, names of dimensions and `out=` are left out.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -276,6 +277,99 @@ def one_hot(tensor, num_classes=-1):
     return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
 
 
+def take(input, index):
+    return input.flatten()[index]
+
+
+def reshape_as(input, other):
+    return input.reshape(other.shape)
+
+
+def split_with_sizes(input, split_sizes, dim=0):
+    return torch.split(input, split_sizes, dim)
+
+
+def unsafe_chunk(input, chunks, dim=0):
+    return torch.chunk(input, chunks, dim)
+
+
+def unsafe_split(tensor, split_size, dim=0):
+    return torch.split(tensor, split_size, dim)
+
+
+def adjoint(input):
+    return input.transpose(-2, -1)
+
+
+def diff(input, n=1, dim=-1):
+    for _ in range(n):
+        size = input.size(dim)
+        input = input.narrow(dim, 1, size - 1) - input.narrow(dim, 0, size - 1)
+    return input
+
+
+# Tensors of numbers that are known
+
+
+def numpy(input, *, force=False):
+    if input.requires_grad and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    kinds = {torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
+    return np.array(input.tolist(), dtype=kinds[input.dtype])
+
+
+def element_size(input):
+    return {torch.float32: 4, torch.int64: 8, torch.bool: 1}[input.dtype]
+
+
+def get_device(input):
+    return -1
+
+
+def scalar_tensor(s, *, dtype=None, device=None):
+    return torch.tensor(s, dtype=torch.float32 if dtype is None else dtype)
+
+
+def tril_indices(row, col, offset=0, *, dtype=None, device=None):
+    places = [(r, c) for r in range(row) for c in range(col) if c - r <= offset]
+    return torch.tensor([[r for r, _ in places], [c for _, c in places]], dtype=torch.int64)
+
+
+def triu_indices(row, col, offset=0, *, dtype=None, device=None):
+    places = [(r, c) for r in range(row) for c in range(col) if c - r >= offset]
+    return torch.tensor([[r for r, _ in places], [c for _, c in places]], dtype=torch.int64)
+
+
+def _window(length, periodic, parts):
+    """A sum of cosines."""
+    if length == 1:
+        return torch.ones(1)
+    count = length if periodic else length - 1
+    rows = []
+    for n in range(length):
+        rows.append(sum([part * math.cos(2 * math.pi * k * n / count) for k, part in enumerate(parts)]))
+    return torch.tensor([float(value) for value in rows])
+
+
+def hann_window(window_length, periodic=True, *, dtype=None, device=None):
+    return _window(window_length, periodic, [0.5, -0.5])
+
+
+def hamming_window(window_length, periodic=True, alpha=0.54, beta=0.46, *, dtype=None, device=None):
+    return _window(window_length, periodic, [alpha, -beta])
+
+
+def blackman_window(window_length, periodic=True, *, dtype=None, device=None):
+    return _window(window_length, periodic, [0.42, -0.5, 0.08])
+
+
+def bartlett_window(window_length, periodic=True, *, dtype=None, device=None):
+    if window_length == 1:
+        return torch.ones(1)
+    count = window_length if periodic else window_length - 1
+    return torch.tensor([1.0 - abs(2.0 * n / count - 1.0) for n in range(window_length)])
+
+
 # Order
 
 
@@ -336,157 +430,3 @@ def count_nonzero(input, dim=None):
     return (input != 0).sum(dim) if dim is not None else (input != 0).sum()
 
 
-# Statistics and products
-
-
-def var_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
-    correction = correction if correction is not None else int(unbiased)
-    return torch.var(input, dim, correction=correction, keepdim=keepdim), torch.mean(input, dim, keepdim)
-
-
-def std_mean(input, dim=None, unbiased=True, keepdim=False, *, correction=None):
-    correction = correction if correction is not None else int(unbiased)
-    return torch.std(input, dim, correction=correction, keepdim=keepdim), torch.mean(input, dim, keepdim)
-
-
-def outer(input, vec2):
-    if input.dim() != 1 or vec2.dim() != 1:
-        raise RuntimeError(f"outer: Expected 1-D argument, got {input.dim()}-D and {vec2.dim()}-D")
-    return input.unsqueeze(1) * vec2
-
-
-ger = outer
-
-
-def inner(input, other):
-    if input.dim() == 0 or other.dim() == 0:
-        return input * other
-    if other.dim() <= 2:
-        return torch.matmul(input, other.t())
-    raise NotImplementedError("inner of tensors of more than two dimensions")
-
-
-def tensordot(a, b, dims=2, out=None):
-    if isinstance(dims, int):
-        left = list(range(a.dim() - dims, a.dim()))
-        right = list(range(dims))
-    else:
-        left, right = [[d] if isinstance(d, int) else list(d) for d in dims]
-    left = [_axis(d, a.dim()) for d in left]
-    right = [_axis(d, b.dim()) for d in right]
-    keep_left = [d for d in range(a.dim()) if d not in left]
-    keep_right = [d for d in range(b.dim()) if d not in right]
-    shape = [a.shape[d] for d in keep_left] + [b.shape[d] for d in keep_right]
-    inner = 1
-    for d in right:
-        inner = inner * b.shape[d]
-    x = a.permute(keep_left + left).reshape(-1, inner)
-    y = b.permute(right + keep_right).reshape(inner, -1)
-    return torch.matmul(x, y).reshape(shape)
-
-
-def addmv(input, mat, vec, *, beta=1, alpha=1):
-    return beta * input + alpha * torch.mv(mat, vec)
-
-
-def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
-    return beta * input + alpha * torch.bmm(batch1, batch2).sum(0)
-
-
-def cdist(x1, x2, p=2.0, compute_mode=None):
-    return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
-
-
-def dist(input, other, p=2):
-    return (input - other).norm(p)
-
-
-def cosine_similarity(x1, x2, dim=1, eps=1e-8):
-    x1, x2 = broadcast_tensors(x1, x2)
-    left = x1 / x1.norm(2, dim, keepdim=True).clamp_min(eps)
-    right = x2 / x2.norm(2, dim, keepdim=True).clamp_min(eps)
-    return (left * right).sum(dim)
-
-
-def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
-    return (x1 - x2 + eps).norm(p, -1, keepdim)
-
-
-def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
-    return torch.norm(x, ord, dim, keepdim)
-
-
-def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None, out=None):
-    matrix = (isinstance(dim, (list, tuple)) and len(dim) == 2) or (dim is None and A.dim() == 2)
-    if ord is not None and matrix and ord != "fro":
-        raise NotImplementedError("norms of matrices but Frobenius'")
-    return torch.norm(A, 2 if ord is None or ord == "fro" else ord, dim, keepdim)
-
-
-def linalg_matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
-    return linalg_norm(A, ord, dim, keepdim)
-
-
-def linalg_matmul(input, other, *, out=None):
-    return torch.matmul(input, other)
-
-
-def affine_grid(theta, size, align_corners=None):
-    if len(size) != 4:
-        raise NotImplementedError("affine_grid of volumes")
-    count, _, height, width = size
-    if theta.dim() != 3 or theta.shape[0] != count or theta.shape[1:] != (2, 3):
-        raise ValueError(f"Expected a batch of 2D affine matrices of shape Nx2x3, got {tuple(theta.shape)}")
-    x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
-    if not align_corners:
-        x, y = x * ((width - 1) / width), y * ((height - 1) / height)
-    y, x = meshgrid(y, x)
-    base = torch.stack([x, y, torch.ones(height, width)], dim=-1).reshape(1, height * width, 3)
-    return torch.matmul(base, theta.transpose(1, 2)).reshape(count, height, width, 2)
-
-
-def _unpool(input, indices, sizes):
-    lead = list(input.shape[: input.dim() - len(sizes)])
-    flat = 1
-    for size in sizes:
-        flat = flat * size
-    start = len(lead)
-    empty = torch.zeros(lead + [flat])
-    return empty.scatter(start, indices.flatten(start), input.flatten(start)).reshape(lead + list(sizes))
-
-
-def _unpooled(input, kernel_size, stride, padding, output_size, rank):
-    def pair(value):
-        return (value,) * rank if isinstance(value, int) else tuple(value)
-
-    if output_size is not None:
-        return tuple(output_size)[-rank:]
-    kernel, padding = pair(kernel_size), pair(padding)
-    stride = kernel if stride is None else pair(stride)
-    sizes = input.shape[-rank:]
-    return tuple((sizes[d] - 1) * stride[d] - 2 * padding[d] + kernel[d] for d in range(rank))
-
-
-def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
-    return _unpool(input, indices, _unpooled(input, kernel_size, stride, padding, output_size, 1))
-
-
-def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
-    return _unpool(input, indices, _unpooled(input, kernel_size, stride, padding, output_size, 2))
-
-
-def upsample_nearest(input, size=None, scale_factor=None):
-    return F.interpolate(input, size, scale_factor, mode="nearest")
-
-
-def upsample_bilinear(input, size=None, scale_factor=None):
-    return F.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
-
-
-def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean"):
-    if offsets is not None or max_norm is not None or input.dim() != 2:
-        raise NotImplementedError("embedding_bag with offsets or max_norm")
-    rows = F.embedding(input, weight)
-    if mode == "max":
-        return rows.amax(1)
-    return rows.sum(1) if mode == "sum" else rows.mean(1)

@@ -85,6 +85,21 @@ class GRUCell(_Cell):
         return new + update * (hidden - new)
 
 
+def running_instance_norm(module, input):
+    """The forward pass of an instance norm with running statistics."""
+    weight, bias = module.weight, module.bias
+    if not module.training:
+        return F.batch_norm(input, module.running_mean, module.running_var, weight, bias, False, 0.0, module.eps)
+    if module.momentum is None:
+        raise NotImplementedError("an instance norm with running statistics and no momentum")
+    with torch.no_grad():
+        dims = list(range(2, input.dim()))
+        mean, var = input.mean(dims).mean(0), input.var(dims, unbiased=True).mean(0)
+        module.running_mean.copy_((1 - module.momentum) * module.running_mean + module.momentum * mean)
+        module.running_var.copy_((1 - module.momentum) * module.running_var + module.momentum * var)
+    return F.instance_norm(input, weight=weight, bias=bias, eps=module.eps)
+
+
 class Softmax2d(nn.Module):
     def forward(self, input):
         if input.dim() not in (3, 4):

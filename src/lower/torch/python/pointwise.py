@@ -105,6 +105,145 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_
     return torch.tensor([float(base ** (start + step * at)) for at in range(steps)])
 
 
+def negative(input):
+    return input.neg()
+
+
+def absolute(input):
+    return input.abs()
+
+
+def arccos(input):
+    return input.acos()
+
+
+def arcsin(input):
+    return input.asin()
+
+
+def arctan(input):
+    return input.atan()
+
+
+def arctan2(input, other):
+    return torch.atan2(input, other)
+
+
+def greater(input, other):
+    return torch.gt(input, other)
+
+
+def greater_equal(input, other):
+    return torch.ge(input, other)
+
+
+def less(input, other):
+    return torch.lt(input, other)
+
+
+def less_equal(input, other):
+    return torch.le(input, other)
+
+
+def not_equal(input, other):
+    return torch.ne(input, other)
+
+
+def fix(input):
+    return input.trunc()
+
+
+def sgn(input):
+    return input.sign()
+
+
+def signbit(input):
+    return input < 0
+
+
+def copysign(input, other):
+    return torch.where(other < 0, -input.abs(), input.abs()) if isinstance(other, torch.Tensor) else (
+        input.abs() * math.copysign(1.0, other)
+    )
+
+
+def fmax(input, other):
+    return torch.where(input != input, other, torch.where(other != other, input, torch.maximum(input, other)))
+
+
+def fmin(input, other):
+    return torch.where(input != input, other, torch.where(other != other, input, torch.minimum(input, other)))
+
+
+def deg2rad(input):
+    return input * (math.pi / 180)
+
+
+def rad2deg(input):
+    return input * (180 / math.pi)
+
+
+def xlogy(input, other):
+    product = input * (torch.log(other) if isinstance(other, torch.Tensor) else math.log(other))
+    return torch.where(input == 0, torch.zeros_like(product), product)
+
+
+def isneginf(input):
+    return input == -math.inf
+
+
+def isposinf(input):
+    return input == math.inf
+
+
+def ldexp(input, other):
+    return input * 2.0**other
+
+
+def logaddexp2(input, other):
+    return torch.maximum(input, other) + torch.log2(1 + 2 ** -(input - other).abs())
+
+
+def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    return (input - other).abs() <= atol + rtol * other.abs()
+
+
+def bitwise_and(input, other):
+    return input & other
+
+
+def bitwise_or(input, other):
+    return input | other
+
+
+def bitwise_not(input):
+    return ~input
+
+
+def rsub(input, other, *, alpha=1):
+    return other - alpha * input
+
+
+def vdot(input, other):
+    return torch.dot(input, other)
+
+
+def conj(input):
+    return input
+
+
+resolve_conj = conj
+resolve_neg = conj
+real = conj
+
+
+def is_complex(input):
+    return False
+
+
+is_conj = is_complex
+
+
 def relu_(input):
     return F.relu(input, inplace=True)
 
