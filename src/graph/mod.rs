@@ -337,6 +337,7 @@ impl Builder {
     pub fn append(&mut self, op: Op, inputs: &[TensorRef], origin: Origin) -> Result<TensorRef, BuildError> {
         within("operations", self.nodes.len() as u64 + 1, self.limits.nodes as u64)?;
         let facts: Vec<Fact> = inputs.iter().map(|&input| self.fact(input).clone()).collect();
+        let op = in_normal_form(op, &facts);
         let outputs = ops::infer(&op, &facts)?;
         let macs = cost::macs(&op, &facts, &outputs);
         let mut bytes = 0u64;
@@ -437,6 +438,16 @@ impl Builder {
         self.nodes.push(Node { op, inputs, outputs, origin });
         TensorRef { node, output: 0 }
     }
+}
+
+/// One way to write operations that can be written in several, so that they are one architecture.
+fn in_normal_form(mut op: Op, inputs: &[Fact]) -> Op {
+    if let (Op::Reduce { dims, .. }, [input]) = (&mut op, inputs)
+        && dims.is_empty()
+    {
+        dims.extend(0..input.shape.rank());
+    }
+    op
 }
 
 fn within(what: &'static str, got: u64, limit: u64) -> Result<(), BuildError> {
