@@ -116,7 +116,18 @@ fn inspect(random: &mut Random, source: &str) -> Result<Network, Refusal> {
     match &outcome {
         Ok(network) => {
             // What is accepted can be printed, described and identified.
-            assert!(!network.graph.to_pytorch("Net").is_empty());
+            let printed = network.graph.to_pytorch("Net");
+            assert!(!printed.is_empty());
+            let again =
+                lower(&Request { source: &printed, entry: None, repairs: RepairSet::none(), ..request });
+            match again {
+                Ok(again) if again.graph.architecture_id() == network.graph.architecture_id() => {}
+                Ok(_) => eprintln!("ANOTHER {source}\n-----\n{printed}\n======"),
+                Err(refusal) => eprintln!(
+                    "UNREAD {}\n{source}-----\n{printed}\n=======",
+                    refusal.render(&printed, "net.py")
+                ),
+            }
             assert!(descriptor::of(&network.graph).log_flops.is_finite());
             assert!(!network.graph.architecture_id().to_string().is_empty());
             network.graph.layers();
