@@ -138,6 +138,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.no_grad = 0;
     this.overwritten.clear();
     this.viewed.clear();
+    this.contiguous.clear();
     module_methods::enter_mode(this, network)?;
     this.outermost = this.frames.len() + 1;
     let input = this.builder.input(request.input_sizes);

@@ -130,6 +130,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) overwritten: BTreeSet<TensorRef>,
     /// Those of them that were written through a view: copies of them, which share the node, are out of date too.
     pub(crate) viewed: BTreeSet<TensorRef>,
+    /// Tensors of the current pass that were made contiguous.
+    pub(crate) contiguous: BTreeSet<TensorRef>,
     pub(crate) frames: Vec<Frame>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
@@ -162,6 +164,7 @@ impl<'a> Interp<'a> {
             no_grad: 0,
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
+            contiguous: BTreeSet::new(),
             frames: Vec::new(),
             path: Vec::new(),
             paths: BTreeMap::new(),
