@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fuzz::networks::network;
 use fuzz::{Random, hostile, made, mutated};
 use llmatic_offline::descriptor;
 use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, lower};
@@ -82,7 +83,11 @@ fn sources() -> Vec<String> {
 
 /// The text of a case.
 fn text(random: &mut Random, sources: &[String]) -> String {
-    let mut text = match random.below(5) {
+    let mut text = match random.below(6) {
+        5 => {
+            let source = network(random).text;
+            mutated(random, &source, &sources[0])
+        }
         0 => hostile(random),
         1 => made(random),
         2 => {
@@ -120,14 +125,11 @@ fn inspect(random: &mut Random, source: &str) -> Result<Network, Refusal> {
             assert!(!printed.is_empty());
             let again =
                 lower(&Request { source: &printed, entry: None, repairs: RepairSet::none(), ..request });
-            match again {
-                Ok(again) if again.graph.architecture_id() == network.graph.architecture_id() => {}
-                Ok(_) => eprintln!("ANOTHER {source}\n-----\n{printed}\n======"),
-                Err(refusal) => eprintln!(
-                    "UNREAD {}\n{source}-----\n{printed}\n=======",
-                    refusal.render(&printed, "net.py")
-                ),
-            }
+            let again = again.unwrap_or_else(|refusal| {
+                panic!("printed: {}\n{printed}\n{source}", refusal.render(&printed, "net.py"))
+            });
+            let (one, other) = (network.graph.architecture_id(), again.graph.architecture_id());
+            assert_eq!(one, other, "printed, it is another architecture:\n{printed}\n{source}");
             assert!(descriptor::of(&network.graph).log_flops.is_finite());
             assert!(!network.graph.architecture_id().to_string().is_empty());
             network.graph.layers();

@@ -220,7 +220,7 @@ impl Net<'_> {
         }
         if self.rarely(4) {
             let start = self.pick(
-                "nn.init.zeros_(p) nn.init.ones_(p) nn.init.normal_(p,0,0.02) \
+                "nn.init.zeros_(p) nn.init.normal_(p,0,0.02) \
                 nn.init.uniform_(p,-0.1,0.1) nn.init.trunc_normal_(p,std=0.02)",
             );
             let which = self.pick("p.dim()>1 p.dim()==1 True");

@@ -33,11 +33,27 @@ impl Interp<'_> {
             self.outer_span = Some(call.range().into());
         }
         if let Value::Builtin(builtin) = &callee
+            && args.positional.is_empty()
+            && matches!(builtin.name, "locals" | "globals")
+        {
+            return self.names_as_dict(builtin.name == "globals");
+        }
+        if let Value::Builtin(builtin) = &callee
             && matches!(builtin.name, "locals" | "globals" | "vars" | "dir" | "eval" | "exec" | "open")
         {
             return Err(Raise::unsupported(format!("{}() is not supported", builtin.name)));
         }
         self.call(&callee, args)
+    }
+
+    /// The names of the function, or of the file, and their values: a copy, so that what is written to it is lost.
+    fn names_as_dict(&mut self, global: bool) -> R<Value> {
+        let frame = self.frame();
+        let scope = if global { Rc::clone(&frame.module.scope) } else { Rc::clone(&frame.scope) };
+        let names = scope.names.borrow();
+        let entries = names.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
+        drop(names);
+        self.dict(entries)
     }
 
     fn eval_args(&mut self, call: &ExprCall) -> R<Args> {
@@ -339,9 +355,7 @@ impl Interp<'_> {
         if let Native::Type = class.native {
             return self.convert(class, args);
         }
-        let is_tuple =
-            class.lineage().any(|class| matches!(class.native, Native::Type) && &*class.name == "NamedTuple");
-        if is_tuple {
+        if class.is_named_tuple() {
             return self.named_tuple(class, args);
         }
         if class.lineage().any(|class| matches!(class.native, Native::Opaque)) && !class.is_module() {

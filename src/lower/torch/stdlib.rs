@@ -309,7 +309,7 @@ static FUNCTIONS: &[Entry] = &[
         }
         this.iterator(tuples)
     }),
-    entry("collections", "namedtuple", "name, fields, **options", |this, args| {
+    entry("collections", "namedtuple", "name, fields, defaults=None, **options", |this, args| {
         let name = args.text("name")?;
         let mut fields = Vec::new();
         match args.get("fields") {
@@ -324,7 +324,12 @@ static FUNCTIONS: &[Entry] = &[
                 }
             }
         }
-        this.named_tuple_class(&name, fields)
+        let class = this.named_tuple_class(&name, fields)?;
+        let defaults = args.get("defaults");
+        if let (Value::Class(class), false) = (&class, defaults.is_none()) {
+            class.set_defaults(this.iterate(&defaults)?);
+        }
+        Ok(class)
     }),
     entry("copy", "copy", "x", |this, args| copy_of(this, &args.get("x"), false, &mut BTreeMap::new())),
     entry("copy", "deepcopy", "x, memo=None", |this, args| {
