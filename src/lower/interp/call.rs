@@ -51,7 +51,8 @@ impl Interp<'_> {
         let frame = self.frame();
         let scope = if global { Rc::clone(&frame.module.scope) } else { Rc::clone(&frame.scope) };
         let names = scope.names.borrow();
-        let entries = names.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
+        let entries =
+            names.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
         drop(names);
         self.dict(entries)
     }

@@ -331,6 +331,11 @@ static FUNCTIONS: &[Entry] = &[
         }
         Ok(class)
     }),
+    // Of `torch.nn.modules.utils`, whose names are those of `torch.nn` here.
+    entry("torch.nn", "_single", "x", |this, args| ntuple(this, &args, 1)),
+    entry("torch.nn", "_pair", "x", |this, args| ntuple(this, &args, 2)),
+    entry("torch.nn", "_triple", "x", |this, args| ntuple(this, &args, 3)),
+    entry("torch.nn", "_quadruple", "x", |this, args| ntuple(this, &args, 4)),
     entry("copy", "copy", "x", |this, args| copy_of(this, &args.get("x"), false, &mut BTreeMap::new())),
     entry("copy", "deepcopy", "x, memo=None", |this, args| {
         copy_of(this, &args.get("x"), true, &mut BTreeMap::new())
@@ -371,6 +376,15 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
     entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),
 ];
+
+/// As many of a number, or the tuple that was given.
+fn ntuple(this: &mut Interp<'_>, args: &Bound, count: usize) -> R<Value> {
+    let items = match args.get("x") {
+        list @ (Value::Tuple(_) | Value::List(_)) => this.iterate(&list)?,
+        one => vec![one; count],
+    };
+    this.tuple(items)
+}
 
 /// What `functools.wraps(wrapped)` does with the wrapper.
 static RENAMED: Builtin = Builtin {

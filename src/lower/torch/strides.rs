@@ -174,7 +174,8 @@ fn of_view(op: &Op, own: &[i64], sizes: &[i64], mut strides: Vec<i64>) -> Option
         Op::Expand { .. } => {
             let lead = own.len() - sizes.len();
             let stretched = |dim: usize| dim < lead || sizes[dim - lead] != own[dim];
-            strides = (0..own.len()).map(|dim| if stretched(dim) { 0 } else { strides[dim - lead] }).collect();
+            strides =
+                (0..own.len()).map(|dim| if stretched(dim) { 0 } else { strides[dim - lead] }).collect();
         }
         Op::Detach => {}
         _ => return None,
