@@ -111,9 +111,11 @@ fn of(this: &Interp<'_>, tensor: TensorRef, depth: usize) -> Option<Vec<i64>> {
         Op::Input | Op::Param(_) | Op::Full { .. } | Op::Literal { .. } | Op::Random { .. } => {
             Some(contiguous(&own))
         }
-        Op::Linear { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } | Op::LogSoftmax { .. } => {
-            Some(contiguous(&own))
-        }
+        Op::Linear { .. }
+        | Op::LayerNorm { .. }
+        | Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
+        | Op::Reduce { .. } => Some(contiguous(&own)),
         Op::MatMul => {
             let rank = |index: usize| this.builder.fact(node.inputs[index]).shape.rank();
             (rank(0) > 2 || rank(1) <= 2).then(|| contiguous(&own))
