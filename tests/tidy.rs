@@ -18,7 +18,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("lower", &["python", "graph"]),
     ("descriptor", &["graph"]),
-    ("llm", &["config", "rng"]),
+    ("llm", &["config", "rng", "python"]),
     ("data", &["config", "rng"]),
     ("train", &["config", "rng", "graph", "data"]),
     ("archive", &["rng"]),

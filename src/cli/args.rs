@@ -234,10 +234,40 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Search the NAS-Bench-201 table: accuracy reached against networks evaluated
     Nasbench201(NasBench201Args),
+    /// Ask a model for children of fixed parents, by prompt style and temperature
+    Prompts(BenchPromptsArgs),
     /// Time the LLM engine on this machine: prefill, one row, a generation of children
     Llm(BenchLlmArgs),
     /// Compare operators on real training: one run per arm and seed, at equal evaluations and equal wall clock
     Operators(OperatorsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchPromptsArgs {
+    /// A model's name, an alias, or a GGUF file
+    #[arg(long, value_name = "M", default_value = "codegen")]
+    pub(crate) model: String,
+    /// completion, chat, infill, or several with commas between
+    #[arg(long, value_name = "S", value_delimiter = ',', default_value = "completion,chat,infill")]
+    pub(crate) styles: Vec<String>,
+    /// Temperatures with commas between
+    #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.4,0.8,1.1")]
+    pub(crate) temperatures: Vec<f64>,
+    /// Children per style and temperature
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) generations: usize,
+    /// Root seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Sample only tokens that keep a class body within the grammar
+    #[arg(long)]
+    pub(crate) grammar: bool,
+    /// Threads; 0: as many as the machine has
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

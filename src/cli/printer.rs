@@ -243,6 +243,13 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         summary.qd_score,
         percent(summary.mean)
     ));
+    if summary.given_up > 0 {
+        text.push_str(&format!(
+            "\n{} texts were given up as soon as they could not become a class: up to {} tokens saved",
+            summary.given_up,
+            grouped(summary.saved_tokens)
+        ));
+    }
     if let (Some(tokens), Some(seconds)) = (summary.tokens_per_trained, summary.seconds_per_trained) {
         text.push_str(&format!(
             "\nper trained network: {tokens:.0} tokens, {seconds:.2} s; {} copies and {} duplicates",

@@ -125,6 +125,8 @@ pub struct ModelConfig {
     pub context: usize,
     /// Completions decoded together.
     pub rows: usize,
+    /// Sample only tokens that keep a class body within the grammar.
+    pub grammar: bool,
 }
 
 /// What a candidate may cost at most; going over is a verdict, not an error.
@@ -252,6 +254,8 @@ impl ArchiveConfig {
 pub struct PromptConfig {
     /// A file of instructions in the form of `configs/prompts.toml`; default: that file, built in.
     pub file: Option<PathBuf>,
+    /// How whole classes are asked for.
+    pub style: Style,
     /// The coolest temperature.
     pub temperature_min: f64,
     /// The hottest temperature.
@@ -264,6 +268,18 @@ pub struct PromptConfig {
     pub temperature_bins: usize,
     /// Random prompts of which the most curious one is taken.
     pub tournament: usize,
+}
+
+/// How whole classes are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// As the model's manifest says.
+    Model,
+    /// The prompt is the start of a source file.
+    Completion,
+    /// The prompt is a conversation; a model without a template for one gets the start of a file.
+    Chat,
 }
 
 /// How parents are chosen.

@@ -3,7 +3,7 @@
 //! In: [`Request`]s. Out: [`Completion`]s, in the same order. Limit: text only.
 
 use crate::config::Device;
-use crate::llm::LlmError;
+use crate::llm::{LlmError, PromptStyle};
 use crate::rng::Stream;
 
 /// How a model is loaded.
@@ -89,6 +89,23 @@ impl InfillTokens {
     }
 }
 
+/// The texts that a model knows around the parts of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChatTokens {
+    /// Before what the user says; a system message, if there is one, included.
+    pub before: String,
+    /// Between it and the answer.
+    pub after: String,
+}
+
+impl ChatTokens {
+    /// The prompt in which the user said `question` and the answer begins with `answer`.
+    pub fn prompt(&self, question: &str, answer: &str) -> String {
+        format!("{}{question}{}{answer}", self.before, self.after)
+    }
+}
+
 /// A written completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
@@ -115,6 +132,8 @@ pub enum Finish {
     Length,
     /// The caller cancelled.
     Cancelled,
+    /// Its text could not become a class any more (of [`Stop::ClassComplete`] after a class's header).
+    Abandoned,
 }
 
 /// How likely a text is.
@@ -197,6 +216,16 @@ pub trait Generator {
     /// How it is asked to fill a hole; `None` where it was not taught to.
     fn infill(&self) -> Option<&InfillTokens> {
         None
+    }
+
+    /// How it is talked to; `None` where it was not taught to.
+    fn chat(&self) -> Option<&ChatTokens> {
+        None
+    }
+
+    /// How it is prompted best.
+    fn style(&self) -> PromptStyle {
+        PromptStyle::Completion
     }
 }
 

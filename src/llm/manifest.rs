@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::home;
-use crate::llm::{InfillTokens, LlmError};
+use crate::llm::{ChatTokens, InfillTokens, LlmError};
 
 /// (file name, content) of the manifests that come with the program.
 const BUILT_IN: [(&str, &str); 15] = [
@@ -58,6 +58,9 @@ pub struct Manifest {
     /// How it is asked to fill a hole in a text, if it was taught to.
     #[serde(default)]
     pub infill: Option<InfillTokens>,
+    /// How it is talked to, if it was taught to.
+    #[serde(default)]
+    pub chat: Option<ChatTokens>,
     /// The Hugging Face repository that it is converted from, where no repository has the file itself.
     #[serde(default)]
     pub original: Option<String>,

@@ -9,6 +9,7 @@
 //! number of threads. Limit: the architectures in `decoder`; the CUDA path has not been run on a device yet.
 
 mod api;
+mod constrain;
 mod convert;
 mod decoder;
 mod engine;
@@ -28,8 +29,8 @@ mod unpack;
 mod vocabulary;
 
 pub use api::{
-    Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens, LlmOptions,
-    MemoryPlan, Progress, Request, Score, Stop, Work,
+    ChatTokens, Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens,
+    LlmOptions, MemoryPlan, Progress, Request, Score, Stop, Work,
 };
 pub use convert::{ConvertProgress, ConvertReport, convert, write_random};
 pub use engine::Llm;

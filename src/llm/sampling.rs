@@ -11,6 +11,8 @@ use crate::rng::Stream;
 const FLOORS: [f32; 4] = [1e-3, 1e-5, 1e-8, 0.0];
 /// Tokens whose weights are summed together when walking the whole vocabulary.
 const STRETCH: usize = 1024;
+/// Logits whose maximum decides whether they are looked at.
+const SCAN: usize = 256;
 
 /// A request's sampling settings.
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +31,26 @@ pub(crate) fn sample(isa: Isa, logits: &[f32], settings: Settings, stream: &mut 
     if settings.temperature <= 0.0 {
         return logits.iter().position(|&logit| logit == most).map(|id| id as u32);
     }
-    let mut weights = vec![0.0f32; logits.len()];
-    weights_of(isa, logits, most, (1.0 / settings.temperature) as f32, &mut weights);
-    let keep = if settings.top_k == 0 { weights.len() } else { settings.top_k.min(weights.len()) };
-    if keep == weights.len() && settings.top_p >= 1.0 {
-        return draw_from_all(isa, &weights, stream);
-    }
-    let mut candidates = heaviest(isa, &weights, keep, settings.top_p);
+    let weights = |logits: &[f32]| {
+        let mut weights = vec![0.0f32; logits.len()];
+        weights_of(isa, logits, most, (1.0 / settings.temperature) as f32, &mut weights);
+        weights
+    };
+    let every = settings.top_k == 0 || settings.top_k >= logits.len();
+    let mut candidates = if every && settings.top_p >= 1.0 {
+        return draw_from_all(isa, &weights(logits), stream);
+    } else if every {
+        above_floor(isa, &weights(logits), settings.top_p)
+    } else {
+        let (tokens, logits): (Vec<u32>, Vec<f32>) = top(isa, logits, settings.top_k).into_iter().unzip();
+        let mut candidates: Vec<(u32, f32)> = tokens.into_iter().zip(weights(&logits)).collect();
+        candidates.retain(|(_, weight)| *weight > 0.0);
+        if settings.top_p < 1.0 {
+            let total: f64 = candidates.iter().map(|(_, weight)| f64::from(*weight)).sum();
+            cut(&mut candidates, settings.top_p * total);
+        }
+        candidates
+    };
     let total: f64 = candidates.iter().map(|(_, weight)| f64::from(*weight)).sum();
     let target = stream.uniform() * total;
     let mut sum = 0.0;
@@ -47,37 +62,58 @@ pub(crate) fn sample(isa: Isa, logits: &[f32], settings: Settings, stream: &mut 
     Some(chosen.unwrap_or(&last).0)
 }
 
-/// The tokens that top-k and then top-p leave, heaviest first, ties by id; at least one.
-fn heaviest(isa: Isa, weights: &[f32], keep: usize, top_p: f64) -> Vec<(u32, f32)> {
-    let all = if keep == weights.len() { Some(sum(isa, weights)) } else { None };
-    let mut candidates = Vec::new();
+/// The `keep` largest logits, largest first, ties by id.
+///
+/// At least `keep` logits reach the `keep`-th largest maximum of a stretch, so the others are never looked at.
+fn top(isa: Isa, logits: &[f32], keep: usize) -> Vec<(u32, f32)> {
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let maxima: Vec<f32> = logits.chunks(SCAN).map(|stretch| largest(isa, stretch)).collect();
+    let mut sorted = maxima.clone();
+    let bound = if sorted.len() > keep {
+        *sorted.select_nth_unstable_by(keep - 1, |a, b| b.total_cmp(a)).1
+    } else {
+        f32::NEG_INFINITY
+    };
+    let mut found = Vec::new();
+    for (stretch, (logits, most)) in logits.chunks(SCAN).zip(&maxima).enumerate() {
+        if *most >= bound {
+            let ids = (stretch * SCAN) as u32..;
+            found.extend(ids.zip(logits.iter().copied()).filter(|(_, logit)| *logit >= bound));
+        }
+    }
+    if found.len() > keep {
+        found.select_nth_unstable_by(keep - 1, order);
+        found.truncate(keep);
+    }
+    found.sort_unstable_by(order);
+    found
+}
+
+/// The heaviest tokens, heaviest first, ties by id: enough for `top_p` of the whole weight.
+fn above_floor(isa: Isa, weights: &[f32], top_p: f64) -> Vec<(u32, f32)> {
+    let total = sum(isa, weights);
+    let mut candidates: Vec<(u32, f32)> = Vec::new();
     for floor in FLOORS {
         candidates.clear();
         candidates.extend((0u32..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > floor));
-        // Everything above the floor outweighs everything below, so these are enough once they reach the
-        // limits.
-        let enough = match all {
-            Some(total) => {
-                candidates.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() >= top_p * total
-            }
-            None => candidates.len() >= keep,
-        };
-        if enough {
+        // Everything above the floor outweighs everything below.
+        if candidates.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>() >= top_p * total {
             break;
         }
     }
     candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    candidates.truncate(keep);
-    if top_p < 1.0 {
-        let total = all.unwrap_or_else(|| candidates.iter().map(|(_, weight)| f64::from(*weight)).sum());
-        let mut sum = 0.0;
-        let nucleus = candidates.iter().position(|(_, weight)| {
-            sum += f64::from(*weight);
-            sum >= top_p * total
-        });
-        candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
-    }
+    cut(&mut candidates, top_p * total);
     candidates
+}
+
+/// Drops the tokens behind the one at which the weights reach `enough`; rounding may keep all of them.
+fn cut(candidates: &mut Vec<(u32, f32)>, enough: f64) {
+    let mut sum = 0.0;
+    let reached = candidates.iter().position(|(_, weight)| {
+        sum += f64::from(*weight);
+        sum >= enough
+    });
+    candidates.truncate(reached.map_or(candidates.len(), |last| last + 1));
 }
 
 /// A draw in id order: first the stretch, then the token within it.
@@ -106,7 +142,7 @@ fn draw_from_all(isa: Isa, weights: &[f32], stream: &mut Stream) -> Option<u32> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Settings, sample};
+    use super::{Settings, sample, top};
     use crate::llm::kernels::Isa;
     use crate::rng::{RootSeed, Stream};
 
@@ -154,6 +190,20 @@ mod tests {
         let kept = counts(&logits, settings(1.0, 0.5, 0));
         assert!(kept[0] > 9_000 && kept[1] > 9_000 && kept[2] == 0 && kept[3] == 0, "{kept:?}");
         assert_eq!(counts(&logits, settings(1.0, 1e-9, 0))[0], 20_000);
+    }
+
+    #[test]
+    fn the_largest_logits_are_those_of_a_full_sort_whatever_their_places_and_ties() {
+        let mut draws = stream(9);
+        for (count, levels) in [(40, 1e6), (3_000, 1e6), (3_000, 20.0), (3_000, 1.0)] {
+            let mut logits: Vec<f32> = (0..count).map(|_| (draws.uniform() * levels).floor() as f32).collect();
+            logits[7] = f32::NEG_INFINITY;
+            let mut sorted: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).collect();
+            sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            for keep in [1, 2, 5, 30] {
+                assert_eq!(top(Isa::detect(), &logits, keep), sorted[..keep], "{count} {levels} {keep}");
+            }
+        }
     }
 
     #[test]

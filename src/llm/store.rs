@@ -187,6 +187,7 @@ pub(super) fn describe(catalogue: &Catalogue, path: &Path) -> Result<(Manifest, 
         memory_mb: bytes / 1_000_000 * 3 / 2,
         source: "given by its path".into(),
         infill: None,
+        chat: None,
         original: None,
         hugging_face: None,
     });

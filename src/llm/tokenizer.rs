@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use super::constrain::Grammar;
 use super::gguf::Gguf;
 use super::vocabulary::{self, CONTROL};
 use crate::llm::LlmError;
@@ -73,6 +74,16 @@ impl Text {
             pieces.waiting.clear();
         }
         Ok(())
+    }
+
+    /// The grammar of class bodies over these tokens, of which the model knows `vocabulary`.
+    pub(crate) fn grammar(&self, vocabulary: usize) -> Result<Grammar, LlmError> {
+        let fault = |reason: String| LlmError::Tokenizer {
+            path: self.path.clone(),
+            reason: format!("{reason}; set model.grammar = false to go without a grammar"),
+        };
+        let json = self.tokenizer.to_string(false).map_err(|error| fault(error.to_string()))?;
+        Grammar::compile(&json, &self.ends, vocabulary).map_err(fault)
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, LlmError> {

@@ -7,6 +7,7 @@
 pub mod diagnostic;
 mod guard;
 pub mod outline;
+pub mod prefix;
 
 use ruff_python_ast::{Expr, ModModule, Suite};
 use ruff_python_parser::{ParseError, ParseErrorType};

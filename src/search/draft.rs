@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{ConfigError, Prior, PromptBook, PromptKind, SearchConfig};
-use crate::llm::{InfillTokens, Request, Stop};
+use crate::config::{ConfigError, Prior, PromptBook, PromptKind, SearchConfig, Style};
+use crate::llm::{ChatTokens, Generator, InfillTokens, PromptStyle, Request, Stop};
 use crate::rng::{RootSeed, Stream};
 
 use super::infill::{self, Hole, Variant};
@@ -112,6 +112,7 @@ pub(super) fn draft(
     run: &Run,
     reader: &dyn Reader,
     tokens: Option<&InfillTokens>,
+    chat: Option<&ChatTokens>,
     parents: &mut ParentNetworks,
     proposal: &Proposal,
     attempt: u64,
@@ -161,20 +162,44 @@ pub(super) fn draft(
                 infill::hole(&parent.source, &parent.graph, Variant::from_words(words)?, stream)
             };
             let ask = |hole: Hole| {
-                let goal = run.book.infill_goal(opposite);
-                let before =
-                    if goal.is_empty() { hole.before.clone() } else { format!("{goal}\n{}", hole.before) };
-                let prompt = tokens.prompt(&before, &hole.after);
+                let prompt = hole_prompt(tokens, run.book.infill_goal(opposite), &hole);
                 Step::Fill(request(prompt, run.config.operators.infill_tokens, hole.stop), hole)
             };
             first_with_a_place(run, PromptKind::Infill, instruction, &mut stream, hole, ask)
         }
         _ => {
             let words = run.book.words(instruction, opposite, &run.row.input_sizes, run.row.classes);
-            let prompt = source::prompt(&proposal.sources(), &words);
+            let prompt = whole_class(chat, &proposal.sources(), &words);
             let step = Step::Write(request(prompt, run.config.sampling.max_tokens, Stop::ClassComplete));
             Draft { instruction, step }
         }
+    }
+}
+
+/// How the LLM is talked to, if the run talks to it.
+pub(super) fn chat_of(style: Style, generator: &dyn Generator) -> Option<ChatTokens> {
+    let talks = match style {
+        Style::Model => generator.style() == PromptStyle::Chat,
+        Style::Completion => false,
+        Style::Chat => true,
+    };
+    generator.chat().filter(|_| talks).cloned()
+}
+
+/// The prompt that asks for the filling of a hole, under a comment that says what it is for; empty for none.
+pub(super) fn hole_prompt(tokens: &InfillTokens, goal: &str, hole: &Hole) -> String {
+    let before = if goal.is_empty() { hole.before.clone() } else { format!("{goal}\n{}", hole.before) };
+    tokens.prompt(&before, &hole.after)
+}
+
+/// The prompt that asks for a whole class.
+pub(super) fn whole_class(chat: Option<&ChatTokens>, parents: &[&str], words: &str) -> String {
+    match chat {
+        Some(chat) => {
+            let (question, answer) = source::chat(parents, words);
+            chat.prompt(&question, &answer)
+        }
+        None => source::prompt(parents, words),
     }
 }
 

@@ -119,6 +119,10 @@ pub struct Summary {
     pub mean: Option<f64>,
     /// Tokens written.
     pub tokens: u64,
+    /// Texts that were given up before they were whole.
+    pub given_up: u64,
+    /// Tokens that the limit would still have allowed them.
+    pub saved_tokens: u64,
     /// Tokens read by the LLM, cached or not.
     pub prompt_tokens: u64,
     /// Time the LLM took.

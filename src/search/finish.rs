@@ -199,6 +199,8 @@ fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
         train_seconds,
         tokens_per_trained: per_trained(tokens as f64),
         seconds_per_trained: per_trained(generate_seconds + train_seconds),
+        saved_tokens: candidates.iter().map(|candidate| candidate.cost.saved_tokens).sum(),
+        given_up: candidates.iter().filter(|candidate| candidate.cost.saved_tokens > 0).count() as u64,
         yields: run.store.yields()?,
         prompt_yields: run.store.prompt_yields()?,
         parameters: of.and_then(|candidate| candidate.facts.as_ref()).map_or(0, |facts| facts.parameters),

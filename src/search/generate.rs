@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use crate::archive::{CandidateId, PromptChoice};
 use crate::config::SurrogateKind;
-use crate::llm::{Completion, Control, LlmError, Request};
+use crate::llm::{Completion, Control, Finish, LlmError, Request};
 
-use super::draft::{Draft, ParentNetworks, Step, draft};
+use super::draft::{Draft, ParentNetworks, Step, chat_of, draft};
 use super::error::SearchError;
 use super::event::Event;
 use super::propose::{Abilities, Proposal, propose};
@@ -151,13 +151,14 @@ fn write(
 ) -> Result<Vec<Candidate>, SearchError> {
     let (number, attempt) = (round.number, round.attempt);
     let tokens = parts.generator.infill().cloned();
+    let chat = chat_of(run.config.prompts.style, parts.generator);
     let mut drafts: Vec<Draft> = Vec::with_capacity(proposals.len());
     for proposal in proposals {
         drafts.push(if rank::ranks(&run.config, proposal.operator) {
             let parent = round.networks.network(parts.reader, proposal);
             round.ranks.draft(run, parts, parent, proposal, attempt, &mut round.taken)?
         } else {
-            draft(run, parts.reader, tokens.as_ref(), round.networks, proposal, attempt)
+            draft(run, parts.reader, tokens.as_ref(), chat.as_ref(), round.networks, proposal, attempt)
         });
         check_cancelled(run, parts)?;
     }
@@ -226,7 +227,8 @@ fn candidate(
         (Step::Failed(message), _) => refuse(&mut candidate, Verdict::Unsupported, message),
         (_, Some(Err(message))) => refuse(&mut candidate, Verdict::LimitExceeded, message),
         (step, Some(Ok(completion))) => {
-            candidate.cost = cost(&completion, per_token);
+            let limit = step.request().map_or(0, |request| request.max_tokens);
+            candidate.cost = cost(&completion, limit, per_token);
             candidate.source = match &step {
                 Step::Fill(_, hole) => infill::fill(hole, &completion.text),
                 _ => source::candidate(&proposal.sources(), &completion.text),
@@ -326,8 +328,13 @@ fn judge(
     }
 }
 
-fn cost(completion: &Completion, per_token: f64) -> Cost {
+fn cost(completion: &Completion, limit: usize, per_token: f64) -> Cost {
+    let saved = match completion.finish {
+        Finish::Abandoned => limit.saturating_sub(completion.completion_tokens) as u64,
+        _ => 0,
+    };
     Cost {
+        saved_tokens: saved,
         prompt_tokens: completion.prompt_tokens as u64,
         cached_tokens: completion.cached_prompt_tokens as u64,
         completion_tokens: completion.completion_tokens as u64,

@@ -18,6 +18,7 @@ mod frontend;
 mod generate;
 mod infill;
 mod propose;
+mod question;
 mod rank;
 mod read;
 mod record;
@@ -44,6 +45,7 @@ pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProg
 pub use event::{Event, Summary};
 pub use frontend::FrontEnd;
 pub use infill::Variant;
+pub use question::{QUESTION_STYLES, Question, QuestionStyle, Questions};
 pub use read::{Network, Reader, Refused};
 pub use record::{Candidate, Cost, Described, Facts, OPERATORS, Operator, Score, VERDICTS, Verdict};
 pub use run::{Run, RunRecord, check_free, digest, load};

@@ -181,6 +181,8 @@ pub struct Cost {
     pub cached_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
+    /// Of a text that was given up: tokens that the limit would still have allowed.
+    pub saved_tokens: u64,
     /// Its share of the time the LLM took.
     pub generate_seconds: f64,
     /// Training and validation.

@@ -1,7 +1,8 @@
 //! Source texts around a completion: parents to a prompt, prompt and completion to a whole candidate.
 //!
-//! The prompt is of completion style: imports, the helper classes and the network of each parent, the
-//! instruction as a docstring, then the header of the new class. The candidate keeps everything that the
+//! A prompt of completion style: imports, the helper classes and the network of each parent, the instruction as a
+//! docstring, then the header of the new class; of chat style: the same in a question, and an answer that begins with a
+//! code block and the header. The candidate keeps everything that the
 //! completion says, helper classes and early returns too, and those helpers of its parents that it names. One
 //! limit: a module is taken apart by lines in column 0, not by its syntax tree, so that a completion which is
 //! not Python keeps its text.
@@ -35,6 +36,23 @@ pub fn seed_network(input_sizes: &[usize], classes: usize) -> String {
 
 /// The prompt for a child of `parents` (one or two whole sources).
 pub(super) fn prompt(parents: &[&str], words: &str) -> String {
+    let mut text = shown(parents);
+    text.push_str(&format!("\n\n\"\"\"\n{}\n\"\"\"\n\n\n{HEADER}", words.trim()));
+    text
+}
+
+/// The same for a conversation: what is asked, and how the answer begins, so that it is a class and nothing else.
+pub(super) fn chat(parents: &[&str], words: &str) -> (String, String) {
+    let question = format!(
+        "```python\n{}```\n\n{}\nAnswer with one code block that holds the whole changed class {CLASS}.",
+        shown(parents),
+        words.trim()
+    );
+    (question, format!("```python\n{IMPORTS}\n\n{HEADER}"))
+}
+
+/// Imports, helpers and networks of the parents.
+fn shown(parents: &[&str]) -> String {
     let parts: Vec<Vec<Chunk>> = parents.iter().map(|source| split(source)).collect();
     let mut text = imports(&parts);
     let mut seen = BTreeSet::new();
@@ -52,7 +70,6 @@ pub(super) fn prompt(parents: &[&str], words: &str) -> String {
             text.push('\n');
         }
     }
-    text.push_str(&format!("\n\n\"\"\"\n{}\n\"\"\"\n\n\n{HEADER}", words.trim()));
     text
 }
 

@@ -20,6 +20,7 @@ use llmatic_offline::rng::RootSeed;
 use toml::Value;
 
 use super::bench_llm::bench_llm;
+use super::bench_prompts::bench_prompts;
 use super::operators::operators;
 use super::search::{generator, on_interrupt, use_threads};
 use super::{machine_device, machine_threads};
@@ -49,6 +50,7 @@ struct Bench<'a> {
 pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     match &args.command {
         BenchCommand::Nasbench201(args) => nasbench201(args),
+        BenchCommand::Prompts(args) => bench_prompts(args),
         BenchCommand::Llm(args) => bench_llm(args),
         BenchCommand::Operators(args) => operators(args),
     }

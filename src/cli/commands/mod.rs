@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod bench_llm;
+pub(crate) mod bench_prompts;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod inspect;

@@ -166,7 +166,8 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
         rows: config.model.rows,
     };
     Llm::plan_within(&selection, &options, config.model.memory_mb as u64)?;
-    let llm = Llm::load(&selection, &options)?;
+    let mut llm = Llm::load(&selection, &options)?;
+    llm.set_grammar(config.model.grammar)?;
     if selection.alias.is_some() {
         config.model.name.clone_from(&selection.manifest.name);
     } else if config.model.name.contains(std::path::MAIN_SEPARATOR) || config.model.name.ends_with(".gguf") {

@@ -334,4 +334,8 @@ impl Decoder for AcceleratorDecoder {
     fn work(&self) -> Work {
         self.work
     }
+    /// Not measured: an estimate from a device's memory rate and its products, so low that guesses stay short.
+    fn overhead(&self) -> f64 {
+        16.0
+    }
 }

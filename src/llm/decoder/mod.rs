@@ -203,6 +203,8 @@ pub(crate) trait Decoder: Send {
     fn weights_bytes(&self) -> usize;
     /// What a token costs.
     fn work(&self) -> Work;
+    /// What a step costs beyond its tokens, in tokens: reading the weights, mostly.
+    fn overhead(&self) -> f64;
 }
 
 /// Names of the supported architectures.

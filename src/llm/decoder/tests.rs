@@ -276,5 +276,13 @@ fn decoder_rates() {
             timed("8 rows", 8, &spans, &mut decoder);
             timed("1 row", 1, &spans[..1], &mut decoder);
         }
+        for width in [2, 3, 4, 6, 8, 12, 16] {
+            let spans: Vec<Span<'_>> =
+                (0..8).map(|slot| Span { slot, tokens: &tokens[..width], logits: width }).collect();
+            for rows in [1, 2, 4, 8] {
+                (0..rows).for_each(|slot| decoder.truncate(slot, 300));
+                timed(&format!("{rows} rows by {width}"), rows * width, &spans[..rows], &mut decoder);
+            }
+        }
     }
 }

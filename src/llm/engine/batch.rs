@@ -6,13 +6,15 @@
 //! its slot. None of this changes a completion on the CPU, where a token's logits do not depend on what is
 //! computed beside it. Limit: a prompt is prefilled before the running rows go on.
 
-use super::lookup::{Trust, propose};
+use super::lookup::{Guess, propose};
 use super::{Llm, PREFILL_CHUNK};
+use crate::llm::constrain::Constraint;
 use crate::llm::decoder::Span;
 use crate::llm::sampling::{Settings, sample};
 use crate::llm::stop::StopRule;
 use crate::llm::tokenizer::Pieces;
-use crate::llm::{Completion, Control, Finish, LlmError, Progress, Request};
+use crate::llm::{Completion, Control, Finish, LlmError, Progress, Request, Stop};
+use crate::python::prefix::ClassPrefix;
 use crate::rng::Stream;
 
 /// A request being written.
@@ -25,10 +27,12 @@ struct Row {
     sampled: usize,
     /// Prompt and samples; all but the last are in the cache.
     tokens: Vec<u32>,
-    trust: Trust,
     pieces: Pieces,
     stop: StopRule,
     stream: Stream,
+    /// Of a class that is written from its header on: whether it can still become one.
+    class: Option<ClassPrefix>,
+    constraint: Option<Constraint>,
 }
 
 /// How the steps of a call end for one row.
@@ -82,12 +86,12 @@ impl Llm {
                 break;
             }
             let guesses = self.step(&rows, requests, &mut logits)?;
-            let width = logits.len() / guesses.iter().map(|guess| guess.len() + 1).sum::<usize>();
+            let width = logits.len() / guesses.iter().map(|guess| guess.fed + 1).sum::<usize>();
             let mut logits = logits.chunks_exact(width);
             let mut going = Vec::with_capacity(rows.len());
             for (mut row, guess) in rows.into_iter().zip(guesses) {
                 let before = row.sampled;
-                let own: Vec<&[f32]> = logits.by_ref().take(guess.len() + 1).collect();
+                let own: Vec<&[f32]> = logits.by_ref().take(guess.fed + 1).collect();
                 let request = &requests[row.request];
                 let verdict = self.advance(&mut row, request, &guess, &own)?;
                 tokens += row.sampled - before;
@@ -129,6 +133,8 @@ impl Llm {
         // The last token is always computed: its logits are needed.
         let running: Vec<usize> = rows.iter().map(|row| row.slot).collect();
         let (slot, len) = self.claim(&prompt[..prompt.len() - 1], &running)?;
+        let class = request.stop == Stop::ClassComplete && begins_a_class(&request.prompt);
+        let grammar = self.grammar.as_ref().filter(|_| class && self.constrains);
         Ok(Row {
             request: index,
             slot,
@@ -136,10 +142,11 @@ impl Llm {
             cached_prompt_tokens: len,
             sampled: 0,
             tokens: prompt.to_vec(),
-            trust: Trust::new(),
             pieces: Pieces::default(),
             stop: StopRule::new(request.stop),
             stream: request.stream.clone(),
+            class: class.then(ClassPrefix::new),
+            constraint: grammar.map(|grammar| grammar.start()),
         })
     }
 
@@ -188,21 +195,24 @@ impl Llm {
         Ok(false)
     }
 
-    /// Feeds every row its newest token and a guess at the following ones, which are returned. `logits`
-    /// gets, row by row, those after each token fed: (all tokens fed, vocabulary).
+    /// Feeds every row its newest token and as much of a guess at the following ones as pays; the guesses are
+    /// returned. `logits` gets, row by row, those after each token fed: (all tokens fed, vocabulary).
     fn step(
         &mut self,
         rows: &[Row],
         requests: &[Request],
         logits: &mut Vec<f32>,
-    ) -> Result<Vec<Vec<u32>>, LlmError> {
+    ) -> Result<Vec<Guess>, LlmError> {
+        let mut guesses = Vec::with_capacity(rows.len());
         let mut fed = Vec::with_capacity(rows.len());
         for row in rows {
             // The last token sampled is never fed, so a guess must leave room for it.
             let room = requests[row.request].max_tokens - row.sampled - 1;
-            let most = if self.guesses { row.trust.length().min(room) } else { 0 };
-            let (newest, guess) = (row.tokens.last(), propose(&row.tokens, most));
-            fed.push(newest.into_iter().chain(guess).copied().collect::<Vec<u32>>());
+            let mut guess = if self.guesses { propose(&row.tokens, room) } else { Guess::default() };
+            guess.fed = self.trust.worth(&guess, rows.len(), self.decoder.overhead());
+            let (newest, ahead) = (row.tokens.last(), &guess.tokens[..guess.fed]);
+            fed.push(newest.into_iter().chain(ahead).copied().collect::<Vec<u32>>());
+            guesses.push(guess);
         }
         let spans: Vec<Span<'_>> = rows
             .iter()
@@ -210,7 +220,7 @@ impl Llm {
             .map(|(row, tokens)| Span { slot: row.slot, tokens, logits: tokens.len() })
             .collect();
         self.decoder.forward(&spans, logits).map_err(|error| self.compute(&error))?;
-        Ok(fed.into_iter().map(|mut tokens| tokens.split_off(1)).collect())
+        Ok(guesses)
     }
 
     /// Samples a row's next tokens: one, and one more for each guess that the sample before it confirms.
@@ -218,19 +228,19 @@ impl Llm {
         &mut self,
         row: &mut Row,
         request: &Request,
-        guess: &[u32],
+        guess: &Guess,
         logits: &[&[f32]],
     ) -> Result<Verdict, LlmError> {
-        let mut accepted = 0;
+        let before = row.tokens.len();
         let mut verdict = Verdict::Goes;
-        for logits in logits {
+        for (place, logits) in logits.iter().enumerate() {
             verdict = self.sample_one(row, request, logits)?;
-            if matches!(verdict, Verdict::Ends(..)) || row.tokens.last() != guess.get(accepted) {
+            let confirmed = place < guess.fed && row.tokens.last() == guess.tokens.get(place);
+            if matches!(verdict, Verdict::Ends(..)) || !confirmed {
                 break;
             }
-            accepted += 1;
         }
-        row.trust.update(guess.len(), accepted);
+        self.trust.update(guess, &row.tokens[before..]);
         // The cache keeps what was fed and confirmed: everything but the newest sample.
         let held = row.tokens.len() - 1;
         self.cached[row.slot] = row.tokens[..held].to_vec();
@@ -242,8 +252,18 @@ impl Llm {
     fn sample_one(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<Verdict, LlmError> {
         let settings =
             Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
-        let token = sample(self.isa, logits, settings, &mut row.stream);
+        let token = match &mut row.constraint {
+            Some(constraint) => {
+                let mut logits = logits.to_vec();
+                constraint.apply(&mut logits);
+                sample(self.isa, &logits, settings, &mut row.stream)
+            }
+            None => sample(self.isa, logits, settings, &mut row.stream),
+        };
         let token = token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })?;
+        if let Some(constraint) = &mut row.constraint {
+            constraint.accept(token);
+        }
         row.sampled += 1;
         row.tokens.push(token);
         let ended = self.text.is_end(token);
@@ -258,10 +278,19 @@ impl Llm {
         if ended {
             return Ok(Verdict::Ends(Finish::EndOfText, row.pieces.text.len()));
         }
+        if row.class.as_mut().is_some_and(|class| class.fault(&row.pieces.text).is_some()) {
+            return Ok(Verdict::Ends(Finish::Abandoned, row.pieces.text.len()));
+        }
         if row.sampled >= request.max_tokens {
             self.text.flush(&mut row.pieces)?;
             return Ok(Verdict::Ends(Finish::Length, row.pieces.text.len()));
         }
         Ok(Verdict::Goes)
     }
+}
+
+/// Whether the prompt ends with the header of a class in column 0.
+fn begins_a_class(prompt: &str) -> bool {
+    let header = prompt.strip_suffix('\n').and_then(|text| text.rsplit('\n').next());
+    header.is_some_and(|line| line.starts_with("class ") && line.ends_with(':'))
 }

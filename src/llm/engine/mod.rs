@@ -9,14 +9,16 @@ mod score;
 #[cfg(test)]
 mod tests;
 
+use self::lookup::Trust;
+use super::constrain::Grammar;
 use super::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
 use super::gguf::{Gguf, first_line};
 use super::kernels::Isa;
 use super::tokenizer::Text;
 use crate::config::Device;
 use crate::llm::{
-    Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions, MemoryPlan,
-    Progress, Request, Score, Selection, Work,
+    ChatTokens, Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions,
+    MemoryPlan, Progress, PromptStyle, Request, Score, Selection, Work,
 };
 
 /// Prompt tokens that are computed in one step.
@@ -26,6 +28,8 @@ const PREFILL_CHUNK: usize = 128;
 pub struct Llm {
     identity: GeneratorIdentity,
     infill: Option<InfillTokens>,
+    chat: Option<ChatTokens>,
+    style: PromptStyle,
     text: Text,
     decoder: Box<dyn Decoder>,
     isa: Isa,
@@ -35,6 +39,11 @@ pub struct Llm {
     plan: MemoryPlan,
     /// Whether rows guess ahead (`lookup`).
     guesses: bool,
+    trust: Trust,
+    /// Compiled when it is first asked for.
+    grammar: Option<Grammar>,
+    constrains: bool,
+    vocabulary: usize,
     /// Whether prompts share prefixes.
     shares: bool,
 }
@@ -50,6 +59,7 @@ impl Llm {
         let text = Text::load(&gguf)?;
         let rows = options.rows.max(1);
         let mut plan = plan(&gguf, &config, options, context);
+        let vocabulary = config.vocabulary;
         let decoder: Box<dyn Decoder> = match options.device {
             Device::Cpu => Box::new(CpuDecoder::load(&gguf, config, options.threads, context, rows)?),
             Device::Cuda(index) => {
@@ -61,6 +71,8 @@ impl Llm {
         Ok(Llm {
             identity: GeneratorIdentity { name, sha256: selection.sha256.clone() },
             infill: selection.manifest.infill.clone(),
+            chat: selection.manifest.chat.clone(),
+            style: selection.manifest.prompt_style,
             text,
             decoder,
             isa: Isa::detect(),
@@ -68,6 +80,10 @@ impl Llm {
             cached: vec![Vec::new(); rows],
             plan,
             guesses: true,
+            trust: Trust::new(),
+            grammar: None,
+            constrains: false,
+            vocabulary,
             shares: true,
         })
     }
@@ -142,6 +158,18 @@ impl Llm {
     /// Longest prompt plus completion, in tokens.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Whether completions of a class's header follow the grammar of class bodies; compiles it.
+    ///
+    /// # Errors
+    /// A model whose tokens or end token are not known.
+    pub fn set_grammar(&mut self, on: bool) -> Result<(), LlmError> {
+        if on && self.grammar.is_none() {
+            self.grammar = Some(self.text.grammar(self.vocabulary)?);
+        }
+        self.constrains = on;
+        Ok(())
     }
 
     /// What one token costs.
@@ -268,6 +296,14 @@ impl Generator for Llm {
 
     fn infill(&self) -> Option<&InfillTokens> {
         self.infill.as_ref()
+    }
+
+    fn chat(&self) -> Option<&ChatTokens> {
+        self.chat.as_ref()
+    }
+
+    fn style(&self) -> PromptStyle {
+        self.style
     }
 }
 

@@ -1,8 +1,9 @@
 //! How likely a model finds given continuations of a prompt: texts in, sums of log-probabilities out.
 //!
-//! The prompt is prefilled once and its cache copied to every slot; the continuations then run side by side, a
-//! few tokens each at a time so that their logits stay small. A score depends on its own texts alone. Limit: what
-//! two continuations share beyond the prompt is computed for each.
+//! The prompt is prefilled once and its cache copied to every slot; the continuations then run side by side in
+//! alphabetical order, a few tokens each at a time so that their logits stay small. What a continuation shares with the
+//! one before it is taken from there. A score depends on its own texts alone. Limit: texts share only within a group
+//! of as many as there are slots.
 
 use std::ops::Range;
 
@@ -18,16 +19,23 @@ const LOGIT_ROWS: usize = 64;
 struct Scored {
     index: usize,
     slot: usize,
-    /// Its tokens, behind the last one that all texts share.
+    /// Its tokens, from the last one on that all texts share.
     tokens: Vec<u32>,
+    /// How many of them begin the row before it as well.
+    shared: usize,
+    /// Whether the slot holds those.
+    started: bool,
+    /// Tokens in the slot.
     done: usize,
+    /// Tokens whose probability is in `sum`.
+    summed: usize,
     sum: f64,
 }
 
 impl Scored {
     /// Places of the tokens to feed next, at most so many: each gives the probability of the one behind it.
     fn next(&self, most: usize) -> Range<usize> {
-        let end = self.tokens.len().saturating_sub(1);
+        let end = if self.started { self.tokens.len().saturating_sub(1) } else { 0 };
         self.done..(self.done + most).min(end).max(self.done)
     }
 }
@@ -81,49 +89,81 @@ impl Llm {
             self.decoder.copy_prefix(home, slot, prefix.len()).map_err(|error| self.compute(&error))?;
             self.cached[slot] = prefix.to_vec();
         }
-        let order: Vec<usize> = (0..texts.len()).collect();
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by(|a, b| texts[*a].cmp(&texts[*b]));
         for group in order.chunks(slots) {
-            let row = |(offset, &index): (usize, &usize)| {
+            let mut rows: Vec<Scored> = Vec::with_capacity(group.len());
+            for (offset, &index) in group.iter().enumerate() {
                 let tokens = texts[index][shared - 1..].to_vec();
-                Scored { index, slot: (home + offset) % slots, tokens, done: 0, sum: 0.0 }
-            };
-            let mut rows: Vec<Scored> = group.iter().enumerate().map(row).collect();
-            self.score_side_by_side(&mut rows)?;
+                let before = rows.last().map_or(&[][..], |row| &row.tokens);
+                let shared = before.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+                // A row's last token is never fed.
+                let shared = shared.min(tokens.len() - 1).min(before.len().saturating_sub(1));
+                let slot = (home + offset) % slots;
+                rows.push(Scored { index, slot, tokens, shared, started: false, done: 0, summed: 0, sum: 0.0 });
+            }
+            self.score_side_by_side(&mut rows, prefix.len())?;
             for row in rows {
-                scores[row.index] = Score { log_probability: row.sum, tokens: row.done };
+                scores[row.index] = Score { log_probability: row.sum, tokens: row.summed };
                 self.decoder.truncate(row.slot, prefix.len());
             }
         }
         Ok(scores)
     }
 
-    /// Feeds all rows to their ends.
-    fn score_side_by_side(&mut self, rows: &mut [Scored]) -> Result<(), LlmError> {
+    /// Feeds all rows to their ends; their slots hold `prefix` tokens.
+    fn score_side_by_side(&mut self, rows: &mut [Scored], prefix: usize) -> Result<(), LlmError> {
         let (mut logits, mut weights) = (Vec::new(), Vec::new());
-        let together = (LOGIT_ROWS / rows.len()).clamp(1, PREFILL_CHUNK);
         loop {
-            let spans: Vec<Span<'_>> = rows
-                .iter()
-                .map(|row| (row, row.next(together)))
-                .filter(|(_, next)| !next.is_empty())
-                .map(|(row, next)| Span { slot: row.slot, logits: next.len(), tokens: &row.tokens[next] })
-                .collect();
-            let fed: usize = spans.iter().map(|span| span.tokens.len()).sum();
-            if fed == 0 {
+            self.start_rows(rows, prefix)?;
+            let running = rows.iter().filter(|row| !row.next(1).is_empty()).count();
+            if running == 0 {
                 return Ok(());
             }
+            let together = (LOGIT_ROWS / running).clamp(1, PREFILL_CHUNK);
+            let fed: Vec<Range<usize>> = rows.iter().map(|row| row.next(together)).collect();
+            let spans: Vec<Span<'_>> = rows
+                .iter()
+                .zip(&fed)
+                .filter(|(_, next)| !next.is_empty())
+                .map(|(row, next)| Span {
+                    slot: row.slot,
+                    logits: next.len(),
+                    tokens: &row.tokens[next.clone()],
+                })
+                .collect();
             self.decoder.forward(&spans, &mut logits).map_err(|error| self.compute(&error))?;
-            let width = logits.len() / fed;
+            let width = logits.len() / fed.iter().map(ExactSizeIterator::len).sum::<usize>();
             let mut logits = logits.chunks_exact(width);
-            for row in rows.iter_mut() {
-                let next = row.next(together);
+            for (first, next) in fed.into_iter().enumerate() {
+                rows[first].done = next.end;
                 // The places come first: where there are none left, no logits are taken.
-                for (place, logits) in next.clone().zip(&mut logits) {
-                    row.sum += self.log_probability(logits, row.tokens[place + 1], &mut weights)?;
+                for (place, logits) in next.zip(&mut logits) {
+                    for row in sharing(&mut rows[first..], place) {
+                        row.sum += self.log_probability(logits, row.tokens[place + 1], &mut weights)?;
+                        row.summed += 1;
+                    }
                 }
-                row.done = next.end;
             }
         }
+    }
+
+    /// Starts the rows whose share of the row before them has been computed.
+    fn start_rows(&mut self, rows: &mut [Scored], prefix: usize) -> Result<(), LlmError> {
+        for index in 0..rows.len() {
+            let before = index.checked_sub(1).map(|before| (rows[before].slot, rows[before].done));
+            let row = &mut rows[index];
+            let Some((slot, done)) = before.filter(|_| row.shared > 0) else {
+                row.started = true;
+                continue;
+            };
+            if !row.started && done >= row.shared {
+                let copied = self.decoder.copy_prefix(slot, row.slot, prefix + row.shared);
+                copied.map_err(|error| self.compute(&error))?;
+                (row.started, row.done) = (true, row.shared);
+            }
+        }
+        Ok(())
     }
 
     /// ln softmax(logits)[token]; `weights` is scratch.
@@ -135,4 +175,11 @@ impl Llm {
         let log = f64::from(logit) - f64::from(most) - sum(self.isa, weights).ln();
         if log.is_finite() { Ok(log) } else { Err(LlmError::NotFinite { name: self.identity.name.clone() }) }
     }
+}
+
+/// The first row and those behind it that begin with the same tokens, up to the one in `place`, which none of these
+/// feeds itself.
+fn sharing(rows: &mut [Scored], place: usize) -> impl Iterator<Item = &mut Scored> {
+    let count = 1 + rows.iter().skip(1).take_while(|row| row.shared > place).count();
+    rows[..count].iter_mut()
 }

@@ -25,6 +25,7 @@ fn selection(path: &Path) -> Selection {
         memory_mb: 1,
         source: "a test".into(),
         infill: None,
+        chat: None,
         original: None,
         hugging_face: None,
     };
@@ -110,6 +111,33 @@ fn guessing_ahead_changes_no_completion() {
 }
 
 #[test]
+fn the_grammar_and_giving_up_keep_rows_apart_and_guesses_exact() {
+    let prompt = "class Net(nn.Module):\n    x = f(x)\n    x = f(x)\n\n\nclass Net(nn.Module):\n";
+    let requests: Vec<Request> = (0..6)
+        .map(|i| Request { temperature: 0.3 * i as f64, stop: Stop::ClassComplete, ..request(prompt, 60, i) })
+        .collect();
+    let seen = |completions: Vec<Completion>| -> Vec<_> {
+        completions.into_iter().map(|c| (c.text, c.finish, c.completion_tokens)).collect()
+    };
+    for grammar in [false, true] {
+        let mut alone = load(1, 1, 256).unwrap();
+        alone.set_grammar(grammar).unwrap();
+        alone.guesses = false;
+        let expected = seen(run(&mut alone, &requests));
+        for (threads, rows) in [(1, 2), (2, 8)] {
+            let mut llm = load(threads, rows, 256).unwrap();
+            llm.set_grammar(grammar).unwrap();
+            assert_eq!(seen(run(&mut llm, &requests)), expected, "{threads} threads, {rows} rows, {grammar}");
+        }
+        // A random model writes no class: only what the grammar holds back begins like one.
+        let visible = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        let mut first = expected.iter().filter_map(|(text, ..)| text.split('\n').find(visible));
+        assert!(first.all(|line| line.starts_with("    ")), "{expected:?}");
+        assert_eq!(expected.iter().any(|(text, ..)| !text.is_empty()), grammar, "{expected:?}");
+    }
+}
+
+#[test]
 fn equal_prefixes_are_computed_once() {
     let mut llm = load(1, 4, 256).unwrap();
     let completions = run(&mut llm, &requests()[..2]);
@@ -135,7 +163,20 @@ fn another_stream_gives_another_text_and_greedy_ignores_it() {
 #[test]
 fn a_score_is_the_sum_of_log_probabilities_whatever_is_scored_beside_it() {
     let mut llm = load(1, 1, 256).unwrap();
-    let (prompt, texts) = ("class Net(nn.Module):\n", ["    pass\n", "x", "", "    def forward(self, x):\n"]);
+    let prompt = "class Net(nn.Module):\n";
+    // Some begin alike, one begins another, two are the same.
+    let texts = [
+        "    pass\n",
+        "x",
+        "",
+        "    def forward(self, x):\n",
+        "    pass\n    x",
+        "    def forward(self, y):\n        return y\n",
+        "x",
+        "    def forward(self, y):\n        return x\n",
+        "    def",
+        "    def forward(self, x):\n    pass\n",
+    ];
     let expected: Vec<f64> = texts
         .iter()
         .map(|text| {

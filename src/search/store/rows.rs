@@ -175,7 +175,7 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
         .prepare_cached(
             "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
              ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, \
-             ?35, ?36, ?37, ?38, ?39, ?40)",
+             ?35, ?36, ?37, ?38, ?39, ?40, ?41)",
         )?
         .execute(params![
             row.id.generation as i64,
@@ -216,6 +216,7 @@ pub(super) fn insert_candidate(transaction: &Transaction<'_>, row: &Candidate) -
             cost.prompt_tokens as i64,
             cost.cached_tokens as i64,
             cost.completion_tokens as i64,
+            cost.saved_tokens as i64,
             cost.generate_seconds,
             cost.train_seconds
         ])
@@ -374,6 +375,7 @@ pub(super) fn candidate_row(row: &Row<'_>) -> Sql<Candidate> {
             prompt_tokens: unsigned(row, "prompt_tokens")?,
             cached_tokens: unsigned(row, "cached_tokens")?,
             completion_tokens: unsigned(row, "completion_tokens")?,
+            saved_tokens: unsigned(row, "saved_tokens")?,
             generate_seconds: row.get("generate_seconds")?,
             train_seconds: row.get("train_seconds")?,
         },

@@ -1,4 +1,4 @@
--- The run database, format 3. People query it; a change of meaning raises the format.
+-- The run database, format 4. People query it; a change of meaning raises the format.
 CREATE TABLE run (                 -- one row: what the run is
     format INTEGER NOT NULL,       -- of this database
     program TEXT NOT NULL,         -- version of the program that made it
@@ -78,6 +78,7 @@ CREATE TABLE candidate (           -- one row per source text, refused or not
     prompt_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
+    saved_tokens INTEGER NOT NULL, -- of a text that was given up: what the limit would still have allowed
     generate_seconds REAL NOT NULL,
     train_seconds REAL NOT NULL,
     PRIMARY KEY (generation, slot, attempt)

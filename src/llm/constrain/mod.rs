@@ -1,0 +1,228 @@
+//! Which tokens may come next in a class body: the tokens so far in, logits of the others at minus infinity out.
+//!
+//! The work is `llguidance`'s (an Earley parser over a prefix tree of the vocabulary); the grammar is `grammar`'s. What
+//! may follow depends on a row's own tokens alone, so sampling stays exact and rows stay independent. A text that the
+//! grammar loses hold of goes on unconstrained. Limit: completions whose prompt ends with the header of a class.
+
+mod grammar;
+
+use std::sync::Arc;
+
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory, token_bytes_from_tokenizer_json};
+
+/// The grammar of class bodies, compiled for a vocabulary.
+pub(crate) struct Grammar {
+    start: Matcher,
+    /// Sorted ids at which a text ends.
+    ends: Vec<u32>,
+    end: u32,
+}
+
+/// What may follow in one row.
+pub(crate) struct Constraint {
+    matcher: Matcher,
+    ends: Vec<u32>,
+    end: u32,
+    lost: bool,
+}
+
+impl Grammar {
+    /// Compiles it. `json` is the content of a `tokenizer.json`, `ends` are the sorted ids at which a text ends and
+    /// `width` is the number of logits.
+    ///
+    /// # Errors
+    /// A tokenizer without an end token or whose tokens are no bytes.
+    pub(crate) fn compile(json: &str, ends: &[u32], width: usize) -> Result<Grammar, String> {
+        let json: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let mut bytes = token_bytes_from_tokenizer_json(&json).map_err(|error| error.to_string())?;
+        bytes.resize(width, Vec::new());
+        let end = *ends.first().filter(|&&end| (end as usize) < width).ok_or("the model has no end token")?;
+        for &id in ends {
+            // Ends are allowed by the grammar's end, never by their text.
+            if let Some(token) = bytes.get_mut(id as usize) {
+                token.clear();
+            }
+        }
+        bytes[end as usize] = b"\xff<end>".to_vec();
+        let vocabulary = u32::try_from(width).map_err(|error| error.to_string())?;
+        let trie = TokTrie::from(&TokRxInfo::new(vocabulary, end), &bytes);
+        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new_simple(&env).map_err(|error| error.to_string())?;
+        factory.quiet();
+        let parser = factory.create_parser(TopLevelGrammar::from_lark(grammar::class_body()));
+        let start = Matcher::new(parser);
+        match start.get_error() {
+            Some(reason) => Err(reason),
+            None => Ok(Grammar { start, ends: ends.to_vec(), end }),
+        }
+    }
+
+    /// What may follow the header of a class.
+    pub(crate) fn start(&self) -> Constraint {
+        Constraint { matcher: self.start.deep_clone(), ends: self.ends.clone(), end: self.end, lost: false }
+    }
+}
+
+impl Constraint {
+    /// Takes what may not come next out of `logits`.
+    pub(crate) fn apply(&mut self, logits: &mut [f32]) {
+        if self.lost || self.matcher.is_stopped() {
+            return;
+        }
+        let Ok(mask) = self.matcher.compute_mask() else {
+            self.lost = true;
+            return;
+        };
+        if mask.is_zero() {
+            self.lost = true;
+            return;
+        }
+        let ends = mask.is_allowed(self.end);
+        let kept: Vec<f32> =
+            self.ends.iter().map(|&id| logits.get(id as usize).copied().unwrap_or_default()).collect();
+        mask.iter_unset_entries(|id| {
+            if let Some(logit) = logits.get_mut(id) {
+                *logit = f32::NEG_INFINITY;
+            }
+        });
+        for (&id, kept) in self.ends.iter().zip(kept) {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = if ends { kept } else { f32::NEG_INFINITY };
+            }
+        }
+    }
+
+    /// Goes on with a token.
+    pub(crate) fn accept(&mut self, token: u32) {
+        if !self.lost && self.ends.binary_search(&token).is_err() {
+            self.lost = self.matcher.consume_token(token).is_err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Grammar;
+    use crate::llm::sampling::Settings;
+
+    /// Every byte is a token; the last id ends a text.
+    fn grammar() -> Grammar {
+        let vocabulary: serde_json::Map<String, serde_json::Value> = byte_characters()
+            .into_iter()
+            .enumerate()
+            .map(|(id, c)| (c.to_string(), id.into()))
+            .chain([("<end>".to_owned(), 256.into())])
+            .collect();
+        let json = serde_json::json!({
+            "decoder": { "type": "ByteLevel" }, "model": { "vocab": vocabulary }, "added_tokens": [],
+        });
+        Grammar::compile(&json.to_string(), &[256], 257).unwrap()
+    }
+
+    /// GPT-2's stand-ins for bytes.
+    fn byte_characters() -> Vec<char> {
+        let plain = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+        let mut next = 256;
+        (0..256)
+            .map(|byte| {
+                let code = if plain(byte) { byte } else { next };
+                next += u32::from(!plain(byte));
+                char::from_u32(code).unwrap_or('?')
+            })
+            .collect()
+    }
+
+    /// Bytes of `text` that the grammar takes, and whether the text may end there.
+    fn taken(grammar: &Grammar, text: &str) -> (usize, bool) {
+        let mut constraint = grammar.start();
+        for (at, byte) in text.bytes().enumerate() {
+            let mut logits = vec![0.0f32; 257];
+            constraint.apply(&mut logits);
+            assert!(!constraint.lost, "lost at {:?}", &text[..at]);
+            if logits[byte as usize] != 0.0 {
+                return (at, logits[256] == 0.0);
+            }
+            constraint.accept(u32::from(byte));
+        }
+        let mut logits = vec![0.0f32; 257];
+        constraint.apply(&mut logits);
+        (text.len(), logits[256] == 0.0)
+    }
+
+    const NET: &str = include_str!("net.txt");
+
+    #[test]
+    fn a_class_body_is_taken_whole_and_may_end_there_and_nowhere_before_its_forward() {
+        let grammar = grammar();
+        assert_eq!(taken(&grammar, NET), (NET.len(), true));
+        for part in ["def forward", "return"] {
+            let until = NET.find(part).unwrap();
+            assert_eq!(taken(&grammar, &NET[..until]), (until, false), "{part}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_class_is_not_constrained() {
+        let text = format!("{NET}\n\nnet = Net((\n");
+        assert_eq!(taken(&grammar(), &text), (text.len(), true));
+    }
+
+    #[test]
+    fn what_cannot_become_a_class_body_is_stopped_at_its_first_wrong_character() {
+        let grammar = grammar();
+        let method = "    def forward(self, x):\n        ";
+        for (before, wrong) in [
+            ("    def forward(self, x):\n    ", "    "),
+            ("    def forward(self, x)", "\n"),
+            (method, " x = 1"),
+            (method, ")"),
+            ("        return x\n   ", "y"),
+            ("        x = f(1)", ")"),
+            ("        x = (1]", "]"),
+            ("        x = 1 ", "2"),
+            ("        x = + ", "*"),
+            ("        import ", "1"),
+        ] {
+            let text = if before.starts_with("    def") {
+                before.to_owned()
+            } else {
+                format!("{method}{}", &before[8..])
+            };
+            let all = format!("{text}{wrong}\n");
+            let stopped = taken(&grammar, &all).0;
+            let legal = before.ends_with("    ") && wrong == "    ";
+            assert!(legal || stopped < all.len(), "{all}");
+        }
+    }
+
+    #[test]
+    fn masked_tokens_are_never_drawn() {
+        use crate::llm::kernels::Isa;
+        use crate::rng::RootSeed;
+        let grammar = grammar();
+        let mut stream = RootSeed(0).stream("constrain test", &[]);
+        for temperature in [0.0, 1.0, 5.0] {
+            let mut constraint = grammar.start();
+            let mut text = Vec::new();
+            for step in 0..60u32 {
+                // Any preference will do; at temperature 0 the largest allowed logit wins.
+                let mut logits: Vec<f32> =
+                    (0..257u32).map(|id| ((id * 37 + step * 11) % 101) as f32 / 50.0).collect();
+                constraint.apply(&mut logits);
+                let settings = Settings { temperature, top_p: 1.0, top_k: 50 };
+                let token =
+                    crate::llm::sampling::sample(Isa::detect(), &logits, settings, &mut stream).unwrap();
+                if token == 256 {
+                    break;
+                }
+                constraint.accept(token);
+                text.push(token as u8);
+            }
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let ascii = text.is_ascii();
+            assert!(!ascii || taken(&grammar, &text).0 == text.len(), "{text:?}");
+        }
+    }
+}
