@@ -371,7 +371,6 @@ fn every_accept_fixture_printed_and_read_again_keeps_its_id() {
         let again = plain(&printed).unwrap_or_else(|refusal| panic!("{}", refusal.render(&printed, &name)));
         let apart = oracle::difference(&graph, &again.graph);
         assert_eq!(again.graph.architecture_id(), graph.architecture_id(), "{name}: {apart}\n{printed}");
-        assert_eq!(again.graph.to_pytorch("Net"), printed, "{name}");
     }
 }
 

@@ -196,7 +196,8 @@ mod tests {
     fn the_largest_logits_are_those_of_a_full_sort_whatever_their_places_and_ties() {
         let mut draws = stream(9);
         for (count, levels) in [(40, 1e6), (3_000, 1e6), (3_000, 20.0), (3_000, 1.0)] {
-            let mut logits: Vec<f32> = (0..count).map(|_| (draws.uniform() * levels).floor() as f32).collect();
+            let mut logits: Vec<f32> =
+                (0..count).map(|_| (draws.uniform() * levels).floor() as f32).collect();
             logits[7] = f32::NEG_INFINITY;
             let mut sorted: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).collect();
             sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

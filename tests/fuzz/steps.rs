@@ -414,7 +414,7 @@ pub(crate) fn arithmetic(net: &mut Net<'_>) {
         "x = torch.addcmul(x, x.tanh(), x.cos(), value=0.5)",
         "assert x.size(D) == S\n        x = -x",
         "x = x.cumsum(D) / torch.tensor(S).float()",
-        "x = x + torch.eye(L)[0]",
+        "x = x + torch.eye(1, L)[0]",
         "x = x * torch.tensor([0.5] * L)",
         "x = x @ torch.tril(torch.ones(L, L)) if x.dim() > 9 else x.abs()",
         "x = x.view_as(x).to(torch.float32).contiguous()",

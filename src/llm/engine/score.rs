@@ -100,7 +100,16 @@ impl Llm {
                 // A row's last token is never fed.
                 let shared = shared.min(tokens.len() - 1).min(before.len().saturating_sub(1));
                 let slot = (home + offset) % slots;
-                rows.push(Scored { index, slot, tokens, shared, started: false, done: 0, summed: 0, sum: 0.0 });
+                rows.push(Scored {
+                    index,
+                    slot,
+                    tokens,
+                    shared,
+                    started: false,
+                    done: 0,
+                    summed: 0,
+                    sum: 0.0,
+                });
             }
             self.score_side_by_side(&mut rows, prefix.len())?;
             for row in rows {
