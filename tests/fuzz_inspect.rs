@@ -7,6 +7,7 @@
 //! measured, so the mutations are not guided by it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say what they did")]
 
+#[allow(dead_code, reason = "sizes of random networks are for the test that runs them")]
 mod fuzz;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -52,10 +52,6 @@ pub(crate) fn network(random: &mut Random) -> Source {
 }
 
 impl Net<'_> {
-    fn below(&mut self, limit: usize) -> usize {
-        self.random.below(limit)
-    }
-
     /// One chance in `of`.
     pub(crate) fn rarely(&mut self, of: usize) -> bool {
         self.random.below(of) == 0
