@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::bench::curve::Point;
-use crate::search::{RunRecord, State};
+use crate::search::{GenerationRow, RunRecord, State};
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,11 +91,14 @@ pub fn best_after(record: &RunRecord, seconds: f64) -> f64 {
     best
 }
 
+/// What a run's writing and training took so far, in seconds.
+pub fn spent(generations: &[GenerationRow]) -> f64 {
+    generations.iter().map(|row| row.generate_seconds + row.train_seconds).sum()
+}
+
 /// A table of the arms' figures, and of their best networks in the time that the quickest run took.
 pub fn markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String {
-    let seconds = |record: &RunRecord| {
-        record.generations.iter().map(|row| row.generate_seconds + row.train_seconds).sum::<f64>()
-    };
+    let seconds = |record: &RunRecord| spent(&record.generations);
     let runs = || arms.iter().flat_map(|arm| &arm.runs);
     let quickest = runs().map(seconds).fold(f64::INFINITY, f64::min);
     let mut text = format!(
@@ -155,9 +158,10 @@ pub fn paired_markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String 
     text
 }
 
-/// Whether a record holds as many trained networks as were asked for.
-pub fn is_full(record: &RunRecord, evaluations: usize) -> bool {
-    record.state.trained >= evaluations as u64
+/// Whether these generations trained as many networks as were asked for, and took as long.
+pub fn is_full(generations: &[GenerationRow], evaluations: usize, seconds: f64) -> bool {
+    let trained: u64 = generations.iter().map(|row| row.trained).sum();
+    trained >= evaluations as u64 && spent(generations) >= seconds
 }
 
 fn mean(values: impl Iterator<Item = f64>, digits: usize) -> String {

@@ -316,9 +316,13 @@ pub(crate) struct OperatorsArgs {
     /// Root seed of the first run; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first_seed: u64,
-    /// Networks that a run may train
+    /// Networks that a run trains
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) evaluations: usize,
+    /// Go on until writing and training took so many seconds as well, so that arms compare in equal time; 0: compare
+    /// in the time of the quickest run
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seconds: u64,
     /// A model's name, an alias, or a GGUF file
     #[arg(long, value_name = "M")]
     pub(crate) model: Option<String>,

@@ -7,18 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use llmatic_offline::bench::operators::{ArmRuns, all_figures, is_full, markdown, paired_markdown};
 use llmatic_offline::config::{self, QUICKSTART, SearchConfig};
 use llmatic_offline::llm::Generator;
-use llmatic_offline::search::{self, Run};
+use llmatic_offline::search::{self, Event, GenerationRow, Run};
 use toml::{Table, Value};
 
-use super::search::{evaluator, generator, on_interrupt, prompts, search_on, use_threads};
+use super::search::{evaluator, generator, on_interrupt, prompts, search_watched, use_threads};
 use super::{machine_device, machine_threads, read};
 use crate::cli::Failure;
 use crate::cli::args::OperatorsArgs;
-use crate::cli::printer;
+use crate::cli::printer::{self, Printer};
 
 /// Generations over those that the evaluations need, for those in which little is new.
 const PATIENCE: usize = 20;
@@ -72,16 +73,34 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
                 let data = made.insert(evaluator(&config)?).data();
                 Run::create(&directory, config, &book, &generator.describe(), &data)?
             };
-            if run.is_finished()? {
+            let mut generations = search::load(&directory)?.generations;
+            if run.is_finished()? || full(args, &generations) {
                 printer::note(&format!("{name}, seed {seed}: done before"));
             } else {
                 printer::note(&format!("{name}, seed {seed}"));
                 let mut evaluator = made.map_or_else(|| evaluator(&run.config), Ok)?;
-                search_on(&mut run, generator.as_mut(), evaluator.as_mut(), &cancelled, false)?;
+                let stop = AtomicBool::new(false);
+                let mut printer = Printer::new(false);
+                let mut observe = |event: Event| {
+                    printer.event(&event);
+                    if let Event::Generation(row) = event {
+                        generations.push(row);
+                    }
+                    let enough = args.seconds > 0 && full(args, &generations);
+                    if enough || cancelled.load(Ordering::Relaxed) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                };
+                let found =
+                    search_watched(&mut run, generator.as_mut(), evaluator.as_mut(), &stop, &mut observe);
+                // A run that was stopped because it has enough is no failure.
+                if cancelled.load(Ordering::Relaxed) || !full(args, &generations) {
+                    found?;
+                }
             }
             drop(run);
             let record = search::load(&directory)?;
-            if !is_full(&record, args.evaluations) {
+            if !full(args, &record.generations) {
                 printer::note(&format!("{name}, seed {seed}: fewer networks were trained than asked for"));
             }
             result.runs.push(record);
@@ -92,6 +111,10 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
     printer::raw("\nPaired by seed, mean and standard error\n\n");
     printer::raw(&paired_markdown(&results, &figures));
     Ok(())
+}
+
+fn full(args: &OperatorsArgs, generations: &[GenerationRow]) -> bool {
+    is_full(generations, args.evaluations, args.seconds as f64)
 }
 
 /// The keys of an arm.
@@ -157,8 +180,11 @@ fn configuration(
     let mut own = Table::new();
     own.insert("seed".into(), number(seed));
     let mut search = Table::new();
-    search.insert("evaluations".into(), number(args.evaluations as u64));
-    let generations = PATIENCE as u64 * args.evaluations as u64 / children.unsigned_abs() + 1;
+    // With a time to fill, the search is stopped from outside.
+    let timed = args.seconds > 0;
+    search.insert("evaluations".into(), number(if timed { 0 } else { args.evaluations as u64 }));
+    let patience = PATIENCE as u64 * if timed { args.seconds } else { args.evaluations as u64 };
+    let generations = patience / children.unsigned_abs() + 1;
     search.insert("generations".into(), number(generations));
     own.insert("search".into(), Value::Table(search));
     if args.threads > 0 {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use llmatic_offline::config::{self, Override, PROMPTS, QUICKSTART, SearchConfig};
 use llmatic_offline::llm::{self, Generator, Llm, LlmOptions};
 use llmatic_offline::search::{
-    self, Evaluator, FrontEnd, Parts, Run, ScriptedGenerator, Summary, Surrogate, check_free,
+    self, Evaluator, Event, FrontEnd, Parts, Run, ScriptedGenerator, Summary, Surrogate, check_free,
 };
 use toml::Value;
 
@@ -68,10 +68,20 @@ pub(crate) fn search_on(
     cancelled: &AtomicBool,
     json: bool,
 ) -> Result<Summary, Failure> {
-    let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
     let mut printer = Printer::new(json);
-    let mut observe = |event| printer.event(&event);
-    let mut parts = Parts { generator, reader: &reader, evaluator, cancelled, observe: &mut observe };
+    search_watched(run, generator, evaluator, cancelled, &mut |event| printer.event(&event))
+}
+
+/// The same for an observer of the caller's.
+pub(crate) fn search_watched(
+    run: &mut Run,
+    generator: &mut dyn Generator,
+    evaluator: &mut dyn Evaluator,
+    cancelled: &AtomicBool,
+    observe: &mut (dyn FnMut(Event) + Send),
+) -> Result<Summary, Failure> {
+    let reader = FrontEnd::new(&run.config, &run.row.input_sizes, run.row.classes);
+    let mut parts = Parts { generator, reader: &reader, evaluator, cancelled, observe };
     Ok(search::search(run, &mut parts)?)
 }
 
