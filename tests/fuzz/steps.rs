@@ -232,7 +232,8 @@ pub(crate) fn sequence(net: &mut Net<'_>) {
         8 => {
             let (first, act) = (net.pick("True False"), net.pick("'relu' 'gelu'"));
             net.layer(format!(
-                "nn.TransformerEncoderLayer({width}, {heads}, {}, batch_first=True, norm_first={first}, activation={act})",
+                "nn.TransformerEncoderLayer({width}, {heads}, {}, batch_first=True, \
+                    norm_first={first}, activation={act})",
                 2 * width
             ));
         }
@@ -364,7 +365,10 @@ pub(crate) fn pointwise(net: &mut Net<'_>) {
             net.layer(format!("nn.{}", layer.replace(',', ", ")));
         }
         1 => {
-            let call = net.pick("F.relu F.gelu F.silu torch.tanh torch.sigmoid F.leaky_relu F.elu F.mish F.softplus F.hardswish");
+            let call = net.pick(
+                "F.relu F.gelu F.silu torch.tanh torch.sigmoid F.leaky_relu F.elu \
+                F.mish F.softplus F.hardswish",
+            );
             net.code(format!("x = {call}(x)"));
         }
         2 => {
