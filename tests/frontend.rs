@@ -402,6 +402,17 @@ fn every_accept_fixture_has_an_id_of_its_own_that_survives_new_names() {
 }
 
 #[test]
+fn every_accept_fixture_printed_and_read_again_keeps_its_id() {
+    for (name, source) in fixtures("accept") {
+        let graph = plain(&source).unwrap().graph;
+        let printed = graph.to_pytorch("Net");
+        let again = plain(&printed).unwrap_or_else(|refusal| panic!("{}", refusal.render(&printed, &name)));
+        let apart = oracle::difference(&graph, &again.graph);
+        assert_eq!(again.graph.architecture_id(), graph.architecture_id(), "{name}: {apart}\n{printed}");
+    }
+}
+
+#[test]
 fn verdicts_have_the_names_that_inspect_prints() {
     let verdict =
         |source: &str| plain(source).map_or_else(|refusal| refusal.verdict, |_| Verdict::Accepted).as_str();

@@ -7,6 +7,7 @@
 //! measured, so the mutations are not guided by it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say what they did")]
 
+#[allow(dead_code, reason = "sizes of random networks are for the test that runs them")]
 mod fuzz;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fuzz::networks::network;
 use fuzz::{Random, hostile, made, mutated};
 use llmatic_offline::descriptor;
 use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, lower};
@@ -82,7 +84,11 @@ fn sources() -> Vec<String> {
 
 /// The text of a case.
 fn text(random: &mut Random, sources: &[String]) -> String {
-    let mut text = match random.below(5) {
+    let mut text = match random.below(6) {
+        5 => {
+            let source = network(random).text;
+            mutated(random, &source, &sources[0])
+        }
         0 => hostile(random),
         1 => made(random),
         2 => {
@@ -116,7 +122,15 @@ fn inspect(random: &mut Random, source: &str) -> Result<Network, Refusal> {
     match &outcome {
         Ok(network) => {
             // What is accepted can be printed, described and identified.
-            assert!(!network.graph.to_pytorch("Net").is_empty());
+            let printed = network.graph.to_pytorch("Net");
+            assert!(!printed.is_empty());
+            let again =
+                lower(&Request { source: &printed, entry: None, repairs: RepairSet::none(), ..request });
+            let again = again.unwrap_or_else(|refusal| {
+                panic!("printed: {}\n{printed}\n{source}", refusal.render(&printed, "net.py"))
+            });
+            let (one, other) = (network.graph.architecture_id(), again.graph.architecture_id());
+            assert_eq!(one, other, "printed, it is another architecture:\n{printed}\n{source}");
             assert!(descriptor::of(&network.graph).log_flops.is_finite());
             assert!(!network.graph.architecture_id().to_string().is_empty());
             network.graph.layers();

@@ -330,13 +330,17 @@ impl Builder {
         tensor
     }
 
-    /// Append an operation and return its first output.
+    /// Append an operation and return its first output; one that changes nothing is not appended.
     ///
     /// # Errors
     /// [`BuildError::Shape`] where PyTorch would raise, [`BuildError::Limit`] where a limit is passed.
     pub fn append(&mut self, op: Op, inputs: &[TensorRef], origin: Origin) -> Result<TensorRef, BuildError> {
         within("operations", self.nodes.len() as u64 + 1, self.limits.nodes as u64)?;
         let facts: Vec<Fact> = inputs.iter().map(|&input| self.fact(input).clone()).collect();
+        if let Some(same) = unchanged(&op, inputs, &facts) {
+            return Ok(same);
+        }
+        let op = in_normal_form(op, &facts);
         let outputs = ops::infer(&op, &facts)?;
         let macs = cost::macs(&op, &facts, &outputs);
         let mut bytes = 0u64;
@@ -437,6 +441,33 @@ impl Builder {
         self.nodes.push(Node { op, inputs, outputs, origin });
         TensorRef { node, output: 0 }
     }
+}
+
+/// What an operation passes on as it came: a slice of all there is, and what takes the place of all there was.
+fn unchanged(op: &Op, inputs: &[TensorRef], facts: &[Fact]) -> Option<TensorRef> {
+    let whole = |dim: usize, start: Dim, end: Dim, step: usize| {
+        let size = facts.first().and_then(|fact| fact.shape.0.get(dim));
+        step == 1 && start == Dim::fixed(0) && size == Some(&end)
+    };
+    match *op {
+        Op::Slice { dim, start, end, step } if whole(dim, start, end, step) => inputs.first().copied(),
+        Op::SliceScatter { dim, start, end, step }
+            if whole(dim, start, end, step) && facts.first() == facts.get(1) =>
+        {
+            inputs.get(1).copied()
+        }
+        _ => None,
+    }
+}
+
+/// One way to write operations that can be written in several, so that they are one architecture.
+fn in_normal_form(mut op: Op, inputs: &[Fact]) -> Op {
+    if let (Op::Reduce { dims, .. }, [input]) = (&mut op, inputs)
+        && dims.is_empty()
+    {
+        dims.extend(0..input.shape.rank());
+    }
+    op
 }
 
 fn within(what: &'static str, got: u64, limit: u64) -> Result<(), BuildError> {

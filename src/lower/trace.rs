@@ -139,6 +139,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.overwritten.clear();
     this.viewed.clear();
     this.kept.clear();
+    this.contiguous.clear();
     module_methods::enter_mode(this, network)?;
     this.outermost = this.frames.len() + 1;
     let input = this.builder.input(request.input_sizes);
@@ -160,6 +161,10 @@ fn keep_buffers(this: &mut Interp<'_>, output: TensorRef, training: bool) -> R<T
         *tensor.state.borrow_mut() = TensorState::Param(id);
         if training {
             let buffer = this.builder.tensor(id);
+            let value = match this.builder.node(value).op {
+                Op::Detach => value,
+                _ => this.append(Op::Detach, &[value])?,
+            };
             output = this.append(Op::Keep, &[buffer, value, output])?;
         } else {
             this.asks_training = true;

@@ -237,6 +237,18 @@ impl Class {
             || self.ancestors.iter().any(|class| matches!(class.native, Native::Module))
     }
 
+    pub(crate) fn is_named_tuple(self: &Rc<Class>) -> bool {
+        self.lineage().any(|class| matches!(class.native, Native::Type) && &*class.name == "NamedTuple")
+    }
+
+    /// Values of the last fields of a named tuple, where they are not given.
+    pub(crate) fn set_defaults(&self, defaults: Vec<Value>) {
+        let fields = self.fields.borrow();
+        let without = fields.len().saturating_sub(defaults.len());
+        let entries = fields[without..].iter().cloned().zip(defaults);
+        self.attrs.borrow_mut().extend(entries);
+    }
+
     pub(crate) fn is_exception(&self) -> bool {
         matches!(self.native, Native::Exception)
             || self.ancestors.iter().any(|class| matches!(class.native, Native::Exception))

@@ -232,7 +232,11 @@ fn check_printed(python: &Path, jobs: &[Job], outcomes: &mut [Outcome], folder: 
         let again =
             Job { name: job.name.clone(), source, module: None, entry: None, sizes: job.sizes.clone() };
         let result = result.and_then(|()| match read(&again) {
-            Ok(_) => Ok(()),
+            Ok(twin) if twin.graph.architecture_id() == network.graph.architecture_id() => Ok(()),
+            Ok(twin) => Err(format!(
+                "read again, it is another architecture: {}",
+                oracle::difference(&network.graph, &twin.graph)
+            )),
             Err((_, ours)) => Err(format!("cannot be read again: {ours}")),
         });
         if let Err(message) = result {

@@ -3,6 +3,9 @@
 //! Input: a number. Output: the same text for the same number. Limit: nothing guides the mutations.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+pub(crate) mod networks;
+mod steps;
+
 /// SplitMix64.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -27,7 +30,7 @@ impl Random {
     }
 
     /// One word of a text.
-    fn word<'a>(&mut self, from: &'a str) -> &'a str {
+    pub(crate) fn word<'a>(&mut self, from: &'a str) -> &'a str {
         let words: Vec<&str> = from.split_whitespace().collect();
         self.pick(&words)
     }

@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use llmatic_offline::graph::Graph;
+use llmatic_offline::graph::{Body, Graph, Op};
 use safetensors::SafeTensors;
 
 /// Whether a file or folder is there.
@@ -88,4 +88,38 @@ pub fn state(graph: &Graph) -> Vec<(String, Vec<usize>)> {
         state.extend(keys.map(|key| (key.clone(), param.sizes.clone())));
     }
     state
+}
+
+/// The first operations or parameters of two graphs that are not alike.
+pub fn difference(one: &Graph, other: &Graph) -> String {
+    let texts = |graph: &Graph, body: &Body| -> Vec<String> {
+        let live = body.live();
+        let nodes = body.nodes.iter().zip(live).filter(|(_, live)| *live);
+        nodes
+            .map(|(node, _)| match &node.op {
+                Op::Param(id) => {
+                    let param = graph.param(*id);
+                    format!("{:?} {:?} {:?}", param.sizes, param.kind, param.init)
+                }
+                op => format!("{op:?}"),
+            })
+            .collect()
+    };
+    for training in [false, true] {
+        let (mut ours, mut theirs) = (texts(one, one.body(training)), texts(other, other.body(training)));
+        ours.sort();
+        theirs.sort();
+        let apart = ours.iter().zip(&theirs).find(|(a, b)| a != b);
+        if let Some((a, b)) = apart {
+            return format!("{a} becomes {b}");
+        }
+        if ours.len() != theirs.len() {
+            return format!("{} operations become {}", ours.len(), theirs.len());
+        }
+    }
+    format!(
+        "the same operations, connected otherwise (training bodies: {}, {})",
+        one.train.is_some(),
+        other.train.is_some()
+    )
 }

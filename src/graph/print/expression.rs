@@ -21,9 +21,10 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
             format!("torch.full({}, {}, dtype={})", shape_text(shape), number(*value), dtype_text(*dtype))
         }
         Op::Literal { sizes, values, dtype } => {
-            let values: Vec<String> = values.iter().map(|value| number(*value)).collect();
-            let list = values.join(", ");
-            format!("torch.tensor([{list}], dtype={}).reshape({})", dtype_text(*dtype), sizes_text(sizes))
+            if values.is_empty() {
+                return format!("torch.zeros({}, dtype={})", sizes_text(sizes), dtype_text(*dtype));
+            }
+            format!("torch.tensor({}, dtype={})", nested(sizes, values, *dtype), dtype_text(*dtype))
         }
         Op::Random { shape, distribution } => random(shape, *distribution),
         Op::Conv(conv) => convolution("conv", conv, arguments, false),
@@ -173,7 +174,7 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         }
         Op::Cast(dtype) => format!("{x}.to({})", dtype_text(*dtype)),
         Op::Detach => format!("{x}.detach()"),
-        Op::Keep => format!("({x}.copy_({}.detach()), {})[1]", rest[0], rest[1]),
+        Op::Keep => format!("({x}.copy_({}), {})[1]", rest[0], rest[1]),
     }
 }
 
@@ -193,6 +194,21 @@ pub(super) fn number(value: f64) -> String {
             }
         )
     }
+}
+
+/// Values in row-major order as nested lists, so that they are read again as one tensor of these sizes.
+pub(super) fn nested(sizes: &[usize], values: &[f64], dtype: DType) -> String {
+    let Some((_, inner)) = sizes.split_first() else {
+        let value = values.first().copied().unwrap_or_default();
+        return match dtype {
+            DType::Bool => boolean(value != 0.0).to_owned(),
+            DType::I64 => scalar(value),
+            DType::F32 => number(value),
+        };
+    };
+    let width = inner.iter().product::<usize>().max(1);
+    let rows: Vec<String> = values.chunks(width).map(|row| nested(inner, row, dtype)).collect();
+    format!("[{}]", rows.join(", "))
 }
 
 /// A number beside a tensor: whole numbers stay integers, so that an integer tensor stays one.
@@ -344,16 +360,15 @@ fn reduce(body: &Body, node: &Node, op: Reduction, dims: &[usize], keepdim: bool
             format!("torch.{}({x}, {axes}, correction={}, keepdim={keep})", op.name(), scalar(correction))
         }
         Reduction::Norm { p } => format!("torch.linalg.vector_norm({x}, {}, {axes}, {keep})", number(p)),
-        // These take one dimension at a time.
-        Reduction::Prod | Reduction::ArgMax | Reduction::ArgMin | Reduction::All | Reduction::Any => {
-            let single = matches!(op, Reduction::ArgMax | Reduction::ArgMin) && dims.len() > 1;
-            if single {
-                return format!("torch.{}({x})", op.name());
+        // These take one dimension or none.
+        Reduction::Prod | Reduction::ArgMax | Reduction::ArgMin => match dims {
+            [dim] => format!("torch.{}({x}, {dim}, keepdim={keep})", op.name()),
+            _ if keepdim => {
+                let kept = node.outputs.first().map_or_else(String::new, |fact| shape_text(&fact.shape));
+                format!("torch.{}({x}).reshape({kept})", op.name())
             }
-            dims.iter().rev().fold(x.to_owned(), |inner, dim| {
-                format!("torch.{}({inner}, {dim}, keepdim={keep})", op.name())
-            })
-        }
+            _ => format!("torch.{}({x})", op.name()),
+        },
         _ => format!("torch.{}({x}, {axes}, keepdim={keep})", op.name()),
     }
 }

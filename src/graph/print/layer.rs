@@ -76,6 +76,7 @@ impl Layers {
                 let one = constructor.contains("Norm") && matches!(leaf, "weight" | "running_var");
                 *value == f64::from(u8::from(one)) && (constructor.contains("Norm"))
             }
+            Init::EmbeddingWithPadding { row } => constructor.ends_with(&format!(", padding_idx={row})")),
             Init::Normal { mean, std } => {
                 constructor.starts_with("nn.Embedding") && (*mean, *std) == (0.0, 1.0)
             }

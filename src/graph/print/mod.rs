@@ -63,7 +63,8 @@ fn declarations(graph: &Graph, layers: &Layers) -> String {
             source.push_str(&declare_alias(alias, &owner, leaf, &mut declared));
         }
         if layers.constructor(path).is_none() || !layers.starts_by_default(graph, index) {
-            source.push_str(&initialise(param, &member(&owner, leaf)));
+            let zeros = layers.constructor(path).is_none();
+            source.push_str(&initialise(param, &member(&owner, leaf), zeros));
         }
         if param.kind == ParamKind::Frozen {
             let _ = writeln!(source, "        {}.requires_grad_(False)", member(&owner, leaf));
@@ -109,9 +110,10 @@ fn declare_alias(alias: &str, owner: &str, leaf: &str, declared: &mut BTreeSet<S
     source
 }
 
-fn initialise(param: &Param, name: &str) -> String {
+/// The line that gives a tensor its first values; none where it was declared with `zeros` and stays so.
+fn initialise(param: &Param, name: &str, zeros: bool) -> String {
     let line = match &param.init {
-        Init::Constant(0.0) => return String::new(),
+        Init::Constant(0.0) if zeros => return String::new(),
         Init::Constant(value) if param.dtype == super::DType::F32 => {
             format!("nn.init.constant_({name}, {value:?})")
         }
@@ -128,12 +130,8 @@ fn initialise(param: &Param, name: &str) -> String {
             format!("nn.init.normal_({name})\n        {name}.data[{row}].zero_()")
         }
         Init::Values(values) => {
-            let values: Vec<String> = values.iter().map(|value| expression::number(*value)).collect();
-            format!(
-                "{name}.data.copy_(torch.tensor([{}]).reshape({}))",
-                values.join(", "),
-                sizes_text(&param.sizes)
-            )
+            let values = expression::nested(&param.sizes, values, param.dtype);
+            format!("{name}.data.copy_(torch.tensor({values}))")
         }
     };
     format!("        {line}\n")

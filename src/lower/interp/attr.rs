@@ -204,6 +204,13 @@ impl Interp<'_> {
                 let entries = names.into_iter().zip(self.enum_members(class)).collect();
                 return self.dict(entries);
             }
+            "_fields" if class.is_named_tuple() => {
+                let fields = class.fields.borrow().iter().map(Value::str).collect();
+                return self.tuple(fields);
+            }
+            "__new__" if class.is_named_tuple() => {
+                return self.own(Value::ClassMethod(Rc::new((Rc::clone(class), "__new__"))));
+            }
             "__mro__" | "__bases__" => {
                 let classes = class.lineage().map(|class| Value::Class(Rc::clone(class))).collect();
                 return self.tuple(classes);
@@ -271,6 +278,12 @@ impl Interp<'_> {
             }
             Value::Class(class) => {
                 class.attrs.borrow_mut().insert(Rc::from(name), value);
+                Ok(())
+            }
+            // `Params.__new__.__defaults__ = (None,) * len(Params._fields)`.
+            Value::ClassMethod(method) if name == "__defaults__" && method.0.is_named_tuple() => {
+                let defaults = self.iterate(&value)?;
+                method.0.set_defaults(defaults);
                 Ok(())
             }
             Value::Tensor(tensor) => torch::set_tensor_attr(self, tensor, name, &value),

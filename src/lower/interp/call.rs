@@ -334,9 +334,7 @@ impl Interp<'_> {
         if let Native::Type = class.native {
             return self.convert(class, args);
         }
-        let is_tuple =
-            class.lineage().any(|class| matches!(class.native, Native::Type) && &*class.name == "NamedTuple");
-        if is_tuple {
+        if class.is_named_tuple() {
             return self.named_tuple(class, args);
         }
         if class.lineage().any(|class| matches!(class.native, Native::Opaque)) && !class.is_module() {

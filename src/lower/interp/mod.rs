@@ -133,6 +133,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) viewed: BTreeSet<TensorRef>,
     /// Buffers that this pass changes.
     pub(crate) kept: Vec<(Rc<Tensor>, ParamId)>,
+    /// Tensors of the current pass that were made contiguous.
+    pub(crate) contiguous: BTreeSet<TensorRef>,
     pub(crate) frames: Vec<Frame>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
@@ -169,6 +171,7 @@ impl<'a> Interp<'a> {
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
             kept: Vec::new(),
+            contiguous: BTreeSet::new(),
             frames: Vec::new(),
             path: Vec::new(),
             paths: BTreeMap::new(),

@@ -25,6 +25,7 @@ pub(crate) fn propose(context: &Context<'_>) -> Vec<Proposal> {
             ("BatchNorm2d", 2 | 3) => proposals.extend(rename(context, *call, "BatchNorm2d", "BatchNorm1d")),
             ("BatchNorm1d", 4) => proposals.extend(rename(context, *call, "BatchNorm1d", "BatchNorm2d")),
             ("LSTM" | "GRU" | "RNN", 4) => proposals.extend(sequence(context)),
+            ("strided view", _) => proposals.extend(reshaped(context)),
             ("view", _) => proposals.extend(without_view(context)),
             (name, _) if name.contains("Pool") => proposals.extend(drop_layer(context, *call)),
             _ => {}
@@ -83,6 +84,17 @@ fn sequence(context: &Context<'_>) -> Option<Proposal> {
     let source = edit::apply(context.source, edits)?;
     let line = edit::line_of(context.source, arg.start);
     Some(Proposal { source, detail: format!("feature map read as a sequence (line {line})") })
+}
+
+/// `reshape` for a `view` of a tensor that lies otherwise in memory.
+fn reshaped(context: &Context<'_>) -> Option<Proposal> {
+    let span = failing(context)?;
+    let Expr::Attribute(method) = &*tree::call_at(context.suite, span)?.func else { return None };
+    let name = Span::from(method.attr.range());
+    let new = text(context, name)?.replace("view", "reshape");
+    let line = edit::line_of(context.source, span.start);
+    let source = edit::apply(context.source, vec![Edit::replace(name, new)])?;
+    Some(Proposal { source, detail: format!("view -> reshape (line {line})") })
 }
 
 /// The network without a `view` whose sizes do not fit.

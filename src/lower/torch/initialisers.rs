@@ -175,6 +175,12 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
         "copy_" => {
             if let (Value::Tensor(target), Some(Value::Tensor(source))) = (value, args.positional.first()) {
                 if computed(this, target) || traced_buffer(this, target) {
+                    let (old, new) = (this.fact(target)?, this.fact(source)?);
+                    if (&old.shape, old.dtype) == (&new.shape, new.dtype) {
+                        replace(this, target, Value::Tensor(Rc::clone(source)))?;
+                        target.copied.set(true);
+                        return Ok(value.clone());
+                    }
                     let new = super::call(
                         this,
                         "expand_as",

@@ -30,6 +30,7 @@ mod resize;
 pub(crate) mod shape;
 pub(crate) mod signature;
 mod stdlib;
+pub(crate) mod strides;
 mod unsupported;
 
 use std::collections::BTreeMap;

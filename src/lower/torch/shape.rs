@@ -10,7 +10,7 @@ use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
 use crate::lower::torch::creation::known;
 use crate::lower::torch::elementwise::operand;
-use crate::lower::torch::{Function, axis, facts, row, signature};
+use crate::lower::torch::{Function, axis, facts, row, signature, strides};
 use crate::lower::value::{Tensor, TensorState, Value};
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -25,6 +25,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let other = args.tensor("other")?;
         let shape = this.fact(&other)?.shape;
         let input = operand(this, &args, "input")?;
+        if this.builder.fact(input).shape.numel() == shape.numel() {
+            strides::check_view(this, input, &shape)?;
+        }
         this.op(Op::Reshape { shape }, &[input])
     }),
     row("tm", "flatten", "input, start_dim=0, end_dim=-1", |this, args| {
@@ -257,7 +260,14 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         }
         Err(Raise::unsupported("control flow on the values of a tensor"))
     }),
-    row("m", "contiguous", "input, *, memory_format=None", |_, args| Ok(args.get("input"))),
+    row("m", "contiguous", "input, *, memory_format=None", |this, args| {
+        let tensor = args.tensor("input")?;
+        if matches!(&*tensor.state.borrow(), TensorState::Node { .. }) {
+            let input = this.tensor_ref(&tensor)?;
+            this.contiguous.insert(input);
+        }
+        Ok(Value::Tensor(tensor))
+    }),
     row("m", "clone", "input, *, memory_format=None", copy),
     row("t", "clone", "input, *, memory_format=None", copy),
     row("m", "requires_grad_", "input, requires_grad=True", |this, args| {
@@ -268,7 +278,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("m", "cuda", "input, device=None", |_, args| Ok(args.get("input"))),
     row("m", "cpu", "input", |_, args| Ok(args.get("input"))),
-    row("m", "is_contiguous", "input", |_, _| Ok(Value::Bool(true))),
+    row("m", "is_contiguous", "input, *, memory_format=None", |this, args| {
+        let input = operand(this, &args, "input")?;
+        Ok(Value::Bool(!strides::scattered(this, input)))
+    }),
     row("m", "is_floating_point", "input", |this, args| {
         let tensor = args.tensor("input")?;
         Ok(Value::Bool(facts(this, &tensor)?.dtype == DType::F32))
@@ -290,6 +303,9 @@ fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         return known(this, sizes, dtype, init);
     }
     let input = this.tensor_ref(&tensor)?;
+    if args.given("memory_format") {
+        this.contiguous.insert(input);
+    }
     let value = this.wrap(input)?;
     if let Value::Tensor(tensor) = &value {
         tensor.copied.set(true);
@@ -359,6 +375,9 @@ fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &
         return known(this, sizes, dtype, init);
     }
     let input = this.tensor_ref(tensor)?;
+    if args.function == "view" {
+        strides::check_view(this, input, &shape)?;
+    }
     this.op(Op::Reshape { shape }, &[input])
 }
 

@@ -258,7 +258,7 @@ static FUNCTIONS: &[Entry] = &[
         }
         this.iterator(tuples)
     }),
-    entry("collections", "namedtuple", "name, fields, **options", |this, args| {
+    entry("collections", "namedtuple", "name, fields, defaults=None, **options", |this, args| {
         let name = args.text("name")?;
         let mut fields = Vec::new();
         match args.get("fields") {
@@ -273,8 +273,18 @@ static FUNCTIONS: &[Entry] = &[
                 }
             }
         }
-        this.named_tuple_class(&name, fields)
+        let class = this.named_tuple_class(&name, fields)?;
+        let defaults = args.get("defaults");
+        if let (Value::Class(class), false) = (&class, defaults.is_none()) {
+            class.set_defaults(this.iterate(&defaults)?);
+        }
+        Ok(class)
     }),
+    // Of `torch.nn.modules.utils`, whose names are those of `torch.nn` here.
+    entry("torch.nn", "_single", "x", |this, args| ntuple(this, &args, 1)),
+    entry("torch.nn", "_pair", "x", |this, args| ntuple(this, &args, 2)),
+    entry("torch.nn", "_triple", "x", |this, args| ntuple(this, &args, 3)),
+    entry("torch.nn", "_quadruple", "x", |this, args| ntuple(this, &args, 4)),
     entry("copy", "copy", "x", |this, args| copy_of(this, &args.get("x"), false, &mut BTreeMap::new())),
     entry("copy", "deepcopy", "x, memo=None", |this, args| {
         copy_of(this, &args.get("x"), true, &mut BTreeMap::new())
@@ -315,6 +325,15 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
     entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),
 ];
+
+/// As many of a number, or the tuple that was given.
+fn ntuple(this: &mut Interp<'_>, args: &Bound, count: usize) -> R<Value> {
+    let items = match args.get("x") {
+        list @ (Value::Tuple(_) | Value::List(_)) => this.iterate(&list)?,
+        one => vec![one; count],
+    };
+    this.tuple(items)
+}
 
 /// What `functools.wraps(wrapped)` does with the wrapper.
 static RENAMED: Builtin = Builtin {

@@ -11,7 +11,7 @@ use crate::graph::op::Reduction;
 pub(super) fn reduce(op: Reduction, dims: &[usize], keepdim: bool, x: &Tensor) -> Result<Tensor, TchError> {
     let all: Vec<i64> = if dims.is_empty() { (0..x.dim() as i64).collect() } else { ints(dims) };
     let over = all.as_slice();
-    let first = dims.first().map(|&dim| dim as i64);
+    let first = dims.first().map(|&dim| dim as i64).filter(|_| dims.len() == 1);
     match op {
         Reduction::Sum => x.f_sum_dim_intlist(over, keepdim, None::<Kind>),
         Reduction::Mean => x.f_mean_dim(over, keepdim, None::<Kind>),
