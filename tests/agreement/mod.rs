@@ -32,7 +32,7 @@ const GRADIENTS: f32 = 1e-3;
 /// above one.
 const BUFFERS: f32 = 1e-5;
 /// Draws of the first values.
-const DRAWS: u64 = 8;
+const DRAWS: u64 = 4;
 
 /// A network to compare.
 pub struct Job {

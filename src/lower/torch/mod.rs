@@ -27,6 +27,7 @@ mod pooling;
 pub(crate) mod random;
 mod recurrent;
 mod reduce;
+mod regular;
 mod resize;
 pub(crate) mod shape;
 pub(crate) mod signature;
