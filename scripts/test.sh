@@ -4,8 +4,8 @@
 #
 # usage: scripts/test.sh [--quick]      (after scripts/setup.sh --test-python, which .ci/run and this line's error name)
 #
-# Stops at the first step that fails; prints the time of each. --quick leaves out the checks for CUDA and aarch64 and the
-# build without libtorch. The one for aarch64 wants the Rust target (brought by rustup, where there is one) and
+# Stops at the first step that fails; prints the time of each. --quick leaves out the checks for CUDA and aarch64 and
+# the build without libtorch. The one for aarch64 wants the Rust target (brought by rustup, where there is one) and
 # aarch64-linux-gnu-gcc with its libc, which compiles SQLite's C; it is left out, and says so, where they are not to be
 # had. Models, data and PyTorch that are not installed make tests fail, not skip: LLMATIC_REQUIRE_MODEL=1.
 # LLMATIC_PYTHON names the Python with PyTorch. LLMATIC_SHARED, where set, names a folder with extra data; without it
