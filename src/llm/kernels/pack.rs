@@ -286,7 +286,8 @@ impl PackedMatrix {
         let (mut bits, mut stride) = (self.format.bits(), sizes.bytes());
         let unit_blocks = columns / self.format.block;
         let shared = |halves, factors| SharedScales { halves, factors };
-        let scales = if matches!(self.format.scales, ScaleKind::Shared(_)) && !expand {
+        let factors_as_stored = isa.multiplies_factors() && !expand;
+        let scales = if factors_as_stored && matches!(self.format.scales, ScaleKind::Shared(_)) {
             let mins = self.format.mins.then(|| shared(min_halves, min_factors));
             Scales::Shared { scales: shared(halves, factors), mins }
         } else {
