@@ -1,8 +1,8 @@
 //! Compares what the front-end and libtorch make of a source with what real PyTorch makes of it.
 //!
 //! Input: jobs, each a source and an input size. Output: for each whether the two agree in verdict, `state_dict`,
-//! parameter count, logits, gradients, first values, buffers after a pass in training mode, and whether the printed graph
-//! computes the same again. Limit: what chance changes is not compared.
+//! parameter count, logits, gradients, first values, buffers after a pass in training mode, and whether the printed
+//! graph computes the same again. Limit: what chance changes is not compared.
 #![allow(
     dead_code,
     unreachable_pub,

@@ -219,8 +219,8 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
     }
 }
 
-/// An operation in place on a parameter or a part of one, such as `weight.data.mul_(2)`: of its first values. Whether it
-/// was one.
+/// An operation in place on a parameter or a part of one, such as `weight.data.mul_(2)`: of its first values. Whether
+/// it was one.
 pub(crate) fn rescale(this: &mut Interp<'_>, target: &Rc<Tensor>, function: &Value, args: &Args) -> R<bool> {
     let whole = matches!(&*target.state.borrow(), TensorState::Param(_));
     let view = if whole { first_values::view(this, target)? } else { first_values::part(this, target)? };

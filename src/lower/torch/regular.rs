@@ -1,8 +1,8 @@
 //! Regular expressions, for the Python of `re` beside this file.
 //!
-//! Input: a pattern, flags and a text. Output: the groups of the pattern, and where a match lies, in characters. Matching
-//! takes time linear in the text whatever the pattern (crate `regex`), and a compiled pattern is limited in size. Limit:
-//! looking around and references back are refused, as is what `regex` reads otherwise than Python.
+//! Input: a pattern, flags and a text. Output: the groups of the pattern, and where a match lies, in characters.
+//! Matching takes time linear in the text whatever the pattern (crate `regex`), and a compiled pattern is limited in
+//! size. Limit: looking around and references back are refused, as is what `regex` reads otherwise than Python.
 
 use regex::{Regex, RegexBuilder};
 
