@@ -279,44 +279,48 @@ impl PackedMatrix {
         scratch: &'a mut PanelScratch,
     ) -> Panel<'a> {
         let PanelScratch { codes: bytes, scales: [scales, mins] } = scratch;
-        let (columns, units) = self.format.units(self.cols);
+        let (columns, mut units) = self.format.units(self.cols);
         let (sizes, panel_bytes) = (self.format.unit_sizes(columns), self.format.panel_bytes(self.cols));
         let all = &self.panels[index * panel_bytes..(index + 1) * panel_bytes];
         let [single, halves, factors, min_halves, min_factors, mut codes] = sizes.starts(all);
         let (mut bits, mut stride) = (self.format.bits(), sizes.bytes());
-        let unit_blocks = columns / self.format.block;
+        let mut unit_blocks = columns / self.format.block;
         let shared = |halves, factors| SharedScales { halves, factors };
         let factors_as_stored = isa.multiplies_factors() && !expand;
         let scales = if factors_as_stored && matches!(self.format.scales, ScaleKind::Shared(_)) {
             let mins = self.format.mins.then(|| shared(min_halves, min_factors));
             Scales::Shared { scales: shared(halves, factors), mins }
         } else {
-            let decode = |halves: &[u8], factors: &[u8], out: &mut Vec<f32>| {
-                out.resize(units * unit_blocks * PANEL, 0.0);
-                for (unit, out) in out.chunks_exact_mut(unit_blocks * PANEL).enumerate() {
-                    let from = unit * stride;
-                    match self.format.scales {
-                        ScaleKind::Single => unpack::singles_of(isa, single, out),
-                        ScaleKind::Half => unpack::halves_of(isa, halves, out),
-                        ScaleKind::Shared(_) => {
-                            unpack::scales_of(isa, &halves[from..], &factors[from..], out)
-                        }
-                    }
+            let count = unit_blocks * PANEL;
+            scales.resize(units * count, 0.0);
+            mins.resize(if self.format.mins { units * count } else { 0 }, 0.0);
+            let decode = |halves: &[u8], factors: &[u8], unit: usize, out: &mut [f32]| {
+                let (from, out) = (unit * stride, &mut out[unit * count..(unit + 1) * count]);
+                match self.format.scales {
+                    ScaleKind::Single => unpack::singles_of(isa, single, out),
+                    ScaleKind::Half => unpack::halves_of(isa, halves, out),
+                    ScaleKind::Shared(_) => unpack::scales_of(isa, &halves[from..], &factors[from..], out),
                 }
             };
-            decode(halves, factors, scales);
-            if self.format.mins {
-                decode(min_halves, min_factors, mins);
+            let widen = expand && bits != 8;
+            bytes.resize(if widen { self.cols * PANEL } else { 0 }, 0);
+            // Unit by unit, as they lie in memory.
+            for unit in 0..units {
+                decode(halves, factors, unit, scales);
+                if self.format.mins {
+                    decode(min_halves, min_factors, unit, mins);
+                }
+                if widen {
+                    let out = &mut bytes[unit * columns * PANEL..(unit + 1) * columns * PANEL];
+                    unpack::bytes_of(isa, &codes[unit * stride..][..sizes.codes], bits, out);
+                }
+            }
+            if widen {
+                (codes, bits) = (bytes, 8);
+                (units, unit_blocks, stride) = (1, units * unit_blocks, self.cols * PANEL);
             }
             Scales::Ready { scales, mins: self.format.mins.then_some(mins) }
         };
-        if expand && bits != 8 {
-            bytes.resize(self.cols * PANEL, 0);
-            for (unit, out) in bytes.chunks_exact_mut(columns * PANEL).enumerate() {
-                unpack::bytes_of(isa, &codes[unit * stride..][..sizes.codes], bits, out);
-            }
-            (codes, bits, stride) = (bytes, 8, columns * PANEL);
-        }
         let Format { block, offset, .. } = self.format;
         Panel { block, offset, levels: self.format.levels(), bits, units, unit_blocks, stride, codes, scales }
     }
