@@ -30,7 +30,7 @@ mod workers;
 
 pub(crate) use activations::{Activations, Tile};
 pub(crate) use dense::Matrix;
-pub(crate) use pack::{Levels, PackedMatrix, Panel};
+pub(crate) use pack::{Levels, PackedMatrix, Panel, Scales};
 use unpack::PanelScratch;
 pub(crate) use workers::{SharedMut, Workers};
 
