@@ -142,7 +142,7 @@ unsafe fn add_products<const DOT: bool, const LANE: i32>(
     vpadalq_s16(sums, pairs)
 }
 
-/// The scales of four rows: ready ones from `place` on, or a unit's halves at `shared` times the block's factors at `own`.
+/// The scales of four rows: ready ones from `place` on, or a unit's halves at `shared` times factors at `own`.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn scales<const SHARED: bool>(source: Source, shared: usize, own: usize, place: usize) -> float32x4_t {
