@@ -56,7 +56,8 @@ fn check(file: &str) {
         .collect();
     let jobs: Vec<Job> =
         lines.iter().map(|(number, line)| job(*number, line.trim_start_matches('!'))).collect();
-    let outcomes = agreement::compare(&python, &jobs, Depth { gradients: true, printed: true });
+    let outcomes =
+        agreement::compare(&python, &jobs, Depth { gradients: true, printed: true, training: true });
     let mut failures = Vec::new();
     for ((number, line), outcome) in lines.iter().zip(&outcomes) {
         let failure = match outcome {

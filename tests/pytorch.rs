@@ -5,11 +5,13 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic, and say why they are skipped")]
 
+mod agreement;
 mod oracle;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use agreement::{Depth, Job, Outcome};
 use llmatic_offline::lower::{Limits, Network, NoImports, RepairSet, Request, lower};
 use llmatic_offline::train::{Weights, predict};
 use oracle::{largest_difference, python, tensor};
@@ -110,6 +112,31 @@ fn accepted_fixtures_compute_pytorchs_logits_as_read_and_as_printed() {
         let difference = largest_difference(&checked, &theirs);
         assert!(difference < TOLERANCE, "{name}: printed, a logit differs by {difference}\n{source}");
     }
+}
+
+#[test]
+fn accepted_fixtures_start_and_change_their_buffers_as_in_pytorch() {
+    let Some(python) = python() else { return };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/accept");
+    let mut jobs = Vec::new();
+    for entry in std::fs::read_dir(&fixtures).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let source = std::fs::read_to_string(&path).unwrap();
+        jobs.push(Job { name, source, module: None, entry: None, sizes: vec![3, 32, 32] });
+    }
+    jobs.sort_by(|a, b| a.name.cmp(&b.name));
+    let depth = Depth { gradients: false, printed: true, training: true };
+    let mut failures = Vec::new();
+    for (job, outcome) in jobs.iter().zip(agreement::compare(&python, &jobs, depth)) {
+        match outcome {
+            Outcome::Same(_) => {}
+            Outcome::Refused(_, message) | Outcome::Differs(message) => {
+                failures.push(format!("{}: {message}", job.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 
 /// Rows of the recorded generations, where the folder with extra data is named.

@@ -7,6 +7,7 @@
 pub mod canonical;
 pub mod cost;
 pub mod dim;
+pub mod init;
 pub mod op;
 mod op_names;
 mod op_settings;
@@ -16,6 +17,7 @@ mod print;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use dim::{Dim, NOMINAL_BATCH, Shape};
+pub use init::{Init, Place, Region};
 pub use op::{DType, Op, ParamId, When};
 
 /// A parameter or buffer of a network.
@@ -53,57 +55,6 @@ pub enum ParamKind {
     Buffer,
     /// A buffer that is not in the `state_dict` (`persistent=False`), or a plain tensor attribute.
     Unsaved,
-}
-
-/// How a parameter or buffer starts.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Init {
-    /// One number everywhere.
-    Constant(f64),
-    /// Uniform between the bounds.
-    Uniform {
-        /// Lower bound.
-        low: f64,
-        /// Upper bound.
-        high: f64,
-    },
-    /// Normal.
-    Normal {
-        /// Mean.
-        mean: f64,
-        /// Standard deviation.
-        std: f64,
-    },
-    /// Normal, cut to the bounds.
-    TruncatedNormal {
-        /// Mean.
-        mean: f64,
-        /// Standard deviation before cutting.
-        std: f64,
-        /// Lower bound.
-        low: f64,
-        /// Upper bound.
-        high: f64,
-    },
-    /// (Semi-)orthogonal rows, times a gain.
-    Orthogonal {
-        /// The gain.
-        gain: f64,
-    },
-    /// Ones on the diagonal of a matrix.
-    Eye,
-    /// A convolution that passes its input through.
-    Dirac {
-        /// Groups.
-        groups: usize,
-    },
-    /// Standard normal except one row of zeros (an embedding's `padding_idx`).
-    EmbeddingWithPadding {
-        /// The row.
-        row: usize,
-    },
-    /// These values, row-major.
-    Values(Vec<f64>),
 }
 
 /// One output of one node.

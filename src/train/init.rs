@@ -15,14 +15,25 @@ const TRIES: usize = 1000;
 
 /// The tensor a parameter starts as.
 pub(crate) fn start(param: &Param, stream: &mut Stream, device: tch::Device) -> Result<Tensor, TchError> {
-    let count = param.numel();
     let sizes: Vec<i64> = param.sizes.iter().map(|&size| size as i64).collect();
-    let values: Vec<f32> = match &param.init {
+    match &param.init {
         Init::Constant(value) => {
             return Tensor::f_full(sizes, *value, (Kind::Double, device))?.f_to_kind(kind(param.dtype));
         }
         Init::Values(values) => return literal(&param.sizes, values, param.dtype, device),
-        Init::Orthogonal { gain } => return orthogonal(&sizes, *gain, stream)?.f_to(device),
+        _ => {}
+    }
+    let values = drawn(&param.init, &param.sizes, stream)?;
+    Tensor::f_from_slice(&values)?.f_reshape(sizes)?.f_to_kind(kind(param.dtype))?.f_to(device)
+}
+
+/// The first values of a tensor of these sizes, row-major. A start in parts draws the whole before its parts.
+fn drawn(init: &Init, sizes: &[usize], stream: &mut Stream) -> Result<Vec<f32>, TchError> {
+    let count = sizes.iter().product();
+    Ok(match init {
+        Init::Constant(value) => vec![*value as f32; count],
+        Init::Values(values) => values.iter().map(|&value| value as f32).collect(),
+        Init::Orthogonal { gain } => Vec::try_from(orthogonal(sizes, *gain, stream)?)?,
         Init::Uniform { low, high } => {
             let (low, width) = (*low as f32, (high - low) as f32);
             (0..count).map(|_| low + width * stream.uniform_f32()).collect()
@@ -32,18 +43,23 @@ pub(crate) fn start(param: &Param, stream: &mut Stream, device: tch::Device) -> 
             (0..count).map(|_| truncated(*mean, *std, *low, *high, stream) as f32).collect()
         }
         Init::Eye => {
-            let columns = param.sizes.get(1).copied().unwrap_or(1).max(1);
+            let columns = sizes.get(1).copied().unwrap_or(1).max(1);
             (0..count).map(|index| if index / columns == index % columns { 1.0 } else { 0.0 }).collect()
         }
-        Init::Dirac { groups } => dirac(&param.sizes, *groups),
-        Init::EmbeddingWithPadding { row } => {
-            let width = param.sizes.get(1).copied().unwrap_or(1).max(1);
-            let mut values: Vec<f32> = (0..count).map(|_| stream.normal() as f32).collect();
-            values.iter_mut().skip(row * width).take(width).for_each(|value| *value = 0.0);
+        Init::Dirac { groups } => dirac(sizes, *groups),
+        Init::Parts { base, parts } => {
+            let mut values = drawn(base, sizes, stream)?;
+            for (region, init) in parts {
+                let part = drawn(init, &region.sizes(), stream)?;
+                for (offset, value) in region.offsets(sizes).into_iter().zip(part) {
+                    if let Some(place) = values.get_mut(offset) {
+                        *place = value;
+                    }
+                }
+            }
             values
         }
-    };
-    Tensor::f_from_slice(&values)?.f_reshape(sizes)?.f_to_kind(kind(param.dtype))?.f_to(device)
+    })
 }
 
 /// A normal number within the bounds, by drawing again.
@@ -57,17 +73,17 @@ fn truncated(mean: f64, std: f64, low: f64, high: f64, stream: &mut Stream) -> f
     low + (high - low) * stream.uniform()
 }
 
-/// Rows (or columns, where there are fewer) of length `gain`, at right angles, as `nn.init.orthogonal_`.
-fn orthogonal(sizes: &[i64], gain: f64, stream: &mut Stream) -> Result<Tensor, TchError> {
-    let rows = sizes.first().copied().unwrap_or(1);
-    let columns: i64 = sizes.iter().skip(1).product();
+/// Rows (or columns, where there are fewer) of length `gain`, at right angles, as `nn.init.orthogonal_`; flat.
+fn orthogonal(sizes: &[usize], gain: f64, stream: &mut Stream) -> Result<Tensor, TchError> {
+    let rows = sizes.first().copied().unwrap_or(1) as i64;
+    let columns = sizes.iter().skip(1).product::<usize>() as i64;
     let values: Vec<f64> = (0..rows * columns).map(|_| stream.normal()).collect();
     let flat = Tensor::f_from_slice(&values)?.f_reshape([rows, columns])?;
     let tall = if rows < columns { flat.f_transpose(0, 1)?.f_contiguous()? } else { flat };
     let (q, r) = Tensor::f_linalg_qr(&tall, "reduced")?;
     let q = q.f_mul(&r.f_diagonal(0, 0, 1)?.f_sign()?)?;
     let q = if rows < columns { q.f_transpose(0, 1)? } else { q };
-    q.f_mul_scalar(gain)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_reshape(sizes)
+    q.f_mul_scalar(gain)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_reshape([-1])
 }
 
 /// A convolution weight `(out, in / groups, *kernel)` that passes its input through, as `nn.init.dirac_`.
@@ -91,7 +107,7 @@ fn dirac(sizes: &[usize], groups: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{DType, ParamKind};
+    use crate::graph::{DType, ParamKind, Place, Region};
     use crate::rng::RootSeed;
 
     fn started(sizes: &[usize], dtype: DType, init: Init) -> Tensor {
@@ -144,13 +160,44 @@ mod tests {
     }
 
     #[test]
-    fn constants_values_eye_and_padding_rows_are_what_they_say() {
+    fn constants_values_and_eye_are_what_they_say() {
         assert_eq!(started(&[], DType::I64, Init::Constant(0.0)).int64_value(&[]), 0);
         assert_eq!(floats(&started(&[2, 2], DType::F32, Init::Eye)), [1.0, 0.0, 0.0, 1.0]);
         let values = started(&[2], DType::F32, Init::Values(vec![1.5, -2.0]));
         assert_eq!(floats(&values), [1.5, -2.0]);
-        let embedding = floats(&started(&[3, 2], DType::F32, Init::EmbeddingWithPadding { row: 1 }));
-        assert_eq!(embedding[2..4], [0.0, 0.0]);
-        assert!(embedding[0] != 0.0 && embedding[5] != 0.0);
+    }
+
+    #[test]
+    fn a_part_is_drawn_with_its_own_values_over_the_rest() {
+        let row = |at| Region(vec![Place::At(at), Place::Every { start: 0, count: 200, step: 1 }]);
+        let narrow = Init::Uniform { low: 5.0, high: 6.0 };
+        let init = Init::Normal { mean: 0.0, std: 1.0 }
+            .with_part(&[3, 200], &row(1), Init::Constant(0.0))
+            .with_part(&[3, 200], &row(2), narrow);
+        let values = floats(&started(&[3, 200], DType::F32, init.clone()));
+        // The rest has the bits that it has without parts.
+        let plain = floats(&started(&[3, 200], DType::F32, Init::Normal { mean: 0.0, std: 1.0 }));
+        assert_eq!(values[..200], plain[..200]);
+        assert!(values[200..400].iter().all(|&value| value == 0.0));
+        assert!(values[400..].iter().all(|value| (5.0..6.0).contains(value)));
+        assert!(values[400] != values[401]);
+        assert_eq!(values, floats(&started(&[3, 200], DType::F32, init)));
+    }
+
+    #[test]
+    fn an_orthogonal_part_has_rows_at_right_angles() {
+        let block = Region(vec![
+            Place::At(1),
+            Place::Every { start: 0, count: 4, step: 2 },
+            Place::Every { start: 1, count: 4, step: 1 },
+        ]);
+        let init = Init::Constant(9.0).with_part(&[2, 8, 6], &block, Init::Orthogonal { gain: 1.0 });
+        let weight = started(&[2, 8, 6], DType::F32, init);
+        let part = weight.select(0, 1).slice(0, 0, 8, 2).slice(1, 1, 5, 1);
+        let off = (part.matmul(&part.transpose(0, 1)) - Tensor::eye(4, (Kind::Float, tch::Device::Cpu)))
+            .abs()
+            .max();
+        assert!(off.double_value(&[]) < 1e-5);
+        assert_eq!(weight.eq(9.0).sum(Kind::Int64).int64_value(&[]), 96 - 16);
     }
 }

@@ -19,7 +19,7 @@ use tch::TchError;
 use crate::graph::Graph;
 
 pub use latency::latency;
-pub use trainer::{Trainer, gradients, predict};
+pub use trainer::{Trainer, first_weights, gradients, predict, training_pass};
 pub use weights::{Weights, WeightsError};
 
 /// One candidate to train.

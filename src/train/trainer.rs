@@ -187,6 +187,40 @@ pub fn predict(
     })
 }
 
+/// Logits of inputs `(n, *input_sizes)`, row-major, in training mode on the CPU, and all saved tensors after that one
+/// pass: it changes buffers such as running statistics, and no parameter. What is drawn is the same each time.
+///
+/// # Errors
+/// [`Failure::Libtorch`] where sizes, inputs, weights and graph do not fit.
+pub fn training_pass(
+    graph: &Graph,
+    weights: &Weights,
+    sizes: &[usize],
+    input: &[f32],
+) -> Result<(Vec<f32>, Weights), Failure> {
+    check_input(graph, sizes, input)?;
+    alone(|| {
+        let network = Network::with_weights(graph, weights, Device::Cpu)?;
+        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
+        let mut generator = evaluation_generator(Device::Cpu)?;
+        let logits = tch::no_grad(|| network.forward(&input, true, &mut generator))?;
+        let logits = logits.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
+        let mut values = vec![0.0; logits.numel()];
+        let count = values.len();
+        logits.f_copy_data(&mut values, count)?;
+        Ok((values, network.weights()?))
+    })
+}
+
+/// All saved tensors as a network of this seed starts.
+///
+/// # Errors
+/// [`Failure::Libtorch`] where libtorch fails.
+pub fn first_weights(graph: &Graph, seed: RootSeed) -> Result<Weights, Failure> {
+    alone(|| Ok(Network::started(graph, seed, [0, 0], Device::Cpu)?.weights()?))
+}
+
 /// Gradients of the mean cross-entropy of inputs `(n, *input_sizes)` and their labels, in evaluation mode on the CPU:
 /// for each trained parameter that the output depends on, its name and the values, row-major.
 ///

@@ -1,7 +1,8 @@
 //! Compares what the front-end and libtorch make of a source with what real PyTorch makes of it.
 //!
 //! Input: jobs, each a source and an input size. Output: for each whether the two agree in verdict, `state_dict`,
-//! parameter count, logits, gradients, and whether the printed graph computes the same again. Limit: evaluation mode.
+//! parameter count, logits, gradients, first values, buffers after a pass in training mode, and whether the printed
+//! graph computes the same again. Limit: what chance changes is not compared.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -10,11 +11,15 @@
     reason = "shared by test files"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::graph;
 use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, Verdict, lower};
-use llmatic_offline::train::{Weights, gradients, predict};
+use llmatic_offline::rng::RootSeed;
+use llmatic_offline::train::{Weights, first_weights, gradients, predict, training_pass};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::oracle::{self, length, state, tensors};
@@ -23,6 +28,11 @@ use crate::oracle::{self, length, state, tensors};
 const LOGITS: f32 = 1e-4;
 /// Largest difference of a parameter's gradient, as a vector, relative to its length.
 const GRADIENTS: f32 = 1e-3;
+/// Largest difference of an element of a buffer after a pass in training mode, relative to the largest where that is
+/// above one.
+const BUFFERS: f32 = 1e-5;
+/// Draws of the first values.
+const DRAWS: u64 = 4;
 
 /// A network to compare.
 pub struct Job {
@@ -49,6 +59,8 @@ pub enum Outcome {
 pub struct Depth {
     pub gradients: bool,
     pub printed: bool,
+    /// First values, and buffers and logits after a pass in training mode.
+    pub training: bool,
 }
 
 struct Folder(PathBuf, String);
@@ -100,7 +112,7 @@ pub fn compare(python: &Path, jobs: &[Job], depth: Depth) -> Vec<Outcome> {
     let description = |job: &Job| {
         let mut value = serde_json::json!({
             "name": job.name, "sizes": job.sizes, "folder": folder.path(), "entry": job.entry,
-            "gradients": depth.gradients,
+            "gradients": depth.gradients, "training": depth.training,
         });
         match &job.module {
             Some((root, module)) => {
@@ -116,7 +128,7 @@ pub fn compare(python: &Path, jobs: &[Job], depth: Depth) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> =
         jobs.iter().map(|job| compare_one(job, &recorded[&job.name], folder.path(), depth)).collect();
     if depth.printed {
-        check_printed(python, jobs, &mut outcomes, folder.path());
+        check_printed(python, jobs, &mut outcomes, folder.path(), depth);
     }
     outcomes
 }
@@ -173,6 +185,91 @@ fn agree(network: &Network, theirs: &Value, prefix: &Path, depth: Depth) -> Resu
             close_gradients(&ours, &expected)?;
         }
     }
+    if depth.training {
+        close_starts(graph, &tensors(&file(prefix, "starts")))?;
+        let (logits, after) =
+            training_pass(graph, &weights, &sizes, &input).map_err(|error| error.to_string())?;
+        let mut ours = numbers(&after);
+        ours.insert("the logits".to_owned(), logits);
+        close_trained(&ours, &tensors(&file(prefix, "trained")))?;
+    }
+    Ok(())
+}
+
+/// All tensors of a network by name.
+fn numbers(weights: &Weights) -> BTreeMap<String, Vec<f32>> {
+    let bytes = weights.to_safetensors().unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let values = |view: &TensorView<'_>| -> Vec<f32> {
+        let data = view.data();
+        match view.dtype() {
+            Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::I64 => {
+                data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+            }
+            _ => data.iter().map(|&b| f32::from(b)).collect(),
+        }
+    };
+    file.tensors().iter().map(|(name, view)| (name.clone(), values(view))).collect()
+}
+
+/// After a pass in training mode: the same tensors, to `BUFFERS`, and the same logits.
+fn close_trained(
+    ours: &BTreeMap<String, Vec<f32>>,
+    theirs: &[(String, Vec<usize>, Vec<f32>)],
+) -> Result<(), String> {
+    for (name, _, expected) in theirs {
+        // A second name of a tensor is not listed.
+        let Some(got) = ours.get(name) else { continue };
+        let scale = expected
+            .iter()
+            .filter(|value| value.is_finite())
+            .fold(1.0_f32, |most, value| most.max(value.abs()));
+        let limit = if name == "the logits" { LOGITS } else { BUFFERS };
+        let close =
+            |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() / scale < limit;
+        if got.len() != expected.len() || !got.iter().zip(expected).all(close) {
+            let apart = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+            return Err(format!("after a pass in training mode {name} differs by {apart:e}"));
+        }
+    }
+    Ok(())
+}
+
+/// First values: the elements that are no chance are the same, the others are as large on average.
+fn close_starts(graph: &graph::Graph, theirs: &[(String, Vec<usize>, Vec<f32>)]) -> Result<(), String> {
+    let ours: Vec<BTreeMap<String, Vec<f32>>> =
+        (0..DRAWS).map(|seed| numbers(&first_weights(graph, RootSeed(seed)).unwrap())).collect();
+    for (name, _, values) in theirs {
+        // Norms of random weights start at what is expected of them.
+        if !ours[0].contains_key(name) || name.ends_with("weight_g") || name.ends_with("original0") {
+            continue;
+        }
+        let count = ours[0][name].len();
+        let (mut squares, mut wanted, mut drawn) = (0.0, 0.0, 0u32);
+        for at in 0..count {
+            let expected: Vec<f32> = values.iter().skip(at).step_by(count).copied().collect();
+            let got: Vec<f32> = ours.iter().map(|draw| draw[name][at]).collect();
+            let fixed = |draws: &[f32]| draws.iter().all(|value| value.to_bits() == draws[0].to_bits());
+            match (fixed(&got), fixed(&expected)) {
+                (true, true) if (got[0] - expected[0]).abs() <= 1e-6 * expected[0].abs().max(1.0) => {}
+                (true, true) if got[0] == expected[0] => {}
+                (false, false) => {
+                    let square =
+                        |draws: &[f32]| draws.iter().map(|value| f64::from(value * value)).sum::<f64>();
+                    squares += square(&got);
+                    wanted += square(&expected);
+                    drawn += u32::try_from(got.len()).unwrap();
+                }
+                _ => return Err(format!("{name} starts with {got:?} at {at}, PyTorch's with {expected:?}")),
+            }
+        }
+        // Five deviations of the mean square of normal numbers.
+        let allowed = 5.0 * (2.0 * 2.0 / f64::from(drawn.max(1))).sqrt();
+        if drawn >= 200 && ((squares / wanted) - 1.0).abs() > allowed {
+            return Err(format!("{name} starts {} times as large as PyTorch's", (squares / wanted).sqrt()));
+        }
+    }
     Ok(())
 }
 
@@ -210,13 +307,14 @@ fn close_gradients(
     Ok(())
 }
 
-fn check_printed(python: &Path, jobs: &[Job], outcomes: &mut [Outcome], folder: &Path) {
+fn check_printed(python: &Path, jobs: &[Job], outcomes: &mut [Outcome], folder: &Path, depth: Depth) {
     let mut printed = Vec::new();
     for (job, outcome) in jobs.iter().zip(outcomes.iter()) {
         if let Outcome::Same(network) = outcome {
             let source = network.graph.to_pytorch("Net");
             printed.push(serde_json::json!({
                 "name": job.name, "source": source, "sizes": job.sizes, "folder": folder,
+                "training": depth.training,
             }));
         }
     }
@@ -229,6 +327,15 @@ fn check_printed(python: &Path, jobs: &[Job], outcomes: &mut [Outcome], folder: 
             Some(error) => Err(error.to_owned()),
             None => close(&only(&file(&prefix, "checked")), &only(&file(&prefix, "logits"))),
         };
+        let result = result.and_then(|()| {
+            if !depth.training {
+                return Ok(());
+            }
+            close_starts(&network.graph, &tensors(&file(&prefix, "checked_starts")))?;
+            let after = tensors(&file(&prefix, "checked_trained"));
+            let after = after.into_iter().map(|(name, _, values)| (name, values)).collect();
+            close_trained(&after, &tensors(&file(&prefix, "trained")))
+        });
         let again =
             Job { name: job.name.clone(), source, module: None, entry: None, sizes: job.sizes.clone() };
         let result = result.and_then(|()| match read(&again) {

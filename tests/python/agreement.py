@@ -6,8 +6,10 @@ usage: agreement.py record JOBS.json OUT.json    verdict, parameter count, state
 
 JOBS.json is a list of {"name", "sizes", "folder"} with either "source" (text) or "root" and "module" (a file under a
 folder, imported without its packages' own code), and "entry" (an expression; else the last class). `record` writes
-FOLDER/NAME.{weights,input,logits,gradients}.safetensors from seeded random numbers; `check` writes
-FOLDER/NAME.checked.safetensors. OUT.json maps each name to {"error"} or {"parameters", "state"}.
+FOLDER/NAME.{weights,input,logits,gradients}.safetensors from seeded random numbers, with "training" also
+FOLDER/NAME.{starts,trained}.safetensors: several draws of the first values, and the state_dict and logits after a pass
+in training mode, without what chance changes; `check` writes FOLDER/NAME.checked.safetensors and, with "training",
+FOLDER/NAME.checked_trained.safetensors. OUT.json maps each name to {"error"} or {"parameters", "state"}.
 Packages that are not installed are stood in for, as sources import more than their networks use.
 """
 import importlib
@@ -108,6 +110,40 @@ def disturb(net):
                 value.uniform_(0.5, 2.0)
 
 
+def draws(job):
+    """First values of each tensor in several draws; nothing where they cannot be had."""
+    states = []
+    try:
+        for seed in range(4):
+            torch.manual_seed(seed)
+            states.append(saved(build(job).state_dict()))
+        return {key: torch.stack([state[key].float() for state in states]) for key in states[0]}
+    except (RuntimeError, KeyError, ValueError):  # lazy layers, or Python's own chance
+        return {}
+
+
+def trained(job, weights, inputs):
+    """The state and logits after a pass in training mode, without what depends on chance."""
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        net = build(job)
+        if any(isinstance(value, torch.nn.UninitializedParameter) for value in net.parameters()):
+            return {}
+        net.load_state_dict(weights)
+        net.train()
+        try:
+            with torch.no_grad():
+                logits = net(inputs.clone())
+        except ValueError:  # a batch norm of one value
+            return {}
+        if not isinstance(logits, torch.Tensor):
+            return {}
+        results.append({**saved(net.state_dict()), "the logits": logits.contiguous()})
+    first, second = results
+    return {key: first[key].float() for key in first if torch.equal(first[key], second[key])}
+
+
 def record(job, prefix):
     torch.manual_seed(1)
     net = build(job)
@@ -136,6 +172,9 @@ def record(job, prefix):
     save_file({"x": inputs}, f"{prefix}.input.safetensors")
     save_file({"logits": logits.detach().float().contiguous()}, f"{prefix}.logits.safetensors")
     save_file(saved(gradients), f"{prefix}.gradients.safetensors")
+    if job.get("training"):
+        save_file(draws(job), f"{prefix}.starts.safetensors")
+        save_file(trained(job, weights, inputs), f"{prefix}.trained.safetensors")
     return result
 
 
@@ -147,6 +186,10 @@ def check(job, prefix):
     with torch.no_grad():
         logits = net(load_file(f"{prefix}.input.safetensors")["x"])
     save_file({"logits": logits.float().contiguous()}, f"{prefix}.checked.safetensors")
+    if job.get("training"):
+        inputs = load_file(f"{prefix}.input.safetensors")["x"]
+        save_file(draws(job), f"{prefix}.checked_starts.safetensors")
+        save_file(trained(job, weights, inputs), f"{prefix}.checked_trained.safetensors")
     return {"parameters": sum(value.numel() for value in net.parameters()), "state": []}
 
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::param_key;
 use crate::graph::op::{BatchNorm, Cell, Conv, Recurrent, When};
-use crate::graph::{Body, Graph, Init, Node, Op, ParamId};
+use crate::graph::{Body, Graph, Init, Node, Op, ParamId, Place, Region};
 
 /// Module path to the constructor call, and node to the path of the module that it calls.
 pub(super) struct Layers {
@@ -64,21 +64,32 @@ impl Layers {
         calls.calls.get(&index).filter(|path| self.constructors.contains_key(*path)).cloned()
     }
 
-    /// Whether PyTorch's layer starts this parameter as the graph says.
-    pub(super) fn starts_by_default(&self, graph: &Graph, index: usize) -> bool {
+    /// Whether PyTorch's layer starts this parameter with these first values.
+    pub(super) fn starts_by_default(&self, graph: &Graph, index: usize, init: &Init) -> bool {
         let param = &graph.params[index];
         let key = param_key(param, index);
         let (path, leaf) = key.rsplit_once('.').unwrap_or(("", &key));
         let Some(constructor) = self.constructors.get(path) else { return false };
         let weight = graph.params.iter().find(|other| other.name == format!("{path}.weight"));
-        match &param.init {
+        let padded = constructor.contains(", padding_idx=");
+        match init {
             Init::Constant(value) => {
                 let one = constructor.contains("Norm") && matches!(leaf, "weight" | "running_var");
                 *value == f64::from(u8::from(one)) && (constructor.contains("Norm"))
             }
-            Init::EmbeddingWithPadding { row } => constructor.ends_with(&format!(", padding_idx={row})")),
+            Init::Parts { base, parts } => match &parts[..] {
+                // The row of zeros of an embedding's padding.
+                [(Region(places), Init::Constant(0.0))] if padded && param.sizes.len() == 2 => {
+                    let width = Place::Every { start: 0, count: param.sizes[1], step: 1 };
+                    let (row, count, _) = places[0].range();
+                    **base == Init::Normal { mean: 0.0, std: 1.0 }
+                        && (count, places[1]) == (1, width)
+                        && constructor.ends_with(&format!(", padding_idx={row})"))
+                }
+                _ => false,
+            },
             Init::Normal { mean, std } => {
-                constructor.starts_with("nn.Embedding") && (*mean, *std) == (0.0, 1.0)
+                constructor.starts_with("nn.Embedding") && !padded && (*mean, *std) == (0.0, 1.0)
             }
             Init::Uniform { low, high } => {
                 let bound =

@@ -10,7 +10,9 @@ mod layer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::{Body, Dim, Graph, Init, Node, Op, Param, ParamId, ParamKind, Shape, TensorRef};
+use super::{
+    Body, DType, Dim, Graph, Init, Node, Op, Param, ParamId, ParamKind, Place, Region, Shape, TensorRef,
+};
 use layer::Layers;
 
 impl Graph {
@@ -62,12 +64,15 @@ fn declarations(graph: &Graph, layers: &Layers) -> String {
         for alias in &param.aliases {
             source.push_str(&declare_alias(alias, &owner, leaf, &mut declared));
         }
-        if layers.constructor(path).is_none() || !layers.starts_by_default(graph, index) {
-            let zeros = layers.constructor(path).is_none();
-            source.push_str(&initialise(param, &member(&owner, leaf), zeros));
-        }
+        let name = member(&owner, leaf);
+        let default = |init: &Init| match layers.constructor(path) {
+            // What it was declared with.
+            None => *init == Init::Constant(0.0),
+            Some(_) => layers.starts_by_default(graph, index, init),
+        };
+        source.push_str(&first_values(param, &name, default));
         if param.kind == ParamKind::Frozen {
-            let _ = writeln!(source, "        {}.requires_grad_(False)", member(&owner, leaf));
+            let _ = writeln!(source, "        {name}.requires_grad_(False)");
         }
     }
     source
@@ -76,9 +81,9 @@ fn declarations(graph: &Graph, layers: &Layers) -> String {
 fn declare_param(param: &Param, owner: &str, leaf: &str) -> String {
     let sizes = sizes_text(&param.sizes);
     let dtype = match param.dtype {
-        super::DType::F32 => "",
-        super::DType::I64 => ", dtype=torch.long",
-        super::DType::Bool => ", dtype=torch.bool",
+        DType::F32 => "",
+        DType::I64 => ", dtype=torch.long",
+        DType::Bool => ", dtype=torch.bool",
     };
     match param.kind {
         ParamKind::Trained | ParamKind::Frozen => {
@@ -110,11 +115,47 @@ fn declare_alias(alias: &str, owner: &str, leaf: &str, declared: &mut BTreeSet<S
     source
 }
 
-/// The line that gives a tensor its first values; none where it was declared with `zeros` and stays so.
-fn initialise(param: &Param, name: &str, zeros: bool) -> String {
-    let line = match &param.init {
-        Init::Constant(0.0) if zeros => return String::new(),
-        Init::Constant(value) if param.dtype == super::DType::F32 => {
+/// The lines that give a tensor its first values; none for those that it has anyway.
+fn first_values(param: &Param, name: &str, default: impl Fn(&Init) -> bool) -> String {
+    if default(&param.init) {
+        return String::new();
+    }
+    let (base, parts) = match &param.init {
+        Init::Parts { base, parts } => (&**base, &parts[..]),
+        init => (init, &[][..]),
+    };
+    let mut source = String::new();
+    if !default(base) {
+        source.push_str(&initialise(base, &param.sizes, param.dtype, name));
+    }
+    for (region, init) in parts {
+        let name = format!("{name}.data[{}]", index_text(region));
+        source.push_str(&initialise(init, &region.sizes(), param.dtype, &name));
+    }
+    source
+}
+
+/// A block of a tensor, as in brackets.
+fn index_text(region: &Region) -> String {
+    let places: Vec<String> = region
+        .0
+        .iter()
+        .map(|place| match *place {
+            Place::At(at) => at.to_string(),
+            Place::Every { start, count, step } => {
+                let end = start + count.saturating_sub(1) * step + 1;
+                let step = if step == 1 { String::new() } else { format!(":{step}") };
+                format!("{start}:{end}{step}")
+            }
+        })
+        .collect();
+    places.join(", ")
+}
+
+/// The line that sets all values of a tensor, or of a part of one.
+fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String {
+    let line = match init {
+        Init::Constant(value) if dtype == DType::F32 => {
             format!("nn.init.constant_({name}, {value:?})")
         }
         Init::Constant(value) => format!("{name}.fill_({value:?})"),
@@ -126,13 +167,13 @@ fn initialise(param: &Param, name: &str, zeros: bool) -> String {
         Init::Orthogonal { gain } => format!("nn.init.orthogonal_({name}, {gain:?})"),
         Init::Eye => format!("nn.init.eye_({name})"),
         Init::Dirac { groups } => format!("nn.init.dirac_({name}, {groups})"),
-        Init::EmbeddingWithPadding { row } => {
-            format!("nn.init.normal_({name})\n        {name}.data[{row}].zero_()")
-        }
         Init::Values(values) => {
-            let values = expression::nested(&param.sizes, values, param.dtype);
-            format!("{name}.data.copy_(torch.tensor({values}))")
+            let data = if name.ends_with(']') { "" } else { ".data" };
+            let values = expression::nested(sizes, values, dtype);
+            format!("{name}{data}.copy_(torch.tensor({values}))")
         }
+        // Parts of parts are parts of the whole.
+        Init::Parts { base, .. } => return initialise(base, sizes, dtype, name),
     };
     format!("        {line}\n")
 }

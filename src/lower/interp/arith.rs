@@ -57,6 +57,11 @@ impl Interp<'_> {
         {
             return Ok(result);
         }
+        if let Value::Tensor(target) = left
+            && torch::augmented(self, target, op, right)?
+        {
+            return Ok(left.clone());
+        }
         let result = self.binary(op, left, right)?;
         if let (Value::Tensor(target), Value::Tensor(source)) = (left, &result) {
             torch::rebind(self, target, source)?;

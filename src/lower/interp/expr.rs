@@ -451,6 +451,11 @@ impl Interp<'_> {
                 let index = self.eval(&subscript.slice)?;
                 let left = self.get_item(&object, &index)?;
                 let right = self.eval(value)?;
+                if let (Value::Tensor(_), Value::Tensor(part)) = (&object, &left)
+                    && crate::lower::torch::augmented(self, part, op, &right)?
+                {
+                    return Ok(());
+                }
                 // Elements of a tensor are replaced: a view of them is not kept.
                 let result = match object {
                     Value::Tensor(_) => self.binary(op, &left, &right)?,

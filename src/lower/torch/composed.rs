@@ -1,5 +1,5 @@
 //! What is written in Python, in the folder beside this file, in terms of other layers and functions: layers and
-//! functions of PyTorch, `einops`, `numpy` and `random`.
+//! functions of PyTorch, `einops`, `numpy`, `random` and `re`.
 //!
 //! Input: a name. Output: the class or function of that name. A source is interpreted when a network first asks for one
 //! of its names, under the same meters as the network's own source. Limit: repairs do not reach inside.
@@ -23,6 +23,7 @@ const NUMPY_SOURCE: &str = concat!(
 const NUMPY_RANDOM_SOURCE: &str = include_str!("python/numpy_random.py");
 const UTILS_SOURCE: &str = include_str!("python/utils.py");
 const RANDOM_SOURCE: &str = include_str!("python/random.py");
+const RE_SOURCE: &str = include_str!("python/re.py");
 
 /// The module that [`numpy`] makes.
 pub(crate) const NUMPY: &str = "numpy.composed";
@@ -193,6 +194,11 @@ pub(crate) fn random(this: &mut Interp<'_>, name: &str) -> R<Value> {
 /// The name in `torch.nn.utils`; those of its `parametrizations` begin with `parametrized_`.
 pub(crate) fn utils(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "torch.nn.utils.composed", UTILS_SOURCE, name)
+}
+
+/// The name in `re`.
+pub(crate) fn re(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "re.composed", RE_SOURCE, name)
 }
 
 /// What numpy makes of a value: an array, or a number.

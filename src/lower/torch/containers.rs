@@ -1,7 +1,7 @@
 //! The containers of `torch.nn`: `Sequential`, `ModuleList`, `ModuleDict`, `ParameterList`, `ParameterDict`.
 //!
-//! Input: instances and the calls of their methods. Output: members registered under PyTorch's names. Limit: parameter
-//! containers hold tensors only.
+//! Input: instances and the calls of their methods. Output: members registered under PyTorch's names. Limit: a
+//! container of parameters holds either tensors or modules.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -74,8 +74,27 @@ pub(crate) fn init_parameter_list(this: &mut Interp<'_>, object: &Rc<Object>, ar
         return Ok(());
     }
     for (index, value) in this.iterate(&values)?.into_iter().enumerate() {
+        put_item(this, object, &index.to_string(), value)?;
+    }
+    Ok(())
+}
+
+/// A parameter, or a module such as another list of parameters.
+fn put_item(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, value: Value) -> R<()> {
+    let module = matches!(&value, Value::Object(module) if module.class.is_module());
+    let mixed = object
+        .module
+        .borrow()
+        .as_ref()
+        .is_some_and(|state| if module { !state.params.is_empty() } else { !state.modules.is_empty() });
+    if mixed {
+        return Err(Raise::unsupported("a ParameterList of both tensors and modules is not supported"));
+    }
+    if module {
+        put_module(object, name, value);
+    } else {
         let value = to_parameter(this, value)?;
-        put_parameter(object, &index.to_string(), value);
+        put_parameter(object, name, value);
     }
     Ok(())
 }
@@ -89,8 +108,7 @@ pub(crate) fn init_parameter_dict(this: &mut Interp<'_>, object: &Rc<Object>, ar
         let Value::Str(name) = name else {
             return Err(Raise::type_error("parameter name should be a string"));
         };
-        let value = to_parameter(this, value)?;
-        put_parameter(object, &name, value);
+        put_item(this, object, &name, value)?;
     }
     Ok(())
 }
@@ -126,7 +144,7 @@ fn replace(object: &Rc<Object>, parameters: bool, values: Vec<Value>) {
     if let Some(state) = object.module.borrow_mut().as_mut() {
         let list =
             values.into_iter().enumerate().map(|(at, value)| (Rc::from(at.to_string()), value)).collect();
-        if parameters { state.params = list } else { state.modules = list }
+        if parameters && state.modules.is_empty() { state.params = list } else { state.modules = list }
     }
 }
 
@@ -171,7 +189,7 @@ pub(crate) fn sequence(
                     // Sequential keeps the names in a slice, ModuleList numbers them anew.
                     let name = if kind == "Sequential" { name.to_string() } else { at.to_string() };
                     if parameters {
-                        put_parameter(&copy, &name, item)
+                        put_item(this, &copy, &name, item)?;
                     } else {
                         put_module(&copy, &name, item)
                     }
@@ -225,8 +243,7 @@ pub(crate) fn sequence(
         }
         "append" => {
             if parameters {
-                let item = to_parameter(this, first)?;
-                put_parameter(object, &list.len().to_string(), item);
+                put_item(this, object, &list.len().to_string(), first)?;
             } else {
                 check_module(&first)?;
                 put_module(object, &list.len().to_string(), first);
@@ -237,8 +254,7 @@ pub(crate) fn sequence(
             for item in this.iterate(&first)? {
                 let at = items(object).len().to_string();
                 if parameters {
-                    let item = to_parameter(this, item)?;
-                    put_parameter(object, &at, item);
+                    put_item(this, object, &at, item)?;
                 } else {
                     check_module(&item)?;
                     put_module(object, &at, item);
@@ -313,8 +329,7 @@ pub(crate) fn mapping(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, 
             };
             let value = args.positional.get(1).cloned().unwrap_or(Value::None);
             if is_parameters {
-                let value = to_parameter(this, value)?;
-                put_parameter(object, name, value);
+                put_item(this, object, name, value)?;
             } else {
                 check_module(&value)?;
                 put_module(object, name, value);

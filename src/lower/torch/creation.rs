@@ -436,6 +436,12 @@ pub(crate) fn affine(init: &Init, scale: f64, shift: f64) -> Option<Init> {
             let (a, b) = (low * scale + shift, high * scale + shift);
             Init::Uniform { low: a.min(b), high: a.max(b) }
         }
+        Init::Orthogonal { gain } if shift == 0.0 => Init::Orthogonal { gain: gain * scale },
+        Init::Parts { base, parts } => {
+            let scaled =
+                parts.iter().map(|(region, init)| Some((region.clone(), affine(init, scale, shift)?)));
+            Init::Parts { base: Box::new(affine(base, scale, shift)?), parts: scaled.collect::<Option<_>>()? }
+        }
         _ => return None,
     })
 }

@@ -133,27 +133,58 @@ fn norms(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
     };
     #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
     let count = each as f64;
-    let start = match init {
-        Init::Constant(value) => Init::Constant(value.abs() * count.sqrt()),
-        Init::Uniform { low, high } => {
-            Init::Constant((count * (low * low + low * high + high * high) / 3.0).sqrt())
-        }
-        Init::Normal { mean, std } | Init::TruncatedNormal { mean, std, .. } => {
-            Init::Constant((count * (mean * mean + std * std)).sqrt())
-        }
-        Init::Values(values) => {
+    let start = match &init {
+        Init::Values(_) | Init::Parts { .. } => {
+            let total = shape.iter().product::<usize>();
+            this.tick(total / 4)?;
             let axis = args.int("dim")?;
             let inner = usize::try_from(axis)
                 .ok()
                 .map_or(1, |axis| shape.iter().skip(axis + 1).product::<usize>().max(1));
-            let mut squares = vec![0.0; slices];
-            for (at, value) in values.iter().enumerate() {
-                squares[if axis < 0 { 0 } else { at / inner % slices }] += value * value;
+            let mut sums = vec![0.0; slices];
+            for (at, square) in squares(&init, &shape).into_iter().enumerate() {
+                sums[if axis < 0 { 0 } else { at / inner % slices }] += square;
             }
-            Init::Values(squares.into_iter().map(f64::sqrt).collect())
+            Init::Values(sums.into_iter().map(f64::sqrt).collect())
         }
-        Init::Orthogonal { gain } => Init::Constant(gain),
-        _ => Init::Constant(1.0),
+        Init::Orthogonal { gain } => Init::Constant(*gain),
+        init => match square(init) {
+            Some(square) => Init::Constant((count * square).sqrt()),
+            None => Init::Constant(1.0),
+        },
     };
     creation::known(this, sizes, crate::graph::DType::F32, start)
+}
+
+/// What the square of an element is expected to be, where all are drawn alike.
+fn square(init: &Init) -> Option<f64> {
+    Some(match init {
+        Init::Constant(value) => value * value,
+        Init::Uniform { low, high } => (low * low + low * high + high * high) / 3.0,
+        Init::Normal { mean, std } | Init::TruncatedNormal { mean, std, .. } => mean * mean + std * std,
+        _ => return None,
+    })
+}
+
+/// What the squares of the elements are expected to be, row-major.
+fn squares(init: &Init, sizes: &[usize]) -> Vec<f64> {
+    let count = sizes.iter().product();
+    match init {
+        Init::Values(values) => values.iter().map(|value| value * value).collect(),
+        Init::Parts { base, parts } => {
+            let mut all = squares(base, sizes);
+            for (region, init) in parts {
+                let offsets = region.offsets(sizes);
+                for (offset, square) in offsets.into_iter().zip(squares(init, &region.sizes())) {
+                    all[offset] = square;
+                }
+            }
+            all
+        }
+        // Rows of length one, or nearly so.
+        #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
+        init => {
+            vec![square(init).unwrap_or(1.0 / sizes.iter().skip(1).product::<usize>().max(1) as f64); count]
+        }
+    }
 }

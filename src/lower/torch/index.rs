@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape, TensorRef};
-use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Interp, Mode};
 use crate::lower::torch::{constant, creation, rebind};
 use crate::lower::value::{Part, Tensor, TensorState, Value};
@@ -54,11 +54,7 @@ pub(crate) fn write_back(
     mut part: Part,
     new: &Rc<Tensor>,
 ) -> R<()> {
-    match set(this, &part.base, &part.index, &Value::Tensor(Rc::clone(new))) {
-        // The first values of a parameter that starts at random are not known one by one.
-        Err(raise) if this.mode == Mode::Building && matches!(raise.kind, RaiseKind::Unsupported(_)) => {}
-        result => result?,
-    }
+    set(this, &part.base, &part.index, &Value::Tensor(Rc::clone(new)))?;
     let state = new.state.borrow().clone();
     *target.state.borrow_mut() = state;
     part.seen = part.base.version.get();
@@ -283,23 +279,27 @@ pub(crate) fn check_bounds(this: &mut Interp<'_>, shape: &Shape, dim: usize, ind
 
 /// `tensor[index] = value`.
 pub(crate) fn set(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value, value: &Value) -> R<()> {
-    let state = tensor.state.borrow().clone();
-    if let (Mode::Building, TensorState::Param(id)) = (this.mode, &state) {
-        // The parameter's first values, where they are known.
-        let param = this.builder.param(*id).clone();
-        let Value::Tensor(start) = creation::known(this, param.sizes, param.dtype, param.init)? else {
-            return Ok(());
-        };
-        set(this, &start, index, value)?;
-        if let TensorState::Known { init: init @ (Init::Values(_) | Init::Constant(_)), .. } =
-            &*start.state.borrow()
-        {
-            this.builder.param_mut(*id).init = init.clone();
+    if this.mode == Mode::Building {
+        if super::first_values::set(this, tensor, index, value)? {
             return Ok(());
         }
-        return Err(Raise::unsupported(
-            "assignment to elements of a parameter with random values is not supported",
-        ));
+        let state = tensor.state.borrow().clone();
+        if let TensorState::Param(id) = state {
+            // Values that are all known are written out.
+            let param = this.builder.param(id).clone();
+            let Value::Tensor(start) = creation::known(this, param.sizes, param.dtype, param.init)? else {
+                return Ok(());
+            };
+            set(this, &start, index, value)?;
+            let TensorState::Known { init, .. } = &*start.state.borrow() else {
+                return Err(Raise::unsupported(
+                    "assignment of computed values to elements of a parameter is not supported",
+                ));
+            };
+            this.builder.param_mut(id).init = init.clone();
+            tensor.version.set(tensor.version.get() + 1);
+            return Ok(());
+        }
     }
     let fact = this.fact(tensor)?;
     let parts = parts(this, index, fact.shape.rank())?;
@@ -331,6 +331,56 @@ pub(crate) fn replaced(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value
     let target = this.tensor_ref(tensor)?;
     let result = assign(this, target, &parts, value)?;
     this.wrap(result)
+}
+
+/// The indices of an assignment to several places of one dimension, one by one; else the index itself.
+pub(crate) fn each_place(
+    this: &mut Interp<'_>,
+    tensor: &Rc<Tensor>,
+    index: &Value,
+    value: &Value,
+) -> R<Vec<Value>> {
+    let rank = this.fact(tensor)?.shape.rank();
+    let parts = parts(this, index, rank)?;
+    let lists = parts.iter().enumerate().filter_map(|(at, part)| match part {
+        Value::Tensor(list) => Some((at, Rc::clone(list))),
+        _ => None,
+    });
+    let lists: Vec<(usize, Rc<Tensor>)> = lists.collect();
+    let one = match value {
+        Value::Tensor(value) => this.fact(value)?.shape.rank() == 0,
+        _ => true,
+    };
+    let [(at, list)] = &lists[..] else { return Ok(vec![index.clone()]) };
+    match constant::of(this, list)? {
+        Some(places) if one && places.dtype == DType::I64 => {
+            let mut indices = Vec::new();
+            for &place in &places.values {
+                let mut parts = parts.clone();
+                parts[*at] = super::whole(place)?;
+                indices.push(this.tuple(parts)?);
+            }
+            Ok(indices)
+        }
+        _ => Ok(vec![index.clone()]),
+    }
+}
+
+/// Make `view` the part of `base` at a place of dimension `dim`, as if it had been made by an index.
+pub(crate) fn mark(
+    this: &mut Interp<'_>,
+    view: &Value,
+    base: &Rc<Tensor>,
+    dim: usize,
+    place: Value,
+) -> R<()> {
+    if let (Value::Tensor(view), Mode::Building) = (view, this.mode) {
+        let mut places = vec![Value::Slice(Rc::new([Value::None, Value::None, Value::None])); dim];
+        places.push(place);
+        let (index, seen) = (this.tuple(places)?, base.version.get());
+        *view.part.borrow_mut() = Some(Part { base: Rc::clone(base), index, seen });
+    }
+    Ok(())
 }
 
 /// Assignment at several places of one dimension: one after the other, each the same value.
@@ -382,7 +432,7 @@ fn where_mask(this: &mut Interp<'_>, tensor: &Rc<Tensor>, mask: &Rc<Tensor>, val
 }
 
 /// A number or a tensor of the target's type, expanded to these sizes.
-fn filler(this: &mut Interp<'_>, value: &Value, dtype: DType, shape: &Shape) -> R<TensorRef> {
+pub(crate) fn filler(this: &mut Interp<'_>, value: &Value, dtype: DType, shape: &Shape) -> R<TensorRef> {
     let mut new = match value {
         Value::Tensor(value) => this.tensor_ref(value)?,
         other => {

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use crate::graph::op::Distribution;
 use crate::graph::{Init, Op, ParamKind};
-use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Mode, Run};
-use crate::lower::torch::{creation, facts, signature};
-use crate::lower::value::{Builtin, Part, Tensor, TensorState, Value};
+use crate::lower::torch::{creation, facts, first_values, signature};
+use crate::lower::value::{Builtin, Tensor, TensorState, Value};
 
 static FUNCTIONS: &[Builtin] = &[
     entry("uniform_", "tensor, a=0.0, b=1.0, generator=None", |this, args| {
@@ -129,8 +129,13 @@ fn replace(this: &mut Interp<'_>, target: &Rc<Tensor>, new: Value) -> R<Value> {
 
 /// Call an initialising method.
 pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Args) -> R<Value> {
+    let part = match value {
+        Value::Tensor(target) => first_values::part(this, target)?,
+        _ => None,
+    };
+    let computed_tensor = part.is_none() && matches!(value, Value::Tensor(target) if computed(this, target));
     let function = match name {
-        "uniform_" | "normal_" if matches!(value, Value::Tensor(target) if computed(this, target)) => {
+        "uniform_" | "normal_" if computed_tensor => {
             let uniform = name == "uniform_";
             let signature = if uniform {
                 "input, a=0.0, b=1.0, generator=None"
@@ -147,7 +152,7 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
             let new = super::call(this, "add", vec![wide, Value::Float(low)])?;
             return replace(this, &tensor, new);
         }
-        "fill_" | "zero_" if matches!(value, Value::Tensor(target) if computed(this, target)) => {
+        "fill_" | "zero_" if computed_tensor => {
             let number = match args.positional.into_iter().next() {
                 _ if name == "zero_" => Value::Int(0),
                 Some(number) => number,
@@ -165,6 +170,10 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
             let args =
                 signature::bind("bernoulli_", "input, p=0.5, generator=None", args.prepend(value.clone()))?;
             let tensor = args.tensor("input")?;
+            let param = matches!(&*tensor.state.borrow(), TensorState::Param(_));
+            if part.is_some() || (param && this.mode == Mode::Building) {
+                return Err(Raise::unsupported("bernoulli_ on first values is not supported"));
+            }
             let shape = facts(this, &tensor)?.shape;
             let distribution = Distribution::Bernoulli(args.float("p")?);
             if let Value::Tensor(drawn) = this.op(Op::Random { shape, distribution }, &[])? {
@@ -173,6 +182,12 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
             return Ok(Value::Tensor(tensor));
         }
         "copy_" => {
+            if let (Value::Tensor(target), Some(source), Some(view)) = (value, args.positional.first(), part)
+            {
+                first_values::assign(this, &view, source)?;
+                first_values::touch(target);
+                return Ok(value.clone());
+            }
             if let (Value::Tensor(target), Some(Value::Tensor(source))) = (value, args.positional.first()) {
                 if computed(this, target) || traced_buffer(this, target) {
                     let (old, new) = (this.fact(target)?, this.fact(source)?);
@@ -204,20 +219,30 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
     }
 }
 
-/// An operation in place on a parameter, such as `weight.data.mul_(2)`: of its first values. Whether it was one.
+/// An operation in place on a parameter or a part of one, such as `weight.data.mul_(2)`: of its first values. Whether
+/// it was one.
 pub(crate) fn rescale(this: &mut Interp<'_>, target: &Rc<Tensor>, function: &Value, args: &Args) -> R<bool> {
-    let TensorState::Param(id) = *target.state.borrow() else { return Ok(false) };
-    let param = this.builder.param(id).clone();
-    let start = creation::known(this, param.sizes, param.dtype, param.init)?;
-    let call = Args { positional: args.positional.clone(), named: args.named.clone(), site: None };
-    if let Value::Tensor(result) = this.call(function, call.prepend(start))?
-        && let TensorState::Known { sizes, init, .. } = &*result.state.borrow()
-        && *sizes == this.builder.param(id).sizes
-    {
-        this.builder.param_mut(id).init = init.clone();
-        return Ok(true);
+    let whole = matches!(&*target.state.borrow(), TensorState::Param(_));
+    let view = if whole { first_values::view(this, target)? } else { first_values::part(this, target)? };
+    let Some(view) = view else { return Ok(false) };
+    if let Some((sizes, dtype, init)) = first_values::start(this, &view) {
+        let start = creation::known(this, sizes.clone(), dtype, init)?;
+        let call = Args { positional: args.positional.clone(), named: args.named.clone(), site: None };
+        if let Value::Tensor(result) = this.call(function, call.prepend(start))?
+            && let TensorState::Known { sizes: known, init, .. } = &*result.state.borrow()
+            && *known == sizes
+        {
+            first_values::place(this, &view, init.clone())?;
+            first_values::touch(target);
+            return Ok(true);
+        }
     }
-    Err(Raise::unsupported("this operation in place on the first values of a parameter is not supported"))
+    if view.is_of_param() {
+        return Err(Raise::unsupported(
+            "this operation in place on the first values of a parameter is not supported",
+        ));
+    }
+    Ok(false)
 }
 
 /// `target.data = source`.
@@ -246,13 +271,12 @@ pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &R
 
 fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
     let tensor = args.tensor("tensor")?;
-    let (part, state) = (tensor.part.borrow().clone(), tensor.state.borrow().clone());
-    if let (Some(part), TensorState::Known { sizes, dtype, .. }) = (part, &state) {
-        if let Value::Tensor(new) = creation::known(this, sizes.clone(), *dtype, init)? {
-            write_known(this, &part, &new)?;
-        }
+    if let Some(view) = first_values::part(this, &tensor)? {
+        first_values::place(this, &view, init)?;
+        first_values::touch(&tensor);
         return Ok(Value::Tensor(tensor));
     }
+    let state = tensor.state.borrow().clone();
     tensor.version.set(tensor.version.get() + 1);
     match state {
         TensorState::Param(_) if matches!(this.mode, Mode::Tracing { .. }) => {
@@ -273,15 +297,6 @@ fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
         }
     }
     Ok(Value::Tensor(tensor))
-}
-
-/// Write the first values of a part into what it is a part of.
-fn write_known(this: &mut Interp<'_>, part: &Part, new: &Rc<Tensor>) -> R<()> {
-    match super::index::set(this, &part.base, &part.index, &Value::Tensor(Rc::clone(new))) {
-        // Where the others are random, the first values cannot be told one by one.
-        Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => Ok(()),
-        result => result,
-    }
 }
 
 /// Fan-in and fan-out of a weight.

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::graph::{DType, Init, ParamKind, Shape};
+use crate::graph::{DType, Init, ParamKind, Place, Region, Shape};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
 use crate::lower::torch::attributes::{attr, attr_int, attr_usize, registered, set, set_sizes};
@@ -346,7 +346,11 @@ static LAYERS: &[Layer] = &[
                     let count = i64::try_from(sizes[0]).unwrap_or(i64::MAX);
                     let at = if row < 0 { row + count } else { row };
                     match usize::try_from(at).ok().filter(|&at| at < sizes[0]) {
-                        Some(row) => Init::EmbeddingWithPadding { row },
+                        Some(row) => {
+                            let width = Place::Every { start: 0, count: sizes[1], step: 1 };
+                            let row = Region(vec![Place::At(row), width]);
+                            Init::Normal { mean: 0.0, std: 1.0 }.with_part(&sizes, &row, Init::Constant(0.0))
+                        }
                         None => {
                             return Err(Raise::python(
                                 "AssertionError",

@@ -11,6 +11,7 @@ mod containers;
 mod conv_layers;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
+pub(crate) mod first_values;
 pub(crate) mod functional;
 mod hooks;
 pub(crate) mod index;
@@ -26,6 +27,7 @@ mod pooling;
 pub(crate) mod random;
 mod recurrent;
 mod reduce;
+mod regular;
 mod resize;
 pub(crate) mod shape;
 pub(crate) mod signature;
@@ -36,6 +38,8 @@ mod unsupported;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
+
+use ruff_python_ast::Operator;
 
 use crate::graph::{DType, Fact};
 use crate::lower::error::{R, Raise};
@@ -118,6 +122,9 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
         return Err(Raise::runtime(
             "a leaf Variable that requires grad is being used in an in-place operation.",
         ));
+    }
+    if this.mode == Mode::Building && first_values::written(this, target, source)? {
+        return Ok(());
     }
     target.version.set(target.version.get() + 1);
     let part = target.part.borrow().clone();
@@ -217,6 +224,23 @@ pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &st
         return Ok(value.clone());
     }
     Ok(result)
+}
+
+/// `target op= value` on first values. Whether it was that.
+pub(crate) fn augmented(this: &mut Interp<'_>, target: &Rc<Tensor>, op: Operator, value: &Value) -> R<bool> {
+    let name = match op {
+        Operator::Add => "add",
+        Operator::Sub => "sub",
+        Operator::Mult => "mul",
+        Operator::Div => "div",
+        _ => return Ok(false),
+    };
+    match find('m', name).map(Value::Builtin) {
+        Some(function) if this.mode == Mode::Building => {
+            initialisers::rescale(this, target, &function, &Args::of(vec![value.clone()]))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// A method that is no operation in place.

@@ -10,7 +10,7 @@ use crate::graph::DType;
 use crate::lower::error::{Hint, R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{
-    composed, find as function, hooks, initialisers, layers, random, stdlib, unsupported,
+    composed, find as function, hooks, initialisers, layers, random, regular, stdlib, unsupported,
 };
 use crate::lower::value::Value;
 
@@ -38,6 +38,7 @@ const NAMES: &[&str] = &[
     "numpy",
     "numpy.random",
     "random",
+    "re",
     "functools",
     "inspect",
     "operator",
@@ -132,6 +133,10 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         "random" => match random::find(name) {
             Some(builtin) => Some(Value::Builtin(builtin)),
             None => Some(or_stand_in(composed::random(this, name), namespace, name)?),
+        },
+        "re" => match regular::find(name) {
+            Some(builtin) => Some(Value::Builtin(builtin)),
+            None => Some(or_stand_in(composed::re(this, name), namespace, name)?),
         },
         "collections" => match name {
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),

@@ -77,7 +77,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let dim = axis(&shape, args.int("dim")?)?;
         let index = super::index::within(&shape, dim, args.int("index")?)?;
         let input = this.tensor_ref(&tensor)?;
-        this.op(Op::Select { dim, index }, &[input])
+        let view = this.op(Op::Select { dim, index }, &[input])?;
+        super::index::mark(this, &view, &tensor, dim, whole(index))?;
+        Ok(view)
     }),
     row("tm", "narrow", "input, dim, start, length", |this, args| {
         let tensor = args.tensor("input")?;
@@ -91,10 +93,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             )));
         }
         let input = this.tensor_ref(&tensor)?;
-        this.op(
-            Op::Slice { dim, start: Dim::fixed(start), end: Dim::fixed(start + length), step: 1 },
-            &[input],
-        )
+        let op = Op::Slice { dim, start: Dim::fixed(start), end: Dim::fixed(start + length), step: 1 };
+        let view = this.op(op, &[input])?;
+        let place = Value::Slice(Rc::new([Value::Int(start), Value::Int(start + length), Value::None]));
+        super::index::mark(this, &view, &tensor, dim, place)?;
+        Ok(view)
     }),
     row("tm", "index_select", "input, dim, index", |this, args| {
         let tensor = args.tensor("input")?;
@@ -150,10 +153,21 @@ fn pieces(this: &mut Interp<'_>, tensor: &Rc<Tensor>, dim: usize, sizes: Vec<usi
     let mut start = 0;
     for size in sizes {
         let op = Op::Slice { dim, start: Dim::from(start), end: Dim::from(start + size), step: 1 };
-        parts.push(this.op(op, &[input])?);
+        let piece = this.op(op, &[input])?;
+        super::index::mark(this, &piece, tensor, dim, bounds(start, start + size))?;
+        parts.push(piece);
         start += size;
     }
     this.tuple(parts)
+}
+
+fn whole(at: usize) -> Value {
+    Value::Int(i64::try_from(at).unwrap_or(i64::MAX))
+}
+
+/// `start:end` in brackets.
+fn bounds(start: usize, end: usize) -> Value {
+    Value::Slice(Rc::new([whole(start), whole(end), Value::None]))
 }
 
 /// The slices along a dimension.
@@ -166,8 +180,10 @@ pub(crate) fn unbind(this: &mut Interp<'_>, value: &Value, dim: i64) -> R<Vec<Va
         && sizes.len() == 1
     {
         let mut items = Vec::new();
-        for value in values {
-            items.push(known(this, Vec::new(), *dtype, Init::Values(vec![*value]))?);
+        for (at, value) in (0..).zip(values) {
+            let item = known(this, Vec::new(), *dtype, Init::Values(vec![*value]))?;
+            super::index::mark(this, &item, tensor, 0, Value::Int(at))?;
+            items.push(item);
         }
         return Ok(items);
     }
@@ -178,5 +194,11 @@ pub(crate) fn unbind(this: &mut Interp<'_>, value: &Value, dim: i64) -> R<Vec<Va
     let dim = axis(&shape, dim)?;
     let size = fixed(shape.0[dim], "a loop over a dimension")?;
     let input = this.tensor_ref(tensor)?;
-    (0..size).map(|index| this.op(Op::Select { dim, index }, &[input])).collect()
+    let mut items = Vec::new();
+    for index in 0..size {
+        let item = this.op(Op::Select { dim, index }, &[input])?;
+        super::index::mark(this, &item, tensor, dim, whole(index))?;
+        items.push(item);
+    }
+    Ok(items)
 }

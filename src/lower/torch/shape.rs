@@ -5,12 +5,13 @@
 
 use std::rc::Rc;
 
-use crate::graph::{DType, Dim, NOMINAL_BATCH, Op, Shape};
+use crate::graph::op::Distribution;
+use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
 use crate::lower::torch::creation::known;
 use crate::lower::torch::elementwise::operand;
-use crate::lower::torch::{Function, axis, facts, row, signature, strides};
+use crate::lower::torch::{Function, axis, constant, facts, row, signature, strides};
 use crate::lower::value::{Tensor, TensorState, Value};
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -302,7 +303,15 @@ fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     if let TensorState::Known { sizes, dtype, init } = state {
         return known(this, sizes, dtype, init);
     }
-    let input = this.tensor_ref(&tensor)?;
+    let mut input = this.tensor_ref(&tensor)?;
+    if this.mode == Mode::Building && matches!(this.builder.node(this.memory(input)).op, Op::Param(_)) {
+        if let Some(values) = constant::of_result(this, input)? {
+            return known(this, values.sizes.clone(), values.dtype, Init::Values(values.values.clone()));
+        }
+        // It shares no memory with the parameter; only its shape matters.
+        let shape = this.builder.fact(input).shape.clone();
+        input = this.append(Op::Random { shape, distribution: Distribution::Uniform }, &[])?;
+    }
     if args.given("memory_format") {
         this.contiguous.insert(input);
     }

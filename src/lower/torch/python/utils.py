@@ -107,15 +107,18 @@ def _direction(size):
     return torch.randn(size) * size**-0.5
 
 
-def _iterated(matrix, u, v, count, eps):
+def _iterated(matrix, u, v, count, eps, u_first=False):
     """The vectors after power iterations, kept for the next call."""
     if count == 0:
         return u, v
     with torch.no_grad():
         new_u, new_v = u, v
         for _ in range(count):
+            if u_first:
+                new_u = F.normalize(torch.mv(matrix, new_v), dim=0, eps=eps)
             new_v = F.normalize(torch.mv(matrix.t(), new_u), dim=0, eps=eps)
-            new_u = F.normalize(torch.mv(matrix, new_v), dim=0, eps=eps)
+            if not u_first:
+                new_u = F.normalize(torch.mv(matrix, new_v), dim=0, eps=eps)
         u.copy_(new_u)
         v.copy_(new_v)
     return u, v
@@ -260,7 +263,8 @@ class _SpectralNorm(nn.Module):
         if weight.dim() == 1:
             return F.normalize(weight, dim=0, eps=self.eps)
         matrix = _as_matrix(weight, self.dim)
-        u, v = _iterated(matrix, self._u, self._v, self.n_power_iterations if self.training else 0, self.eps)
+        count = self.n_power_iterations if self.training else 0
+        u, v = _iterated(matrix, self._u, self._v, count, self.eps, u_first=True)
         return weight / torch.dot(u, torch.mv(matrix, v))
 
 
