@@ -81,11 +81,6 @@ impl Isa {
         }
     }
 
-    /// Whether its kernel takes scales that are factors of shared ones as they are stored.
-    fn multiplies_factors(self) -> bool {
-        matches!(self, Isa::Avx2 | Isa::Avx512Vnni)
-    }
-
     /// Whether this processor can run it.
     fn available(self) -> bool {
         match self {

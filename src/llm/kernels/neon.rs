@@ -7,16 +7,16 @@
 //! under emulation, its speed was never measured; `smmla` (Armv8.6) would want another layout.
 
 use std::arch::aarch64::{
-    float32x4_t, int8x16_t, int16x8_t, int32x4_t, uint8x16_t, vaddq_f32, vandq_u8, vcvtq_f32_s32,
-    vdupq_laneq_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, veorq_u8, vget_low_s8, vld1_u16,
-    vld1q_f32, vld1q_s8, vld1q_u8, vmull_high_s8, vmull_s8, vmulq_f32, vmulq_n_f32, vorrq_u8, vpadalq_s16,
-    vpaddq_s16, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_s32_s8, vshlq_u8, vshrq_n_u8,
-    vst1q_f32, vsubq_f32,
+    float32x4_t, int8x16_t, int16x8_t, int32x4_t, uint8x16_t, vaddq_f32, vandq_u8, vcreate_s8, vcvtq_f32_s32,
+    vdupq_laneq_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, veorq_u8, vget_low_s8, vget_low_s16,
+    vld1_u16, vld1q_f32, vld1q_s8, vld1q_u8, vmovl_s8, vmovl_s16, vmull_high_s8, vmull_s8, vmulq_f32,
+    vmulq_n_f32, vorrq_u8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32, vreinterpretq_s8_u8,
+    vreinterpretq_s32_s8, vshlq_u8, vshrq_n_u8, vst1q_f32, vsubq_f32,
 };
 use std::arch::asm;
 
 use super::halves::Half;
-use super::pack::LINE;
+use super::pack::{LINE, Source};
 use super::{Levels, PANEL, Panel, Tile, TileSums};
 
 /// Rows in a register.
@@ -32,13 +32,16 @@ const BYTES: usize = 16;
 pub(super) unsafe fn run<const DOT: bool>(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     // SAFETY: the features are this function's own precondition.
     unsafe {
-        match (panel.block, panel.bits, panel.levels) {
-            (16, 6, _) => by_width::<DOT, 4, 6, false>(panel, tile, sums),
-            (16, _, _) => by_width::<DOT, 4, 8, false>(panel, tile, sums),
-            (_, 4, _) => by_width::<DOT, 8, 4, false>(panel, tile, sums),
-            (_, 5, _) => by_width::<DOT, 8, 5, false>(panel, tile, sums),
-            (_, _, Levels::Eight) => by_width::<DOT, 8, 8, true>(panel, tile, sums),
-            (_, _, _) => by_width::<DOT, 8, 8, false>(panel, tile, sums),
+        match (panel.block, panel.bits, panel.is_shared()) {
+            (16, 6, true) => by_width::<DOT, 4, 6, false, true>(panel, tile, sums),
+            (16, 6, false) => by_width::<DOT, 4, 6, false, false>(panel, tile, sums),
+            (16, _, _) => by_width::<DOT, 4, 8, false, false>(panel, tile, sums),
+            (_, 4, true) => by_width::<DOT, 8, 4, false, true>(panel, tile, sums),
+            (_, 4, false) => by_width::<DOT, 8, 4, false, false>(panel, tile, sums),
+            (_, 5, true) => by_width::<DOT, 8, 5, false, true>(panel, tile, sums),
+            (_, 5, false) => by_width::<DOT, 8, 5, false, false>(panel, tile, sums),
+            _ if panel.levels == Levels::Eight => by_width::<DOT, 8, 8, true, false>(panel, tile, sums),
+            _ => by_width::<DOT, 8, 8, false, false>(panel, tile, sums),
         }
     }
 }
@@ -46,7 +49,13 @@ pub(super) unsafe fn run<const DOT: bool>(panel: &Panel<'_>, tile: &Tile<'_>, su
 /// One or two tokens take all rows at once; of four, eight rows' sums are what fits the 32 registers.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn by_width<const DOT: bool, const GROUPS: usize, const BITS: usize, const FLIP: bool>(
+unsafe fn by_width<
+    const DOT: bool,
+    const GROUPS: usize,
+    const BITS: usize,
+    const FLIP: bool,
+    const SHARED: bool,
+>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     sums: &mut TileSums,
@@ -54,12 +63,12 @@ unsafe fn by_width<const DOT: bool, const GROUPS: usize, const BITS: usize, cons
     // SAFETY: as above.
     unsafe {
         match tile.width {
-            1 => kernel::<DOT, GROUPS, BITS, FLIP, 1, 4>(panel, tile, 0, 0, sums),
-            2 => kernel::<DOT, GROUPS, BITS, FLIP, 2, 4>(panel, tile, 0, 0, sums),
+            1 => kernel::<DOT, GROUPS, BITS, FLIP, SHARED, 1, 4>(panel, tile, 0, 0, sums),
+            2 => kernel::<DOT, GROUPS, BITS, FLIP, SHARED, 2, 4>(panel, tile, 0, 0, sums),
             width => {
                 for row in [0, 8] {
                     for first in (0..width).step_by(4) {
-                        kernel::<DOT, GROUPS, BITS, FLIP, 4, 2>(panel, tile, row, first, sums);
+                        kernel::<DOT, GROUPS, BITS, FLIP, SHARED, 4, 2>(panel, tile, row, first, sums);
                     }
                 }
             }
@@ -133,6 +142,21 @@ unsafe fn add_products<const DOT: bool, const LANE: i32>(
     vpadalq_s16(sums, pairs)
 }
 
+/// The scales of four rows: ready ones from `place` on, or a unit's halves at `shared` times factors at `own`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn scales<const SHARED: bool>(source: Source, shared: usize, own: usize, place: usize) -> float32x4_t {
+    // SAFETY: the caller checked the bounds.
+    unsafe {
+        if !SHARED {
+            return vld1q_f32(source.ready.add(place));
+        }
+        let factors = source.factors.add(own).cast::<u32>().read_unaligned();
+        let factors = vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(u64::from(factors)))));
+        vmulq_f32(four_halves(source.halves.add(shared).cast()), vcvtq_f32_s32(factors))
+    }
+}
+
 /// Tokens `first..first + W` of the tile by rows `row..row + 4 * R`.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -141,6 +165,7 @@ unsafe fn kernel<
     const GROUPS: usize,
     const BITS: usize,
     const FLIP: bool,
+    const SHARED: bool,
     const W: usize,
     const R: usize,
 >(
@@ -151,25 +176,24 @@ unsafe fn kernel<
     sums: &mut TileSums,
 ) {
     let width = tile.width;
-    let unit_blocks = panel.unit_blocks;
+    let (unit_blocks, stride) = (panel.unit_blocks, panel.stride);
     let blocks = panel.units * unit_blocks;
     let activation_sums = if GROUPS == 4 { tile.sums16 } else { tile.sums32 };
     // The loops below read through pointers; these are the bounds that they rely on.
     assert!(row + R * LANES <= PANEL && first + W <= width && (W == 4 || W == width));
     let block_bytes = GROUPS * LINE * BITS / 8;
-    assert!(panel.is_whole() && panel.block_bytes() == block_bytes && !panel.is_shared());
+    assert!(panel.is_whole() && panel.block_bytes() == block_bytes && panel.is_shared() == SHARED);
     assert!(tile.codes.len() >= blocks * GROUPS * width * 4 && activation_sums.len() >= blocks * width);
-    assert!(
-        tile.scales.len() >= (blocks * GROUPS / 8) * width && tile.scaled_sums.len() >= tile.scales.len()
-    );
-    let (scale_source, min_source) = panel.sources();
+    let scale_count = (blocks * GROUPS / 8) * width;
+    assert!(tile.scales.len() >= scale_count && tile.scaled_sums.len() >= scale_count);
     let offset = if FLIP { 128i32 } else { 0 }.wrapping_sub(panel.offset);
+    let (scale_source, min_source) = panel.sources();
     let mut acc = [[vdupq_n_f32(0.0); R]; W];
-    for block in 0..blocks {
+    let places = (0..panel.units).flat_map(|unit| (0..unit_blocks).map(move |place| (unit, place)));
+    for (block, (unit, place)) in places.enumerate() {
         // SAFETY: within the bounds asserted above; loads need no alignment.
         unsafe {
-            let start = block / unit_blocks * panel.stride + block % unit_blocks * block_bytes;
-            let lines = panel.codes.as_ptr().add(start + row * 4);
+            let lines = panel.codes.as_ptr().add(unit * stride + place * block_bytes + row * 4);
             let x = tile.codes.as_ptr().add((block * GROUPS * width + first) * 4);
             let mut dot: [[int32x4_t; R]; W] = std::array::from_fn(|lane| {
                 let sum = *activation_sums.get_unchecked(block * width + first + lane);
@@ -186,14 +210,16 @@ unsafe fn kernel<
             }
             let at = (block * GROUPS / 8) * width + first;
             for register in 0..R {
-                let scales = vld1q_f32(scale_source.ready.add(block * PANEL + row + register * LANES));
+                let rows = row + register * LANES;
+                let (shared, own) = (unit * stride + rows * 2, unit * stride + place * PANEL + rows);
+                let scales = scales::<SHARED>(scale_source, shared, own, block * PANEL + rows);
                 for (lane, (acc, dot)) in acc.iter_mut().zip(&dot).enumerate() {
                     let scaled = vmulq_f32(vcvtq_f32_s32(dot[register]), scales);
                     let scaled = vmulq_n_f32(scaled, *tile.scales.get_unchecked(at + lane));
                     acc[register] = vaddq_f32(acc[register], scaled);
                 }
                 if let Some(source) = min_source {
-                    let mins = vld1q_f32(source.ready.add(block * PANEL + row + register * LANES));
+                    let mins = self::scales::<SHARED>(source, shared, own, block * PANEL + rows);
                     for (lane, acc) in acc.iter_mut().enumerate() {
                         let min = vmulq_n_f32(mins, *tile.scaled_sums.get_unchecked(at + lane));
                         acc[register] = vsubq_f32(acc[register], min);

@@ -286,8 +286,7 @@ impl PackedMatrix {
         let (mut bits, mut stride) = (self.format.bits(), sizes.bytes());
         let mut unit_blocks = columns / self.format.block;
         let shared = |halves, factors| SharedScales { halves, factors };
-        let factors_as_stored = isa.multiplies_factors() && !expand;
-        let scales = if factors_as_stored && matches!(self.format.scales, ScaleKind::Shared(_)) {
+        let scales = if matches!(self.format.scales, ScaleKind::Shared(_)) && !expand {
             let mins = self.format.mins.then(|| shared(min_halves, min_factors));
             Scales::Shared { scales: shared(halves, factors), mins }
         } else {
