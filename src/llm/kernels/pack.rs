@@ -3,12 +3,12 @@
 //! A panel's codes are lines of 64 bytes: one line is four columns of 16 rows, `[row][4]`, a byte per code; such a
 //! line is a group. Types of fewer bits hold, block by block, the low four bits of two groups per line (the second
 //! half of the block's groups in the high nibbles), then the bits above the fourth of all its groups in one line.
-//! Scales and minima are `[block][row]`, halves as in the file, or bytes where blocks share a scale. A panel is one piece
-//! of memory, scales first; where blocks share scales it is a row of such pieces ("units", 256 columns each). So a product
-//! reads a matrix from its first byte to its last: from several places at once the processor's guesses fail, and one
-//! row of a Q4_K matrix took twice as long. Nothing is rounded for the types that [`blocks`](super::blocks) knows, and a
-//! matrix takes what it takes in the file. Limit: the file's own order of bytes cannot be used, so weights are not
-//! mapped but copied.
+//! Scales and minima are `[block][row]`, halves as in the file, or bytes where blocks share a scale. A panel is one
+//! piece of memory, scales first; where blocks share scales it is a row of such pieces ("units", 256 columns each). So
+//! a product reads a matrix from its first byte to its last: from several places at once the processor's guesses fail,
+//! and one row of a Q4_K matrix took twice as long. Nothing is rounded for the types that [`blocks`](super::blocks)
+//! knows, and a matrix takes what it takes in the file. Limit: the file's own order of bytes cannot be used, so weights
+//! are not mapped but copied.
 
 use candle_core::Error;
 use candle_core::quantized::GgmlDType;
