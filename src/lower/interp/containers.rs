@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Interp};
-use crate::lower::value::Value;
+use crate::lower::value::{Tuple, Value};
 
 const STR: &[&str] = &[
     "lower",
@@ -138,6 +138,7 @@ impl Interp<'_> {
                     let entries = names.iter().map(Value::str).zip(tuple.items.iter().cloned()).collect();
                     self.dict(entries)
                 }
+                "_replace" => replaced(tuple, &args),
                 "__len__" => self.length(value).map(Value::Int),
                 _ => self.search(value, name, &args),
             },
@@ -421,4 +422,17 @@ impl Interp<'_> {
             _ => Err(Raise::unsupported(format!("set.{name} is not supported"))),
         }
     }
+}
+
+/// `_replace` of a named tuple.
+fn replaced(tuple: &Tuple, args: &Args) -> R<Value> {
+    let mut new = Tuple { items: tuple.items.clone(), size: tuple.size, names: tuple.names.clone() };
+    for (name, value) in &args.named {
+        let fields = tuple.names.iter().flat_map(|names| &names.1);
+        match fields.zip(&mut new.items).find(|(field, _)| field.as_str() == &**name) {
+            Some((_, item)) => *item = value.clone(),
+            None => return Err(Raise::value_error(format!("Got unexpected field names: ['{name}']"))),
+        }
+    }
+    Ok(Value::Tuple(Rc::new(new)))
 }
