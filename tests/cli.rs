@@ -74,6 +74,40 @@ fn digest(home: &Path, directory: &str) -> String {
 }
 
 #[test]
+fn arms_are_compared_seed_by_seed_and_finished_runs_are_not_run_again() {
+    let home = home();
+    std::fs::write(home.path().join("dry.toml"), "[data]\nname = \"surrogate\"\n").unwrap();
+    let compare = |more: &[&str]| {
+        let shared = [
+            "bench",
+            "operators",
+            "--config",
+            "dry.toml",
+            "--model",
+            "scripted:script.jsonl",
+            "--out",
+            "ops",
+        ];
+        let output = run(home.path(), &[&shared, more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (table, said) = compare(&["--arms", "typed,rewrite", "--seeds", "2", "--evaluations", "9"]);
+    let row = |name: &str| table.lines().find(|line| line.starts_with(&format!("| {name} | "))).unwrap();
+    for name in ["typed", "rewrite"] {
+        assert!(row(name).starts_with(&format!("| {name} | 2 | 9 ± 0 | ")), "{table}");
+    }
+    assert!(row("typed").contains(" | 0 ± 0 | 0 ± 0 | "), "typed edits write no tokens: {table}");
+    assert!(said.find("typed, seed 0") < said.find("rewrite, seed 0"), "{said}");
+    assert!(said.find("rewrite, seed 0") < said.find("typed, seed 1"), "{said}");
+    let (again, said) = compare(&["--arms", "typed,rewrite", "--seeds", "2", "--evaluations", "9"]);
+    assert_eq!(again, table);
+    assert_eq!(said.matches("done before").count(), 4, "{said}");
+    let (one, said) = compare(&["--seeds", "1", "--evaluations", "9", "--arms", "rewrite"]);
+    assert!(one.contains("| rewrite | 1 | 9 | ") && said.contains("done before"), "{one}{said}");
+}
+
+#[test]
 fn a_dry_run_ends_with_a_summary_and_every_file() {
     let home = home();
     let output = run(home.path(), &dry(&["--generations", "3", "--children", "6"]));

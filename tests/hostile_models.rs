@@ -1,6 +1,6 @@
 //! Damaged and hostile model files: more than 10,000 mutations of the tiny fixtures (GGUF, safetensors, PyTorch
-//! checkpoints, configs, tokenizers) either work or give an error that names the file; none panics, and none
-//! takes memory out of proportion to the file.
+//! checkpoints, configs, tokenizers) either work or give an error that names the file and the place in it; none panics,
+//! and none takes memory out of proportion to the file.
 //!
 //! The program's allocator is counted, so this file has one test and everything runs on one thread.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests too")]
@@ -134,12 +134,21 @@ fn attack(
             refused += 1;
             let message = error.to_string();
             assert!(names.iter().any(|name| message.contains(name)), "round {round}: {message}");
+            assert!(names_a_place(&message), "round {round}: no field and no place: {message}");
             assert!(message.len() < 2_000, "round {round}: a message of {} bytes", message.len());
         }
     }
     eprintln!("{}: {refused} of {rounds} refused, at most {most} bytes, {largest} at once", path.display());
     assert!(refused > rounds / 10, "{}: only {refused} of {rounds} refused", path.display());
     std::fs::write(path, original).unwrap();
+}
+
+/// Whether a message says where in the file the fault is: a field or tensor by name, a line, a byte, or the part that
+/// has to be there before any field can be read.
+fn names_a_place(message: &str) -> bool {
+    ["`", " line ", "byte ", "metadata ", "tensor ", "header: ", "directory"]
+        .iter()
+        .any(|word| message.contains(word))
 }
 
 fn fixture(name: &str, to: &Path) -> PathBuf {

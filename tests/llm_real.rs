@@ -219,6 +219,17 @@ fn scores_rank_a_likely_line_above_an_unlikely_one_and_do_not_depend_on_the_batc
 }
 
 #[test]
+fn manifests_say_what_models_take() {
+    for name in ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"] {
+        let Ok(selection) = select(name, None) else { continue };
+        let options = LlmOptions { device: Device::Cpu, threads: 1, context: 2048, rows: 8 };
+        let plan = Llm::estimate(&selection, &options).unwrap().total_bytes();
+        let said = selection.manifest.memory_mb * 1_000_000;
+        assert!(said >= plan && said <= plan / 10 * 11, "{name}: {said} said, {plan} planned");
+    }
+}
+
+#[test]
 fn cancelling_returns_what_there_is() {
     let Some(selection) = selection() else { return };
     let mut llm = load(&selection, 2, 2);

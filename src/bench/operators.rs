@@ -80,9 +80,9 @@ pub fn figures(record: &RunRecord, evaluations: usize) -> RunFigures {
 }
 
 /// Best validation accuracy of the generations that ended within `seconds` of writing and training.
-pub fn best_after(record: &RunRecord, seconds: f64) -> f64 {
+pub fn best_after(generations: &[GenerationRow], seconds: f64) -> f64 {
     let (mut spent, mut best) = (0.0, 0.0);
-    for row in &record.generations {
+    for row in generations {
         spent += row.seconds();
         if spent <= seconds {
             best = row.best.unwrap_or(best);
@@ -116,7 +116,7 @@ pub fn markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String {
             arm.runs.len(),
             of(|run| run.trained as f64, 0),
             of(|run| 100.0 * run.best, 2),
-            mean(arm.runs.iter().map(|record| 100.0 * best_after(record, quickest)), 2),
+            mean(arm.runs.iter().map(|record| 100.0 * best_after(&record.generations, quickest)), 2),
             of(|run| run.qd_score, 3),
             of(|run| 100.0 * run.coverage, 1),
             of(|run| run.texts, 2),
@@ -171,5 +171,43 @@ fn mean(values: impl Iterator<Item = f64>, digits: usize) -> String {
         format!("{mean:.digits$} ± {deviation:.digits$}")
     } else {
         format!("{mean:.digits$}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{best_after, is_full};
+    use crate::search::GenerationRow;
+
+    /// Generations of (networks trained, seconds of writing and training, best so far).
+    fn generations(rows: &[(u64, f64, f64)]) -> Vec<GenerationRow> {
+        let row = |(number, &(trained, seconds, best)): (usize, &(u64, f64, f64))| GenerationRow {
+            number: number as u64,
+            trained,
+            best: Some(best),
+            generate_seconds: seconds / 4.0,
+            train_seconds: seconds * 0.75,
+            ..GenerationRow::default()
+        };
+        rows.iter().enumerate().map(row).collect()
+    }
+
+    #[test]
+    fn a_run_goes_on_until_it_has_both_the_networks_and_the_seconds() {
+        let rows = generations(&[(1, 2.0, 0.5), (8, 20.0, 0.6), (4, 10.0, 0.7)]);
+        assert!(is_full(&rows, 13, 32.0) && is_full(&rows[..2], 9, 0.0));
+        assert!(!is_full(&rows, 14, 0.0), "one network is missing");
+        assert!(!is_full(&rows, 1, 32.5), "half a second is missing");
+        assert!(!is_full(&[], 1, 0.0));
+    }
+
+    #[test]
+    fn in_equal_time_only_generations_that_ended_in_it_count() {
+        let rows = generations(&[(1, 2.0, 0.5), (8, 20.0, 0.6), (4, 10.0, 0.7)]);
+        let after = |seconds: f64| best_after(&rows, seconds);
+        assert_eq!(
+            [after(1.0), after(2.0), after(21.9), after(22.0), after(90.0)],
+            [0.0, 0.5, 0.5, 0.6, 0.7]
+        );
     }
 }

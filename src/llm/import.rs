@@ -390,6 +390,46 @@ mod tests {
         assert!(damaged.contains("carried.tar"), "{damaged}");
     }
 
+    /// A zip archive of stored members.
+    fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let (mut archive, mut directory) = (Vec::new(), Vec::new());
+        for (name, bytes) in members {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes);
+            let start = archive.len() as u32;
+            // Version, flags, method, time, date; check sum, sizes, length of the name, no extra field.
+            let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            for number in [crc.sum(), bytes.len() as u32, bytes.len() as u32, name.len() as u32] {
+                common.extend(number.to_le_bytes());
+            }
+            archive.extend([b"PK\x03\x04", &common[..], name.as_bytes(), bytes].concat());
+            let own = [&[0; 10][..], &start.to_le_bytes()].concat();
+            directory.extend([b"PK\x01\x02\x14\0", &common[..], &own, name.as_bytes()].concat());
+        }
+        let (start, length) = (archive.len() as u32, directory.len() as u32);
+        let count = (members.len() as u16).to_le_bytes();
+        archive.extend(directory);
+        archive.extend([b"PK\x05\x06\0\0\0\0", &count[..], &count].concat());
+        archive.extend([&length.to_le_bytes()[..], &start.to_le_bytes(), &[0; 2]].concat());
+        archive
+    }
+
+    #[test]
+    fn a_zip_archive_is_imported_and_a_member_that_climbs_out_is_left_out() {
+        let (home, folder) = (home(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("known.gguf");
+        write_tiny_model(&file, GgmlDType::Q8_0);
+        let bytes = std::fs::read(&file).unwrap();
+        let path = folder.path().join("carried.zip");
+        std::fs::write(&path, zipped(&[("../known.gguf", b"GGUF"), ("deep/known.gguf", &bytes)])).unwrap();
+        let verified = import_into(home.path(), &path, "known").unwrap();
+        assert_eq!(std::fs::read(&verified.path).unwrap(), bytes);
+        std::fs::remove_file(&verified.path).unwrap();
+        std::fs::write(&path, zipped(&[("../known.gguf", &bytes)])).unwrap();
+        let refused = import_into(home.path(), &path, "known").unwrap_err().to_string();
+        assert!(refused.contains("`known.gguf`"), "{refused}");
+    }
+
     #[test]
     fn the_directory_of_a_known_model_is_converted_as_its_file_is_named() {
         let home = home();

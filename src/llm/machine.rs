@@ -72,6 +72,8 @@ impl Probe {
             Isa::Scalar => "portable",
             Isa::Avx2 => "AVX2",
             Isa::Avx512Vnni => "AVX512-VNNI",
+            Isa::Neon => "NEON",
+            Isa::NeonDot => "NEON-dotprod",
         }
     }
 }

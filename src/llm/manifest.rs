@@ -51,6 +51,9 @@ pub struct Manifest {
     pub context: usize,
     /// How it is prompted best.
     pub prompt_style: PromptStyle,
+    /// Texts that end what it writes, besides its end-of-text tokens and the request's own rule; they are cut off.
+    #[serde(default)]
+    pub stop: Vec<String>,
     /// Main memory that it takes at a context of 2048 tokens and 8 rows, about.
     pub memory_mb: u64,
     /// Where the weights come from, in words for the user.
@@ -184,6 +187,9 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     if manifest.context == 0 {
         return Err("`context` is 0, expected a number of tokens".into());
     }
+    if manifest.stop.iter().any(String::is_empty) {
+        return Err("`stop` has an empty text, which would end everything that is written".into());
+    }
     Ok(())
 }
 
@@ -254,6 +260,7 @@ mod tests {
             (OWN.replace("'own.gguf'", "'../own.gguf'"), "file"),
             (OWN.replace("'chat'", "'talk'"), "talk"),
             (format!("{OWN}sha256 = 'abc'\n"), "sha256"),
+            (format!("{OWN}stop = ['<end>', '']\n"), "stop"),
             (OWN.replace("licence = 'MIT'\n", ""), "licence"),
             ("alias = 'a'\nmodels = []\n".to_owned(), "models"),
             ("name = ".to_owned(), "own.toml"),

@@ -8,6 +8,8 @@ use crate::llm::Stop;
 /// How a growing text stands.
 pub(crate) struct StopRule {
     stop: Stop,
+    /// How much of the text has been searched for the model's own stop texts.
+    searched: usize,
     /// Start of the first line that has not been judged; of [`Stop::Lines`], of the first character.
     judged: usize,
     lines: Lines,
@@ -28,11 +30,31 @@ struct Lines {
 
 impl StopRule {
     pub(crate) fn new(stop: Stop) -> StopRule {
-        StopRule { stop, judged: 0, lines: Lines::default() }
+        StopRule { stop, searched: 0, judged: 0, lines: Lines::default() }
     }
 
-    /// The length to keep, once `text` is complete. `text` only ever grows between calls.
-    pub(crate) fn complete_at(&mut self, text: &str) -> Option<usize> {
+    /// The length to keep, once `text` is complete or has one of `texts` in it. `text` only ever grows between calls.
+    pub(crate) fn complete_at(&mut self, text: &str, texts: &[String]) -> Option<usize> {
+        let rule = self.by_rule(text);
+        let found = self.first_of(text, texts);
+        rule.into_iter().chain(found).min()
+    }
+
+    /// Where the first of `texts` starts.
+    fn first_of(&mut self, text: &str, texts: &[String]) -> Option<usize> {
+        let searched = std::mem::replace(&mut self.searched, text.len());
+        let places = texts.iter().filter_map(|wanted| {
+            // It may have begun in what was searched before.
+            let mut from = searched.saturating_sub(wanted.len());
+            while !text.is_char_boundary(from) {
+                from -= 1;
+            }
+            text[from..].find(wanted.as_str()).map(|at| from + at)
+        });
+        places.min()
+    }
+
+    fn by_rule(&mut self, text: &str) -> Option<usize> {
         match self.stop {
             Stop::EndOfText => None,
             Stop::ClassComplete => self.class_complete(text),
@@ -108,8 +130,23 @@ mod tests {
         let mut rule = StopRule::new(stop);
         let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
         ends.into_iter()
-            .find_map(|end| rule.complete_at(&text[..end]))
+            .find_map(|end| rule.complete_at(&text[..end], &[]))
             .map(|length| text[..length].to_owned())
+    }
+
+    #[test]
+    fn a_models_own_stop_text_ends_a_completion_also_where_it_comes_in_pieces() {
+        let stops = ["<|end|>".to_owned(), "§".to_owned()];
+        let text = "    x = 1  # é\n    y = 2<|end|>\n";
+        let mut rule = StopRule::new(Stop::ClassComplete);
+        let ends: Vec<usize> = text.char_indices().map(|(at, c)| at + c.len_utf8()).collect();
+        let kept = ends.iter().find_map(|&end| rule.complete_at(&text[..end], &stops));
+        assert_eq!(kept, text.find("<|end|>"));
+        // The class ends before the stop text does.
+        let text = "    x = 1\nnet = '§'";
+        assert_eq!(StopRule::new(Stop::ClassComplete).complete_at(text, &stops), Some(10));
+        assert_eq!(StopRule::new(Stop::EndOfText).complete_at(text, &stops), text.find('§'));
+        assert_eq!(StopRule::new(Stop::EndOfText).complete_at(text, &[]), None);
     }
 
     #[test]
@@ -129,7 +166,7 @@ mod tests {
     #[test]
     fn text_that_arrives_at_once_is_judged_like_text_that_trickles() {
         let text = "    a\n    b\ndef c():\n    d\n";
-        assert_eq!(StopRule::new(Stop::ClassComplete).complete_at(text), Some(12));
+        assert_eq!(StopRule::new(Stop::ClassComplete).complete_at(text, &[]), Some(12));
         assert_eq!(kept(Stop::ClassComplete, text).map(|kept| kept.len()), Some(12));
     }
 
@@ -157,6 +194,6 @@ mod tests {
         let text = "\n    a = 1\n    b = [\n1]\n    c = 2\n";
         let expected = "\n    a = 1\n    b = [\n1]";
         assert_eq!(kept(Stop::Lines(2), text).as_deref(), Some(expected));
-        assert_eq!(StopRule::new(Stop::Lines(2)).complete_at(text), Some(expected.len()));
+        assert_eq!(StopRule::new(Stop::Lines(2)).complete_at(text, &[]), Some(expected.len()));
     }
 }

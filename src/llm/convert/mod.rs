@@ -125,12 +125,15 @@ fn io(path: &Path, source: std::io::Error) -> LlmError {
 /// A text file of bounded length.
 fn read_text(path: &Path) -> Result<String, LlmError> {
     let file = File::open(path).map_err(|error| io(path, error))?;
-    let mut text = String::new();
-    file.take(LONGEST_TEXT + 1).read_to_string(&mut text).map_err(|error| io(path, error))?;
-    if text.len() as u64 > LONGEST_TEXT {
+    let mut bytes = Vec::new();
+    file.take(LONGEST_TEXT + 1).read_to_end(&mut bytes).map_err(|error| io(path, error))?;
+    if bytes.len() as u64 > LONGEST_TEXT {
         return Err(fault(path, format!("longer than {LONGEST_TEXT} bytes")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        fault(path, format!("byte {at} does not belong to a UTF-8 text: damaged, bring the file again"))
+    })
 }
 
 fn read_json(path: &Path) -> Result<Json, LlmError> {

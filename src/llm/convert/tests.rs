@@ -69,7 +69,7 @@ fn the_bits_of_every_architecture_are_those_of_every_processor_batch_and_thread_
         let tokens = ids(&reference(name)["tokens"]);
         let (first, rest) = tokens.split_at(7);
         let expected = forward(&mut load(1, Isa::Scalar), &[Span { slot: 0, tokens: &tokens, logits: 1 }]);
-        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+        for isa in Isa::all() {
             let mut decoder = load(2, isa);
             forward(&mut decoder, &[Span { slot: 1, tokens: first, logits: 0 }]);
             let beside = Span { slot: 0, tokens: &tokens[..5], logits: 0 };

@@ -190,7 +190,7 @@ fn cpu_logits_do_not_depend_on_the_instruction_set() {
         let logits =
             |isa| forward(&mut tiny.cpu(2).with_isa(isa), &[span(0, &tokens(20)), span(1, &tokens(3))]);
         let expected = logits(Isa::Scalar);
-        for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+        for isa in Isa::all() {
             assert_eq!(logits(isa), expected, "{dtype:?} {isa:?}");
         }
     }
@@ -259,7 +259,7 @@ fn decoder_rates() {
     let config = Config::read(&gguf).unwrap();
     let tokens: Vec<u32> = (0..300).map(|i| 1_000 + i * 7).collect();
     let mut seen = None;
-    for isa in [Isa::Avx512Vnni, Isa::Avx2].into_iter().filter(|isa| isa.available()) {
+    for isa in Isa::all().filter(|isa| *isa != Isa::Scalar) {
         let mut decoder = CpuDecoder::load(&gguf, config.clone(), 2, 512, 8).unwrap().with_isa(isa);
         let mut logits = Vec::new();
         let mut timed = |what: &str, count: usize, spans: &[Span<'_>], decoder: &mut CpuDecoder| {

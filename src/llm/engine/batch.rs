@@ -272,7 +272,7 @@ impl Llm {
         } else {
             self.text.push(&mut row.pieces, token)?;
         }
-        if let Some(keep) = row.stop.complete_at(&row.pieces.text) {
+        if let Some(keep) = row.stop.complete_at(&row.pieces.text, &self.stops) {
             return Ok(Verdict::Ends(Finish::Stopped, keep));
         }
         if ended {

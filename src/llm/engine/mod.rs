@@ -37,6 +37,8 @@ pub struct Llm {
     /// Tokens whose keys and values each slot holds.
     cached: Vec<Vec<u32>>,
     plan: MemoryPlan,
+    /// Texts that end a completion, by the manifest.
+    stops: Vec<String>,
     /// Whether rows guess ahead (`lookup`).
     guesses: bool,
     trust: Trust,
@@ -73,6 +75,7 @@ impl Llm {
             infill: selection.manifest.infill.clone(),
             chat: selection.manifest.chat.clone(),
             style: selection.manifest.prompt_style,
+            stops: selection.manifest.stop.clone(),
             text,
             decoder,
             isa: Isa::detect(),

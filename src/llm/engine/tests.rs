@@ -22,6 +22,7 @@ fn selection(path: &Path) -> Selection {
         architecture: "qwen2".into(),
         context: 256,
         prompt_style: PromptStyle::Completion,
+        stop: Vec::new(),
         memory_mb: 1,
         source: "a test".into(),
         infill: None,

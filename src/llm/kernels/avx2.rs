@@ -2,36 +2,40 @@
 //!
 //! In and out as `scalar`, same bits. `vpmaddubsw` adds pairs of products in 16 bits: codes up to 31 let
 //! four groups of columns be added before widening, codes up to 63 two; 8-bit codes are split into two
-//! nibbles, whose sums fit for a whole block. Limit: needs avx2.
+//! nibbles, whose sums fit for a whole block. Limit: needs avx2 and f16c.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_cvtsi32_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_cvtepi32_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sll_epi32, _mm256_slli_epi32, _mm256_srl_epi32,
     _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
-use super::pack::LINE;
+use super::pack::{LINE, Source};
 use super::{Levels, PANEL, Panel, Tile, TileSums};
 
 /// Multiplies one panel by one tile.
 ///
 /// # Safety
-/// The processor must have avx2.
-#[target_feature(enable = "avx2")]
+/// The processor must have avx2 and f16c.
+#[target_feature(enable = "avx2,f16c")]
 pub(super) unsafe fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     for half in 0..2 {
         let mut lane = 0;
         while lane < tile.width {
             // SAFETY: the feature is this function's own precondition.
             lane += unsafe {
-                match (panel.block, panel.bits) {
-                    (16, 6) => by_width::<4, 6>(panel, tile, half, lane, sums),
-                    (16, _) => by_width::<4, 8>(panel, tile, half, lane, sums),
-                    (_, 4) => by_width::<8, 4>(panel, tile, half, lane, sums),
-                    (_, 5) => by_width::<8, 5>(panel, tile, half, lane, sums),
-                    (_, _) => by_width::<8, 8>(panel, tile, half, lane, sums),
+                match (panel.block, panel.bits, panel.is_shared()) {
+                    (16, 6, true) => by_width::<4, 6, true>(panel, tile, half, lane, sums),
+                    (16, 6, false) => by_width::<4, 6, false>(panel, tile, half, lane, sums),
+                    (16, _, _) => by_width::<4, 8, false>(panel, tile, half, lane, sums),
+                    (_, 4, true) => by_width::<8, 4, true>(panel, tile, half, lane, sums),
+                    (_, 4, false) => by_width::<8, 4, false>(panel, tile, half, lane, sums),
+                    (_, 5, true) => by_width::<8, 5, true>(panel, tile, half, lane, sums),
+                    (_, 5, false) => by_width::<8, 5, false>(panel, tile, half, lane, sums),
+                    (_, _, _) => by_width::<8, 8, false>(panel, tile, half, lane, sums),
                 }
             };
         }
@@ -39,8 +43,8 @@ pub(super) unsafe fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn by_width<const GROUPS: usize, const BITS: usize>(
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn by_width<const GROUPS: usize, const BITS: usize, const SHARED: bool>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     half: usize,
@@ -50,16 +54,16 @@ unsafe fn by_width<const GROUPS: usize, const BITS: usize>(
     // SAFETY: as above.
     unsafe {
         match tile.width - first {
-            1 => kernel::<GROUPS, BITS, 1>(panel, tile, half, first, sums),
-            2 => kernel::<GROUPS, BITS, 2>(panel, tile, half, first, sums),
-            _ => kernel::<GROUPS, BITS, 4>(panel, tile, half, first, sums),
+            1 => kernel::<GROUPS, BITS, SHARED, 1>(panel, tile, half, first, sums),
+            2 => kernel::<GROUPS, BITS, SHARED, 2>(panel, tile, half, first, sums),
+            _ => kernel::<GROUPS, BITS, SHARED, 4>(panel, tile, half, first, sums),
         }
     }
 }
 
 /// 32 bytes of the codes of one group of the block at `lines`.
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 unsafe fn codes<const GROUPS: usize, const BITS: usize>(lines: *const u8, group: usize) -> __m256i {
     // SAFETY: the caller checked the bounds of a whole block.
     unsafe {
@@ -85,10 +89,36 @@ unsafe fn codes<const GROUPS: usize, const BITS: usize>(lines: *const u8, group:
     }
 }
 
+/// The scales of eight rows: ready ones from `place` on, or those with the factors at `at`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn scales<const SHARED: bool>(source: Source, halves: __m256, at: usize, place: usize) -> __m256 {
+    // SAFETY: the caller checked the bounds.
+    unsafe {
+        if !SHARED {
+            return _mm256_loadu_ps(source.ready.add(place));
+        }
+        let factors = _mm_loadl_epi64(source.factors.add(at).cast());
+        _mm256_mul_ps(halves, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(factors)))
+    }
+}
+
+/// What the blocks of a unit share, from `at` on; nothing where scales are ready.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn halves<const SHARED: bool>(source: Source, at: usize) -> __m256 {
+    // SAFETY: the caller checked the bounds.
+    if SHARED {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(source.halves.add(at).cast())) }
+    } else {
+        _mm256_setzero_ps()
+    }
+}
+
 /// Tokens `first..first + W` of the tile by rows `8 * half..8 * half + 8`; returns `W`.
 #[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize>(
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn kernel<const GROUPS: usize, const BITS: usize, const SHARED: bool, const W: usize>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     half: usize,
@@ -96,43 +126,56 @@ unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize>(
     sums: &mut TileSums,
 ) -> usize {
     let width = tile.width;
-    let blocks = panel.scales.len() / PANEL;
+    let (unit_blocks, stride) = (panel.unit_blocks, panel.stride);
+    let blocks = panel.units * unit_blocks;
     let activation_sums = if GROUPS == 4 { tile.sums16 } else { tile.sums32 };
     // The loops below read through pointers; these are the bounds that they rely on.
     assert!(half < 2 && first + W <= width);
     let block_bytes = GROUPS * LINE * BITS / 8;
-    assert!(panel.codes.len() >= blocks * block_bytes && tile.codes.len() >= blocks * GROUPS * width * 4);
-    assert!(activation_sums.len() >= blocks * width && tile.scales.len() >= (blocks * GROUPS / 8) * width);
-    assert!(tile.scaled_sums.len() >= tile.scales.len());
-    assert!(panel.mins.is_none_or(|mins| mins.len() >= blocks * PANEL));
+    assert!(panel.is_whole() && panel.block_bytes() == block_bytes && panel.is_shared() == SHARED);
+    assert!(tile.codes.len() >= blocks * GROUPS * width * 4 && activation_sums.len() >= blocks * width);
+    assert!(
+        tile.scales.len() >= (blocks * GROUPS / 8) * width && tile.scaled_sums.len() >= tile.scales.len()
+    );
     let negative_offset = panel.offset.wrapping_neg();
+    let (scale_source, min_source) = panel.sources();
     let mut acc: [__m256; W] = [_mm256_setzero_ps(); W];
-    for block in 0..blocks {
+    for unit in 0..panel.units {
         // SAFETY: within the bounds asserted above; unaligned loads.
-        unsafe {
-            let lines = panel.codes.as_ptr().add(block * block_bytes + half * 32);
-            let x = tile.codes.as_ptr().cast::<i32>().add(block * GROUPS * width + first);
-            let mut dot = match panel.levels {
-                Levels::Five => narrow::<GROUPS, BITS, W, 4>(lines, x, width),
-                Levels::Six => narrow::<GROUPS, BITS, W, 2>(lines, x, width),
-                Levels::Eight => wide::<GROUPS, BITS, W>(lines, x, width),
-            };
-            for (lane, dot) in dot.iter_mut().enumerate() {
-                let sum = *activation_sums.get_unchecked(block * width + first + lane);
-                *dot = _mm256_add_epi32(*dot, _mm256_set1_epi32(negative_offset.wrapping_mul(sum)));
-            }
-            let scales = _mm256_loadu_ps(panel.scales.as_ptr().add(block * PANEL + half * 8));
-            let at = (block * GROUPS / 8) * width + first;
-            for lane in 0..W {
-                let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[lane]), scales);
-                let scale = _mm256_set1_ps(*tile.scales.get_unchecked(at + lane));
-                acc[lane] = _mm256_add_ps(acc[lane], _mm256_mul_ps(scaled, scale));
-            }
-            if let Some(mins) = panel.mins {
-                let mins = _mm256_loadu_ps(mins.as_ptr().add(block * PANEL + half * 8));
-                for (lane, acc) in acc.iter_mut().enumerate() {
-                    let sum = _mm256_set1_ps(*tile.scaled_sums.get_unchecked(at + lane));
-                    *acc = _mm256_sub_ps(*acc, _mm256_mul_ps(mins, sum));
+        let (shared, shared_min) = unsafe {
+            let at = unit * stride + half * 16;
+            let min = min_source.map(|source| halves::<SHARED>(source, at));
+            (halves::<SHARED>(scale_source, at), min.unwrap_or(_mm256_setzero_ps()))
+        };
+        for place in 0..unit_blocks {
+            let block = unit * unit_blocks + place;
+            // SAFETY: as above.
+            unsafe {
+                let lines = panel.codes.as_ptr().add(unit * stride + place * block_bytes + half * 32);
+                let x = tile.codes.as_ptr().cast::<i32>().add(block * GROUPS * width + first);
+                let mut dot = match panel.levels {
+                    Levels::Five => narrow::<GROUPS, BITS, W, 4>(lines, x, width),
+                    Levels::Six => narrow::<GROUPS, BITS, W, 2>(lines, x, width),
+                    Levels::Eight => wide::<GROUPS, BITS, W>(lines, x, width),
+                };
+                for (lane, dot) in dot.iter_mut().enumerate() {
+                    let sum = *activation_sums.get_unchecked(block * width + first + lane);
+                    *dot = _mm256_add_epi32(*dot, _mm256_set1_epi32(negative_offset.wrapping_mul(sum)));
+                }
+                let factors = unit * stride + place * PANEL + half * 8;
+                let rows = scales::<SHARED>(scale_source, shared, factors, block * PANEL + half * 8);
+                let at = (block * GROUPS / 8) * width + first;
+                for lane in 0..W {
+                    let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[lane]), rows);
+                    let scale = _mm256_set1_ps(*tile.scales.get_unchecked(at + lane));
+                    acc[lane] = _mm256_add_ps(acc[lane], _mm256_mul_ps(scaled, scale));
+                }
+                if let Some(source) = min_source {
+                    let mins = scales::<SHARED>(source, shared_min, factors, block * PANEL + half * 8);
+                    for (lane, acc) in acc.iter_mut().enumerate() {
+                        let sum = _mm256_set1_ps(*tile.scaled_sums.get_unchecked(at + lane));
+                        *acc = _mm256_sub_ps(*acc, _mm256_mul_ps(mins, sum));
+                    }
                 }
             }
         }
@@ -146,7 +189,7 @@ unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize>(
 
 /// One block of codes small enough that `RUN` groups can be added in 16 bits.
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 unsafe fn narrow<const GROUPS: usize, const BITS: usize, const W: usize, const RUN: usize>(
     lines: *const u8,
     x: *const i32,
@@ -174,7 +217,7 @@ unsafe fn narrow<const GROUPS: usize, const BITS: usize, const W: usize, const R
 
 /// One block of 8-bit codes: low nibbles plus 16 times high nibbles.
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 unsafe fn wide<const GROUPS: usize, const BITS: usize, const W: usize>(
     lines: *const u8,
     x: *const i32,
@@ -211,8 +254,8 @@ const CHAINS: usize = 8;
 /// bits, widened after four as `narrow` does.
 ///
 /// # Safety
-/// The processor must have avx2.
-#[target_feature(enable = "avx2")]
+/// The processor must have avx2 and f16c.
+#[target_feature(enable = "avx2,f16c")]
 pub(super) unsafe fn multiply_in_registers(rounds: usize) -> u64 {
     let ones = _mm256_set1_epi16(1);
     let mut sums = [_mm256_setzero_si256(); CHAINS];

@@ -4,13 +4,14 @@
 //! In and out as `scalar`, same bits. Limit: needs avx512f, avx512bw and avx512vnni.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_cvtsi32_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sll_epi32,
-    _mm512_srl_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
+    __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_sll_epi32, _mm512_srl_epi32, _mm512_srli_epi16, _mm512_storeu_ps,
+    _mm512_sub_ps, _mm512_ternarylogic_epi32,
 };
 
-use super::pack::LINE;
+use super::pack::{LINE, Source};
 use super::{PANEL, Panel, Tile, TileSums};
 
 /// Multiplies one panel by one tile.
@@ -21,19 +22,22 @@ use super::{PANEL, Panel, Tile, TileSums};
 pub(super) unsafe fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     // SAFETY: the features are this function's own precondition.
     unsafe {
-        match (panel.block, panel.bits) {
-            (16, 6) => by_width::<4, 6>(panel, tile, sums),
-            (16, _) => by_width::<4, 8>(panel, tile, sums),
-            (_, 4) => by_width::<8, 4>(panel, tile, sums),
-            (_, 5) => by_width::<8, 5>(panel, tile, sums),
-            (_, _) => by_width::<8, 8>(panel, tile, sums),
+        match (panel.block, panel.bits, panel.is_shared()) {
+            (16, 6, true) => by_width::<4, 6, true>(panel, tile, sums),
+            (16, 6, false) => by_width::<4, 6, false>(panel, tile, sums),
+            (16, _, _) => by_width::<4, 8, false>(panel, tile, sums),
+            (_, 4, true) => by_width::<8, 4, true>(panel, tile, sums),
+            (_, 4, false) => by_width::<8, 4, false>(panel, tile, sums),
+            (_, 5, true) => by_width::<8, 5, true>(panel, tile, sums),
+            (_, 5, false) => by_width::<8, 5, false>(panel, tile, sums),
+            (_, _, _) => by_width::<8, 8, false>(panel, tile, sums),
         }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn by_width<const GROUPS: usize, const BITS: usize>(
+unsafe fn by_width<const GROUPS: usize, const BITS: usize, const SHARED: bool>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     sums: &mut TileSums,
@@ -41,10 +45,10 @@ unsafe fn by_width<const GROUPS: usize, const BITS: usize>(
     // SAFETY: as above.
     unsafe {
         match tile.width {
-            1 => kernel::<GROUPS, BITS, 1, 4>(panel, tile, sums),
-            2 => kernel::<GROUPS, BITS, 2, 4>(panel, tile, sums),
-            4 => kernel::<GROUPS, BITS, 4, 2>(panel, tile, sums),
-            _ => kernel::<GROUPS, BITS, 8, 1>(panel, tile, sums),
+            1 => kernel::<GROUPS, BITS, SHARED, 1, 4>(panel, tile, sums),
+            2 => kernel::<GROUPS, BITS, SHARED, 2, 4>(panel, tile, sums),
+            4 => kernel::<GROUPS, BITS, SHARED, 4, 2>(panel, tile, sums),
+            _ => kernel::<GROUPS, BITS, SHARED, 8, 1>(panel, tile, sums),
         }
     }
 }
@@ -78,62 +82,104 @@ unsafe fn codes<const GROUPS: usize, const BITS: usize>(lines: *const u8, group:
     }
 }
 
+/// The scales of sixteen rows.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn scales<const SHARED: bool>(source: Source, halves: __m512, at: usize, block: usize) -> __m512 {
+    // SAFETY: the caller checked the bounds.
+    unsafe {
+        if !SHARED {
+            return _mm512_loadu_ps(source.ready.add(block * PANEL));
+        }
+        let factors = _mm_loadu_si128(source.factors.add(at).cast());
+        _mm512_mul_ps(halves, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(factors)))
+    }
+}
+
+/// What the blocks of the unit at `at` share; nothing where scales are ready.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves<const SHARED: bool>(source: Source, at: usize) -> __m512 {
+    // SAFETY: the caller checked the bounds.
+    if SHARED {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(source.halves.add(at).cast())) }
+    } else {
+        _mm512_setzero_ps()
+    }
+}
+
 /// `CHAINS` partial integer sums per token hide the latency of `vpdpbusd` where there are few tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn kernel<const GROUPS: usize, const BITS: usize, const W: usize, const CHAINS: usize>(
+unsafe fn kernel<
+    const GROUPS: usize,
+    const BITS: usize,
+    const SHARED: bool,
+    const W: usize,
+    const CHAINS: usize,
+>(
     panel: &Panel<'_>,
     tile: &Tile<'_>,
     sums: &mut TileSums,
 ) {
-    let blocks = panel.scales.len() / PANEL;
+    let (unit_blocks, stride) = (panel.unit_blocks, panel.stride);
+    let blocks = panel.units * unit_blocks;
     let activation_sums = if GROUPS == 4 { tile.sums16 } else { tile.sums32 };
     // The loops below read through pointers; these are the bounds that they rely on.
     let block_bytes = GROUPS * LINE * BITS / 8;
-    assert!(panel.codes.len() >= blocks * block_bytes && tile.codes.len() >= blocks * GROUPS * W * 4);
-    assert!(activation_sums.len() >= blocks * W && tile.scales.len() >= (blocks * GROUPS / 8) * W);
-    assert!(tile.scaled_sums.len() >= tile.scales.len());
-    assert!(panel.mins.is_none_or(|mins| mins.len() >= blocks * PANEL));
+    assert!(panel.is_whole() && panel.block_bytes() == block_bytes && panel.is_shared() == SHARED);
+    assert!(tile.codes.len() >= blocks * GROUPS * W * 4 && activation_sums.len() >= blocks * W);
+    assert!(tile.scales.len() >= (blocks * GROUPS / 8) * W && tile.scaled_sums.len() >= tile.scales.len());
     let x = tile.codes.as_ptr().cast::<i32>();
     let negative_offset = panel.offset.wrapping_neg();
+    let (scale_source, min_source) = panel.sources();
     let mut acc: [__m512; W] = [_mm512_setzero_ps(); W];
-    for block in 0..blocks {
+    for unit in 0..panel.units {
         // SAFETY: within the bounds asserted above; unaligned loads.
-        unsafe {
-            let lines = panel.codes.as_ptr().add(block * block_bytes);
-            let mut chains = [[_mm512_set1_epi32(0); W]; CHAINS];
-            for (lane, dot) in chains[0].iter_mut().enumerate() {
-                let sum = *activation_sums.get_unchecked(block * W + lane);
-                *dot = _mm512_set1_epi32(negative_offset.wrapping_mul(sum));
-            }
-            for step in 0..GROUPS / CHAINS {
-                for (chain, dots) in chains.iter_mut().enumerate() {
-                    let group = block * GROUPS + step * CHAINS + chain;
-                    let codes = codes::<GROUPS, BITS>(lines, step * CHAINS + chain);
-                    for (lane, dot) in dots.iter_mut().enumerate() {
-                        let four = _mm512_set1_epi32(x.add(group * W + lane).read_unaligned());
-                        *dot = _mm512_dpbusd_epi32(*dot, codes, four);
+        let (shared, shared_min) = unsafe {
+            let min = min_source.map(|source| halves::<SHARED>(source, unit * stride));
+            (halves::<SHARED>(scale_source, unit * stride), min.unwrap_or(_mm512_setzero_ps()))
+        };
+        for place in 0..unit_blocks {
+            let block = unit * unit_blocks + place;
+            // SAFETY: as above.
+            unsafe {
+                let lines = panel.codes.as_ptr().add(unit * stride + place * block_bytes);
+                let mut chains = [[_mm512_set1_epi32(0); W]; CHAINS];
+                for (lane, dot) in chains[0].iter_mut().enumerate() {
+                    let sum = *activation_sums.get_unchecked(block * W + lane);
+                    *dot = _mm512_set1_epi32(negative_offset.wrapping_mul(sum));
+                }
+                for step in 0..GROUPS / CHAINS {
+                    for (chain, dots) in chains.iter_mut().enumerate() {
+                        let group = block * GROUPS + step * CHAINS + chain;
+                        let codes = codes::<GROUPS, BITS>(lines, step * CHAINS + chain);
+                        for (lane, dot) in dots.iter_mut().enumerate() {
+                            let four = _mm512_set1_epi32(x.add(group * W + lane).read_unaligned());
+                            *dot = _mm512_dpbusd_epi32(*dot, codes, four);
+                        }
                     }
                 }
-            }
-            let mut dot = chains[0];
-            for chain in &chains[1..] {
-                for (dot, more) in dot.iter_mut().zip(chain) {
-                    *dot = _mm512_add_epi32(*dot, *more);
+                let mut dot = chains[0];
+                for chain in &chains[1..] {
+                    for (dot, more) in dot.iter_mut().zip(chain) {
+                        *dot = _mm512_add_epi32(*dot, *more);
+                    }
                 }
-            }
-            let scales = _mm512_loadu_ps(panel.scales.as_ptr().add(block * PANEL));
-            let at = (block * GROUPS / 8) * W;
-            for lane in 0..W {
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[lane]), scales);
-                let scale = _mm512_set1_ps(*tile.scales.get_unchecked(at + lane));
-                acc[lane] = _mm512_add_ps(acc[lane], _mm512_mul_ps(scaled, scale));
-            }
-            if let Some(mins) = panel.mins {
-                let mins = _mm512_loadu_ps(mins.as_ptr().add(block * PANEL));
-                for (lane, acc) in acc.iter_mut().enumerate() {
-                    let sum = _mm512_set1_ps(*tile.scaled_sums.get_unchecked(at + lane));
-                    *acc = _mm512_sub_ps(*acc, _mm512_mul_ps(mins, sum));
+                let factors = unit * stride + place * PANEL;
+                let rows = scales::<SHARED>(scale_source, shared, factors, block);
+                let at = (block * GROUPS / 8) * W;
+                for lane in 0..W {
+                    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[lane]), rows);
+                    let scale = _mm512_set1_ps(*tile.scales.get_unchecked(at + lane));
+                    acc[lane] = _mm512_add_ps(acc[lane], _mm512_mul_ps(scaled, scale));
+                }
+                if let Some(source) = min_source {
+                    let mins = scales::<SHARED>(source, shared_min, factors, block);
+                    for (lane, acc) in acc.iter_mut().enumerate() {
+                        let sum = _mm512_set1_ps(*tile.scaled_sums.get_unchecked(at + lane));
+                        *acc = _mm512_sub_ps(*acc, _mm512_mul_ps(mins, sum));
+                    }
                 }
             }
         }

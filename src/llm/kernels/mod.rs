@@ -7,7 +7,8 @@
 //! So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
 //! the number of threads. Matrices stored in f32 stay f32 (`dense`). The idea of integer blocks is ggml's
 //! (`Q8_0` products); the layout is our own.
-//! Limit: x86-64 has AVX2 and AVX-512 VNNI versions; other processors take the scalar one.
+//! Limit: x86-64 has AVX2 and AVX-512 VNNI versions, aarch64 NEON ones with and without `sdot`, which were tested under
+//! emulation only and never timed; other processors take the scalar one.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +19,8 @@ pub(crate) mod blocks;
 mod dense;
 pub(crate) mod halves;
 pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 pub(crate) mod pages;
 pub(crate) mod rows;
@@ -27,7 +30,7 @@ mod workers;
 
 pub(crate) use activations::{Activations, Tile};
 pub(crate) use dense::Matrix;
-pub(crate) use pack::{Levels, PackedMatrix, Panel};
+pub(crate) use pack::{Levels, PackedMatrix, Panel, Scales};
 use unpack::PanelScratch;
 pub(crate) use workers::{SharedMut, Workers};
 
@@ -50,25 +53,36 @@ pub(crate) enum Isa {
     Avx2,
     /// 512-bit four-way products (`vpdpbusd`).
     Avx512Vnni,
+    /// 128-bit products (`smull`): every aarch64.
+    Neon,
+    /// 128-bit four-way products (`sdot`).
+    NeonDot,
 }
 
 impl Isa {
+    /// Those that this processor can run, the best first; the last is [`Isa::Scalar`].
+    pub(crate) fn all() -> impl Iterator<Item = Isa> {
+        [Isa::Avx512Vnni, Isa::Avx2, Isa::NeonDot, Isa::Neon, Isa::Scalar]
+            .into_iter()
+            .filter(|isa| isa.available())
+    }
+
     /// The best one that this processor has.
     pub(crate) fn detect() -> Isa {
-        [Isa::Avx512Vnni, Isa::Avx2].into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar)
+        Isa::all().next().unwrap_or(Isa::Scalar)
     }
 
     /// Up to how many tokens a packed panel is cheaper to unpack in registers than once beforehand.
     fn fused_tokens(self) -> usize {
         match self {
             Isa::Scalar => 0,
-            Isa::Avx2 => 4,
+            Isa::Avx2 | Isa::Neon | Isa::NeonDot => 4,
             Isa::Avx512Vnni => TILE,
         }
     }
 
     /// Whether this processor can run it.
-    pub(crate) fn available(self) -> bool {
+    fn available(self) -> bool {
         match self {
             Isa::Scalar => true,
             #[cfg(target_arch = "x86_64")]
@@ -81,7 +95,10 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vnni")
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
             _ => false,
         }
     }
@@ -153,20 +170,30 @@ pub(crate) fn multiply_in_registers(isa: Isa, rounds: usize) -> u64 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { avx512::multiply_in_registers(rounds) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::Neon => unsafe { neon::multiply_in_registers::<false>(rounds) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::NeonDot => unsafe { neon::multiply_in_registers::<true>(rounds) },
         _ => scalar::multiply_in_registers(rounds),
     }
 }
 
 fn run(isa: Isa, panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     match isa {
-        Isa::Scalar => scalar::run(panel, tile, sums),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Isa::detect` (and the tests) choose an instruction set only where the processor has it.
         Isa::Avx2 => unsafe { avx2::run(panel, tile, sums) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { avx512::run(panel, tile, sums) },
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::Neon => unsafe { neon::run::<false>(panel, tile, sums) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::NeonDot => unsafe { neon::run::<true>(panel, tile, sums) },
         _ => scalar::run(panel, tile, sums),
     }
 }
@@ -226,7 +253,7 @@ mod tests {
             for tokens in [1, 2, 3, 4, 7, 8, 13] {
                 let x = normal(tokens * cols, 2);
                 let expected = product(Isa::Scalar, 1, &weights, &x, tokens);
-                for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+                for isa in Isa::all() {
                     assert_eq!(expected, product(isa, 2, &weights, &x, tokens), "{dtype:?} {isa:?} {tokens}");
                 }
             }
@@ -235,25 +262,29 @@ mod tests {
 
     #[test]
     fn extreme_codes_do_not_saturate_on_any_instruction_set() {
-        // Every code at its largest and every activation at +-127, the worst case for 16-bit sums.
+        // Every code at its largest, or signed ones at either end, and every activation at +-127: the worst cases for
+        // 16-bit sums.
         let (rows, cols) = (16, 256);
-        for dtype in TYPES {
-            let bytes_per_block = dtype.type_size();
-            let blocks = rows * cols / dtype.block_size();
-            let bytes: Vec<u8> = match dtype {
+        for (dtype, fill) in TYPES.into_iter().flat_map(|dtype| [0xff, 0x80, 0x7f].map(|fill| (dtype, fill)))
+        {
+            let size = dtype.type_size();
+            // Where a block's half-precision scales are; they must be finite.
+            let scales = match dtype {
                 GgmlDType::F16 | GgmlDType::F32 => continue,
-                _ => (0..blocks * bytes_per_block)
-                    // Finite half-precision scales, all other bits set.
-                    .map(|i| if i % 2 == 1 { 0x3b } else { 0xff })
-                    .collect(),
+                GgmlDType::Q6K | GgmlDType::Q3K => size - 2..size,
+                GgmlDType::Q4_1 | GgmlDType::Q5_1 | GgmlDType::Q4K | GgmlDType::Q5K => 0..4,
+                _ => 0..2,
             };
+            let bytes: Vec<u8> = (0..rows * cols / dtype.block_size() * size)
+                .map(|i| if i % 2 == 1 && scales.contains(&(i % size)) { 0x3b } else { fill })
+                .collect();
             let workers = Workers::new(1).unwrap();
             let weights = Matrix::load(&workers, dtype, &bytes, rows, cols).unwrap();
             for sign in [1.0f32, -1.0] {
                 let x: Vec<f32> = (0..4 * cols).map(|_| sign).collect();
                 let expected = product(Isa::Scalar, 1, &weights, &x, 4);
-                for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
-                    assert_eq!(expected, product(isa, 1, &weights, &x, 4), "{dtype:?} {isa:?}");
+                for isa in Isa::all() {
+                    assert_eq!(expected, product(isa, 1, &weights, &x, 4), "{dtype:?} {fill:#x} {isa:?}");
                 }
             }
         }
@@ -319,7 +350,7 @@ mod tests {
         let workers = Workers::new(1).unwrap();
         for dtype in [GgmlDType::Q5_0, GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q8_0] {
             let (weights, _) = quantized(dtype, rows, cols);
-            for isa in [Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.available()) {
+            for isa in Isa::all().filter(|isa| *isa != Isa::Scalar) {
                 for tokens in [1, 2, 4, 8, 128] {
                     let x = normal(tokens * cols, 3);
                     let activations = Activations::quantize(&workers, tokens, cols, true, |token, row| {

@@ -3,9 +3,12 @@
 //! A panel's codes are lines of 64 bytes: one line is four columns of 16 rows, `[row][4]`, a byte per code; such a
 //! line is a group. Types of fewer bits hold, block by block, the low four bits of two groups per line (the second
 //! half of the block's groups in the high nibbles), then the bits above the fourth of all its groups in one line.
-//! Scales and minima are `[block][row]`, halves as in the file, or bytes where blocks share a scale. Nothing is
-//! rounded for the types that [`blocks`](super::blocks) knows, and a matrix takes what it takes in the file. Limit:
-//! the file's own order of bytes cannot be used, so weights are not mapped but copied.
+//! Scales and minima are `[block][row]`, halves as in the file, or bytes where blocks share a scale. A panel is one
+//! piece of memory, scales first; where blocks share scales it is a row of such pieces ("units", 256 columns each). So
+//! a product reads a matrix from its first byte to its last: from several places at once the processor's guesses fail,
+//! and one row of a Q4_K matrix took twice as long. Nothing is rounded for the types that [`blocks`](super::blocks)
+//! knows, and a matrix takes what it takes in the file. Limit: the file's own order of bytes cannot be used, so weights
+//! are not mapped but copied.
 
 use candle_core::Error;
 use candle_core::quantized::GgmlDType;
@@ -35,33 +38,123 @@ pub(crate) struct PackedMatrix {
     rows: usize,
     cols: usize,
     format: Format,
-    codes: Pages<u8>,
-    scales: Pages<f32>,
-    /// Scales and minima, or those that blocks share.
-    halves: [Pages<u16>; 2],
-    /// Each block's factors of them.
-    factors: [Pages<u8>; 2],
+    panels: Pages<u8>,
 }
 
-/// Sixteen rows of a matrix.
+/// Sixteen rows of a matrix: `units` pieces of `unit_blocks` blocks each, which start `stride` bytes after one another.
 pub(crate) struct Panel<'a> {
     pub(crate) block: usize,
     pub(crate) offset: i32,
     pub(crate) levels: Levels,
     /// Bits of a stored code: 4, 5, 6 or 8.
     pub(crate) bits: usize,
+    pub(crate) units: usize,
+    pub(crate) unit_blocks: usize,
+    pub(crate) stride: usize,
+    /// From the first unit's codes on.
     pub(crate) codes: &'a [u8],
-    pub(crate) scales: &'a [f32],
-    pub(crate) mins: Option<&'a [f32]>,
+    pub(crate) scales: Scales<'a>,
 }
 
-/// Elements of each array that a panel takes.
+/// Scales of a panel, and minima where it has any.
 #[derive(Clone, Copy)]
-struct PanelSizes {
-    codes: usize,
-    scales: usize,
+pub(crate) enum Scales<'a> {
+    /// `[block][row]`
+    Ready { scales: &'a [f32], mins: Option<&'a [f32]> },
+    /// As stored, from the first unit's on: a unit has one half for each row, of two bytes, and a factor of it for each
+    /// block and row.
+    Shared { scales: SharedScales<'a>, mins: Option<SharedScales<'a>> },
+}
+
+/// Numbers that are factors of one that several blocks share.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedScales<'a> {
+    pub(crate) halves: &'a [u8],
+    pub(crate) factors: &'a [u8],
+}
+
+/// Where the vector kernels read scales: `ready`, or `halves` and `factors`.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) ready: *const f32,
+    pub(crate) halves: *const u8,
+    pub(crate) factors: *const u8,
+}
+
+impl Panel<'_> {
+    /// Whether scales are stored as factors.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.scales, Scales::Shared { .. })
+    }
+
+    /// Where scales are, and minima.
+    pub(crate) fn sources(&self) -> (Source, Option<Source>) {
+        let none = Source { ready: std::ptr::null(), halves: std::ptr::null(), factors: std::ptr::null() };
+        let ready = |values: &[f32]| Source { ready: values.as_ptr(), ..none };
+        let shared = |scales: SharedScales<'_>| Source {
+            halves: scales.halves.as_ptr(),
+            factors: scales.factors.as_ptr(),
+            ..none
+        };
+        match self.scales {
+            Scales::Ready { scales, mins } => (ready(scales), mins.map(ready)),
+            Scales::Shared { scales, mins } => (shared(scales), mins.map(shared)),
+        }
+    }
+
+    /// Bytes of a block's codes.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.block / 8 * self.bits * PANEL
+    }
+
+    /// Whether everything that [`Panel`] promises lies within its slices.
+    pub(crate) fn is_whole(&self) -> bool {
+        let before = self.units.saturating_sub(1) * self.stride;
+        let shared = |scales: &SharedScales<'_>| {
+            scales.halves.len() >= before + PANEL * 2
+                && scales.factors.len() >= before + self.unit_blocks * PANEL
+        };
+        self.codes.len() >= before + self.unit_blocks * self.block_bytes()
+            && match &self.scales {
+                Scales::Ready { scales, mins } => {
+                    let count = self.units * self.unit_blocks * PANEL;
+                    scales.len() >= count && mins.is_none_or(|mins| mins.len() >= count)
+                }
+                Scales::Shared { scales, mins } => shared(scales) && mins.as_ref().is_none_or(shared),
+            }
+    }
+}
+
+/// Bytes that each part of a unit takes, in the order in which they lie.
+#[derive(Clone, Copy)]
+struct UnitSizes {
+    /// Scales in f32.
+    single: usize,
+    /// Of scales and minima: those in half precision.
     halves: [usize; 2],
+    /// Of scales and minima: each block's factors of them.
     factors: [usize; 2],
+    codes: usize,
+}
+
+impl UnitSizes {
+    fn bytes(&self) -> usize {
+        let scales = [self.single, self.halves[0], self.factors[0], self.halves[1], self.factors[1]];
+        scales.iter().fold(self.codes, |sum, part| sum.saturating_add(*part))
+    }
+
+    /// What starts with each part of the first unit: single scales; halves and factors of the scales, and of the
+    /// minima; codes.
+    fn starts<'a>(&self, units: &'a [u8]) -> [&'a [u8]; 6] {
+        let parts = [self.single, self.halves[0], self.factors[0], self.halves[1], self.factors[1]];
+        let mut at = 0;
+        let starts = parts.map(|part| {
+            at += part;
+            &units[at - part..]
+        });
+        let [single, halves, factors, min_halves, min_factors] = starts;
+        [single, halves, factors, min_halves, min_factors, &units[at..]]
+    }
 }
 
 impl Format {
@@ -83,21 +176,35 @@ impl Format {
         }
     }
 
-    /// For `cols` columns (a multiple of 32); saturates where a hostile header would overflow.
-    fn panel_sizes(&self, cols: usize) -> PanelSizes {
-        let blocks = cols / self.block;
-        let per_panel = |count: usize, wanted: bool| if wanted { count.saturating_mul(PANEL) } else { 0 };
-        let (single, halves, factors) = match self.scales {
-            ScaleKind::Single => (blocks, 0, 0),
-            ScaleKind::Half => (0, blocks, 0),
-            ScaleKind::Shared(together) => (0, blocks / together, blocks),
-        };
-        PanelSizes {
-            codes: (cols / 8 * self.bits()).saturating_mul(PANEL),
-            scales: per_panel(single, true),
-            halves: [per_panel(halves, true), per_panel(halves, self.mins)],
-            factors: [per_panel(factors, true), per_panel(factors, self.mins)],
+    /// Columns of a unit of a matrix of `cols`, and how many units there are.
+    fn units(&self, cols: usize) -> (usize, usize) {
+        match self.scales {
+            ScaleKind::Shared(together) => (together * self.block, cols / (together * self.block)),
+            _ => (cols, 1),
         }
+    }
+
+    /// For `cols` columns (a multiple of 32); saturates where a hostile header would overflow.
+    fn unit_sizes(&self, cols: usize) -> UnitSizes {
+        let blocks = cols / self.block;
+        let (single, halves, factors) = match self.scales {
+            ScaleKind::Single => (blocks * size_of::<f32>(), 0, 0),
+            ScaleKind::Half => (0, blocks * size_of::<u16>(), 0),
+            ScaleKind::Shared(together) => (0, blocks / together * size_of::<u16>(), blocks),
+        };
+        let part = |bytes: usize, wanted: bool| if wanted { bytes.saturating_mul(PANEL) } else { 0 };
+        UnitSizes {
+            single: part(single, true),
+            halves: [part(halves, true), part(halves, self.mins)],
+            factors: [part(factors, true), part(factors, self.mins)],
+            codes: part(cols / 8 * self.bits(), true),
+        }
+    }
+
+    /// Bytes of a panel of `cols` columns.
+    fn panel_bytes(&self, cols: usize) -> usize {
+        let (columns, units) = self.units(cols);
+        self.unit_sizes(columns).bytes().saturating_mul(units)
     }
 }
 
@@ -118,30 +225,14 @@ impl PackedMatrix {
         let format = Format::of(dtype);
         let padded = cols.next_multiple_of(BLOCK);
         let panels = rows.div_ceil(PANEL);
-        let sizes = format.panel_sizes(padded);
-        let mut matrix = PackedMatrix {
-            rows,
-            cols: padded,
-            format,
-            codes: Pages::zeroed(panels * sizes.codes)?,
-            scales: Pages::zeroed(panels * sizes.scales)?,
-            halves: [Pages::zeroed(panels * sizes.halves[0])?, Pages::zeroed(panels * sizes.halves[1])?],
-            factors: [Pages::zeroed(panels * sizes.factors[0])?, Pages::zeroed(panels * sizes.factors[1])?],
-        };
+        let panel_bytes = format.panel_bytes(padded);
+        let mut matrix =
+            PackedMatrix { rows, cols: padded, format, panels: Pages::zeroed(panels * panel_bytes)? };
         let failure = std::sync::Mutex::new(None);
-        let (codes, scales) = (SharedMut::new(&mut matrix.codes), SharedMut::new(&mut matrix.scales));
-        let halves = matrix.halves.each_mut().map(|halves| SharedMut::new(halves));
-        let factors = matrix.factors.each_mut().map(|factors| SharedMut::new(factors));
+        let shared = SharedMut::new(&mut matrix.panels);
         workers.for_each(panels, |panel| {
-            // SAFETY: each panel has its own part of every array.
-            let mut target = unsafe {
-                PanelMut {
-                    codes: codes.slice(panel * sizes.codes, sizes.codes),
-                    scales: scales.slice(panel * sizes.scales, sizes.scales),
-                    halves: [0, 1].map(|i| halves[i].slice(panel * sizes.halves[i], sizes.halves[i])),
-                    factors: [0, 1].map(|i| factors[i].slice(panel * sizes.factors[i], sizes.factors[i])),
-                }
-            };
+            // SAFETY: each panel has its own part.
+            let target = unsafe { shared.slice(panel * panel_bytes, panel_bytes) };
             let mut row = RowCodes::new(format, padded);
             for lane in 0..PANEL.min(rows - panel * PANEL) {
                 let bytes = &bytes[(panel * PANEL + lane) * row_bytes..][..row_bytes];
@@ -149,8 +240,7 @@ impl PackedMatrix {
                     *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
                     return;
                 }
-                target.write_codes(format, lane, &row.codes);
-                target.write_scales(format, lane, &row);
+                write_row(format, lane, &row, target);
             }
         });
         match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
@@ -161,12 +251,8 @@ impl PackedMatrix {
 
     /// Memory that a matrix of this type and shape takes once packed.
     pub(crate) fn bytes_for(dtype: GgmlDType, rows: usize, cols: usize) -> usize {
-        let sizes = Format::of(dtype).panel_sizes(cols.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX));
-        let halves = sizes.halves[0].saturating_add(sizes.halves[1]).saturating_mul(size_of::<u16>());
-        let factors = sizes.factors[0].saturating_add(sizes.factors[1]);
-        let scales = sizes.scales.saturating_mul(size_of::<f32>());
-        let panel = sizes.codes.saturating_add(halves).saturating_add(factors).saturating_add(scales);
-        panel.saturating_mul(rows.div_ceil(PANEL))
+        let padded = cols.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX);
+        Format::of(dtype).panel_bytes(padded).saturating_mul(rows.div_ceil(PANEL))
     }
 
     /// Output width.
@@ -181,12 +267,10 @@ impl PackedMatrix {
 
     /// Memory held.
     pub(crate) fn bytes(&self) -> usize {
-        let halves = size_of_val(&self.halves[0][..]) + size_of_val(&self.halves[1][..]);
-        let factors = self.factors[0].len() + self.factors[1].len();
-        self.codes.len() + size_of_val(&self.scales[..]) + halves + factors
+        self.panels.len()
     }
 
-    /// Panel `index`: its scales as f32, and where `expand` asks for it, its codes as bytes.
+    /// Panel `index`; `expand` asks for its codes as bytes, with scales as f32.
     pub(crate) fn panel<'a>(
         &'a self,
         isa: Isa,
@@ -194,96 +278,107 @@ impl PackedMatrix {
         expand: bool,
         scratch: &'a mut PanelScratch,
     ) -> Panel<'a> {
-        let sizes = self.format.panel_sizes(self.cols);
         let PanelScratch { codes: bytes, scales: [scales, mins] } = scratch;
-        let scale = |which: usize, out: &'a mut Vec<f32>| -> &'a [f32] {
-            let (halves, factors) = (sizes.halves[which], sizes.factors[which]);
-            let halves = &self.halves[which][index * halves..(index + 1) * halves];
-            let factors = &self.factors[which][index * factors..(index + 1) * factors];
-            out.resize(self.cols / self.format.block * PANEL, 0.0);
-            match self.format.scales {
-                ScaleKind::Shared(together) => unpack::scales_of(isa, halves, factors, together, out),
-                _ => unpack::floats_of(isa, halves, out),
+        let (columns, mut units) = self.format.units(self.cols);
+        let (sizes, panel_bytes) = (self.format.unit_sizes(columns), self.format.panel_bytes(self.cols));
+        let all = &self.panels[index * panel_bytes..(index + 1) * panel_bytes];
+        let [single, halves, factors, min_halves, min_factors, mut codes] = sizes.starts(all);
+        let (mut bits, mut stride) = (self.format.bits(), sizes.bytes());
+        let mut unit_blocks = columns / self.format.block;
+        let shared = |halves, factors| SharedScales { halves, factors };
+        let scales = if matches!(self.format.scales, ScaleKind::Shared(_)) && !expand {
+            let mins = self.format.mins.then(|| shared(min_halves, min_factors));
+            Scales::Shared { scales: shared(halves, factors), mins }
+        } else {
+            let count = unit_blocks * PANEL;
+            scales.resize(units * count, 0.0);
+            mins.resize(if self.format.mins { units * count } else { 0 }, 0.0);
+            let decode = |halves: &[u8], factors: &[u8], unit: usize, out: &mut [f32]| {
+                let (from, out) = (unit * stride, &mut out[unit * count..(unit + 1) * count]);
+                match self.format.scales {
+                    ScaleKind::Single => unpack::singles_of(isa, single, out),
+                    ScaleKind::Half => unpack::halves_of(isa, halves, out),
+                    ScaleKind::Shared(_) => unpack::scales_of(isa, &halves[from..], &factors[from..], out),
+                }
+            };
+            let widen = expand && bits != 8;
+            bytes.resize(if widen { self.cols * PANEL } else { 0 }, 0);
+            // Unit by unit, as they lie in memory.
+            for unit in 0..units {
+                decode(halves, factors, unit, scales);
+                if self.format.mins {
+                    decode(min_halves, min_factors, unit, mins);
+                }
+                if widen {
+                    let out = &mut bytes[unit * columns * PANEL..(unit + 1) * columns * PANEL];
+                    unpack::bytes_of(isa, &codes[unit * stride..][..sizes.codes], bits, out);
+                }
             }
-            out
+            if widen {
+                (codes, bits) = (bytes, 8);
+                (units, unit_blocks, stride) = (1, units * unit_blocks, self.cols * PANEL);
+            }
+            Scales::Ready { scales, mins: self.format.mins.then_some(mins) }
         };
-        let mins = self.format.mins.then(|| scale(1, mins));
-        let scales = match self.format.scales {
-            ScaleKind::Single => &self.scales[index * sizes.scales..(index + 1) * sizes.scales],
-            _ => scale(0, scales),
-        };
-        let mut codes = &self.codes[index * sizes.codes..(index + 1) * sizes.codes];
-        let mut bits = self.format.bits();
-        if expand && bits != 8 {
-            bytes.resize(self.cols * PANEL, 0);
-            unpack::bytes_of(isa, codes, bits, bytes);
-            (codes, bits) = (bytes, 8);
-        }
-        Panel {
-            block: self.format.block,
-            offset: self.format.offset,
-            levels: self.format.levels(),
-            bits,
-            codes,
-            scales,
-            mins,
-        }
+        let Format { block, offset, .. } = self.format;
+        Panel { block, offset, levels: self.format.levels(), bits, units, unit_blocks, stride, codes, scales }
     }
 }
 
-/// A panel being written.
-struct PanelMut<'a> {
-    codes: &'a mut [u8],
-    scales: &'a mut [f32],
-    halves: [&'a mut [u16]; 2],
-    factors: [&'a mut [u8]; 2],
-}
-
-impl PanelMut<'_> {
-    /// Writes one row's codes into a panel of zeros.
-    fn write_codes(&mut self, format: Format, lane: usize, codes: &[u8]) {
-        let (groups, bits) = (format.block / 4, format.bits());
-        for (block, codes) in codes.chunks_exact(format.block).enumerate() {
-            let lines = &mut self.codes[block * format.block / 8 * bits * PANEL..];
-            for (i, code) in codes.iter().enumerate() {
-                let (group, at) = (i / 4, lane * 4 + i % 4);
-                if bits == 8 {
-                    lines[group * LINE + at] = *code;
-                    continue;
-                }
-                let nibbles = &mut lines[group % (groups / 2) * LINE + at];
-                *nibbles |= (code & 15) << (group / (groups / 2) * 4);
-                if bits > 4 {
-                    lines[groups / 2 * LINE + at] |= code >> 4 << (group * (bits - 4));
-                }
-            }
-        }
-    }
-
-    fn write_scales(&mut self, format: Format, lane: usize, row: &RowCodes) {
-        let halves = |values: &[f32], out: &mut [u16]| {
-            for (out, value) in out.iter_mut().skip(lane).step_by(PANEL).zip(values) {
-                *out = to_half(*value);
-            }
-        };
-        let [scales, mins] = &mut self.halves;
+/// Writes a row into its lane of a panel of zeros.
+fn write_row(format: Format, lane: usize, row: &RowCodes, panel: &mut [u8]) {
+    let (columns, _) = format.units(row.codes.len());
+    let (sizes, blocks) = (format.unit_sizes(columns), columns / format.block);
+    for (unit, target) in panel.chunks_exact_mut(sizes.bytes()).enumerate() {
+        let (single, rest) = target.split_at_mut(sizes.single);
+        let (halves, rest) = rest.split_at_mut(sizes.halves[0]);
+        let (factors, rest) = rest.split_at_mut(sizes.factors[0]);
+        let (min_halves, rest) = rest.split_at_mut(sizes.halves[1]);
+        let (min_factors, codes) = rest.split_at_mut(sizes.factors[1]);
+        let own = unit * blocks..(unit + 1) * blocks;
+        write_codes(format, lane, &row.codes[unit * columns..(unit + 1) * columns], codes);
         match format.scales {
             ScaleKind::Single => {
-                for (out, value) in self.scales.iter_mut().skip(lane).step_by(PANEL).zip(&row.scales) {
-                    *out = *value;
-                }
+                let places = single.as_chunks_mut::<4>().0.iter_mut().skip(lane).step_by(PANEL);
+                places.zip(&row.scales).for_each(|(out, value)| *out = value.to_le_bytes());
             }
             ScaleKind::Half => {
-                halves(&row.scales, scales);
-                halves(&row.mins, mins);
+                write_halves(lane, &row.scales, halves);
+                write_halves(lane, &row.mins, min_halves);
             }
             ScaleKind::Shared(_) => {
-                for (which, out) in [scales, mins].into_iter().enumerate() {
-                    halves(&row.shared.iter().map(|pair| pair[which]).collect::<Vec<_>>(), out);
-                    let factors = self.factors[which].iter_mut().skip(lane).step_by(PANEL);
-                    factors.zip(&row.factors).for_each(|(out, pair)| *out = pair[which]);
+                let [scale, min] = row.shared[unit];
+                write_halves(lane, &[scale], halves);
+                write_halves(lane, &[min], min_halves);
+                for (which, out) in [factors, min_factors].into_iter().enumerate() {
+                    let places = out.iter_mut().skip(lane).step_by(PANEL);
+                    places.zip(&row.factors[own.clone()]).for_each(|(out, pair)| *out = pair[which]);
                 }
             }
         }
     }
+}
+
+fn write_codes(format: Format, lane: usize, codes: &[u8], out: &mut [u8]) {
+    let (groups, bits) = (format.block / 4, format.bits());
+    for (block, codes) in codes.chunks_exact(format.block).enumerate() {
+        let lines = &mut out[block * format.block / 8 * bits * PANEL..];
+        for (i, code) in codes.iter().enumerate() {
+            let (group, at) = (i / 4, lane * 4 + i % 4);
+            if bits == 8 {
+                lines[group * LINE + at] = *code;
+                continue;
+            }
+            let nibbles = &mut lines[group % (groups / 2) * LINE + at];
+            *nibbles |= (code & 15) << (group / (groups / 2) * 4);
+            if bits > 4 {
+                lines[groups / 2 * LINE + at] |= code >> 4 << (group * (bits - 4));
+            }
+        }
+    }
+}
+
+fn write_halves(lane: usize, values: &[f32], out: &mut [u8]) {
+    let places = out.as_chunks_mut::<2>().0.iter_mut().skip(lane).step_by(PANEL);
+    places.zip(values).for_each(|(out, value)| *out = to_half(*value).to_le_bytes());
 }

@@ -13,8 +13,13 @@ use std::arch::x86_64::{
     _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::{float32x4_t, vaddq_f32, vdupq_n_f32, vld1q_f32, vmulq_n_f32, vst1q_f32};
+
 use super::Isa;
 use super::halves::{Half, from_half, to_half};
+#[cfg(target_arch = "aarch64")]
+use super::neon::four_halves;
 
 /// Lanes of a sum.
 pub(crate) const LANES: usize = 16;
@@ -39,6 +44,12 @@ pub(crate) trait Element: Copy + Default + Send + Sync {
     /// The processor has avx512f; sixteen elements are readable.
     #[cfg(target_arch = "x86_64")]
     unsafe fn sixteen(from: *const Self) -> __m512;
+    /// Four numbers.
+    ///
+    /// # Safety
+    /// The processor has neon; four elements are readable.
+    #[cfg(target_arch = "aarch64")]
+    unsafe fn four(from: *const Self) -> float32x4_t;
 }
 
 impl Element for f32 {
@@ -64,6 +75,14 @@ impl Element for f32 {
     unsafe fn sixteen(from: *const f32) -> __m512 {
         // SAFETY: by the caller's promise.
         unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn four(from: *const f32) -> float32x4_t {
+        // SAFETY: by the caller's promise.
+        unsafe { vld1q_f32(from) }
     }
 }
 
@@ -91,6 +110,14 @@ impl Element for Half {
         // SAFETY: by the caller's promise.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
     }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn four(from: *const Half) -> float32x4_t {
+        // SAFETY: by the caller's promise.
+        unsafe { four_halves(from) }
+    }
 }
 
 /// What is summed.
@@ -114,8 +141,8 @@ pub(crate) fn weighted_rows<E: Element>(
     mut take: impl FnMut(usize, &[f32; LANES]),
 ) {
     let mut out = [[0.0f32; LANES]; MOST_HEADS];
-    // AVX2 has 16 registers: four heads of two registers each are what fits.
-    let most = if isa == Isa::Avx2 { 4 } else { MOST_HEADS };
+    // AVX2 has 16 registers, NEON 32 of half the size: four heads are what fits.
+    let most = if matches!(isa, Isa::Avx2 | Isa::Neon | Isa::NeonDot) { 4 } else { MOST_HEADS };
     let mut first = 0;
     while first < heads {
         let together = most.min(heads - first);
@@ -145,14 +172,15 @@ pub(crate) fn weighted_rows<E: Element>(
 
 fn sum<const H: usize, E: Element>(isa: Isa, call: Rows<'_, E>, out: &mut [[f32; LANES]; MOST_HEADS]) {
     match isa {
-        Isa::Scalar => scalar::<H, E>(call, out),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` is available on this processor, and `weighted_rows` checked the bounds.
         Isa::Avx2 => unsafe { avx2::<H, E>(call, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { avx512::<H, E>(call, out) },
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::Neon | Isa::NeonDot => unsafe { neon::<H, E>(call, out) },
         _ => scalar::<H, E>(call, out),
     }
 }
@@ -210,6 +238,32 @@ unsafe fn avx512<const H: usize, E: Element>(call: Rows<'_, E>, out: &mut [[f32;
         }
         for (out, sum) in out.iter_mut().zip(sums) {
             _mm512_storeu_ps(out.as_mut_ptr(), sum);
+        }
+    }
+}
+
+/// # Safety
+/// The processor has neon; `call` lies within its slices.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn neon<const H: usize, E: Element>(call: Rows<'_, E>, out: &mut [[f32; LANES]; MOST_HEADS]) {
+    let mut sums: [[float32x4_t; 4]; H] = [[vdupq_n_f32(0.0); 4]; H];
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for i in 0..call.count {
+            let row = call.rows.as_ptr().add(i * call.row_stride);
+            let values = [E::four(row), E::four(row.add(4)), E::four(row.add(8)), E::four(row.add(12))];
+            for (head, sums) in sums.iter_mut().enumerate() {
+                let weight = *call.weights.as_ptr().add(head * call.weight_stride + i);
+                for (sum, values) in sums.iter_mut().zip(values) {
+                    *sum = vaddq_f32(*sum, vmulq_n_f32(values, weight));
+                }
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            for (out, sum) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+                vst1q_f32(out.as_mut_ptr(), sum);
+            }
         }
     }
 }

@@ -3,16 +3,20 @@
 //! In: a panel of 16 weight rows and a tile of up to 8 tokens. Out: their 16 x 8 products. Limit: slow; codes must be
 //! unpacked.
 
-use super::{PANEL, Panel, Tile, TileSums};
+use super::{PANEL, Panel, Scales, Tile, TileSums};
 
 /// Multiplies one panel by one tile.
 pub(super) fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
     let groups = panel.block / 4;
     let width = tile.width;
+    // Codes are unpacked, so scales are ready and units follow one another.
+    let Scales::Ready { scales: all_scales, mins } = panel.scales else {
+        unreachable!("a panel for the scalar kernel is unpacked")
+    };
     let activation_sums = if panel.block == 16 { tile.sums16 } else { tile.sums32 };
     for lane in 0..width {
         let mut acc = [0.0f32; PANEL];
-        for (block, scales) in panel.scales.chunks_exact(PANEL).enumerate() {
+        for (block, scales) in all_scales.chunks_exact(PANEL).enumerate() {
             let mut dot =
                 [panel.offset.wrapping_neg().wrapping_mul(activation_sums[block * width + lane]); PANEL];
             for group in block * groups..(block + 1) * groups {
@@ -27,7 +31,7 @@ pub(super) fn run(panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
             for row in 0..PANEL {
                 acc[row] += (dot[row] as f32 * scales[row]) * tile.scales[at];
             }
-            if let Some(mins) = panel.mins {
+            if let Some(mins) = mins {
                 for (acc, min) in acc.iter_mut().zip(&mins[block * PANEL..]) {
                     *acc -= min * tile.scaled_sums[at];
                 }

@@ -17,26 +17,31 @@ pub(crate) struct PanelScratch {
 }
 
 for_each_isa! {
-    /// `out = halves`
-    fn floats_of(halves: &[u16], out: &mut [f32]) {
-        for (out, half) in out.iter_mut().zip(halves) {
-            *out = from_half(*half);
+    /// `out = halves`, of two bytes each.
+    fn halves_of(halves: &[u8], out: &mut [f32]) {
+        for (out, half) in out.iter_mut().zip(halves.as_chunks::<2>().0) {
+            *out = from_half(u16::from_le_bytes(*half));
         }
     }
 }
 
 for_each_isa! {
-    /// `out[block] = halves[block / together] * factors[block]` for 16 rows each; factors are signed bytes.
-    fn scales_of(halves: &[u16], factors: &[u8], together: usize, out: &mut [f32]) {
-        let (halves, factors) = (halves.as_chunks::<PANEL>().0, factors.chunks(together * PANEL));
-        for ((halves, factors), out) in halves.iter().zip(factors).zip(out.chunks_mut(together * PANEL)) {
-            let shared = halves.map(from_half);
-            for (factors, out) in
-                factors.as_chunks::<PANEL>().0.iter().zip(out.as_chunks_mut::<PANEL>().0)
-            {
-                for ((out, factor), shared) in out.iter_mut().zip(factors).zip(&shared) {
-                    *out = shared * f32::from(*factor as i8);
-                }
+    /// `out = singles`, of four bytes each.
+    fn singles_of(singles: &[u8], out: &mut [f32]) {
+        for (out, single) in out.iter_mut().zip(singles.as_chunks::<4>().0) {
+            *out = f32::from_le_bytes(*single);
+        }
+    }
+}
+
+for_each_isa! {
+    /// `out[block] = halves * factors[block]` for 16 rows; halves of two bytes each, factors are signed bytes.
+    fn scales_of(halves: &[u8], factors: &[u8], out: &mut [f32]) {
+        let Some(halves) = halves.as_chunks::<2>().0.first_chunk::<PANEL>() else { return };
+        let shared = halves.map(|half| from_half(u16::from_le_bytes(half)));
+        for (factors, out) in factors.as_chunks::<PANEL>().0.iter().zip(out.as_chunks_mut::<PANEL>().0) {
+            for ((out, factor), shared) in out.iter_mut().zip(factors).zip(&shared) {
+                *out = shared * f32::from(*factor as i8);
             }
         }
     }

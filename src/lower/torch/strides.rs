@@ -62,7 +62,7 @@ fn is_dense(sizes: &[i64], strides: &[i64]) -> bool {
 
 /// The strides of a view, if there are any: every new dimension must lie within old ones that adjoin in memory.
 fn viewed(sizes: &[i64], strides: &[i64], new: &[i64]) -> Option<Vec<i64>> {
-    if sizes.contains(&0) {
+    if sizes.is_empty() || sizes.contains(&0) {
         return Some(contiguous(new));
     }
     let mut result = vec![0; new.len()];

@@ -43,7 +43,7 @@ pub struct RunRow {
 }
 
 /// A row of the table `generation`.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct GenerationRow {
     /// Its number.
     pub number: u64,
