@@ -188,6 +188,10 @@ fn hostile_sources_are_refused() {
         "a = '%1000000000d' % 5",
         "a = f'{5:1000000000}'",
         "a = 'ab'.replace('', 'x' * 10**5).join(['a'] * 10**5)",
+        "import re\n        re.compile('(?:a{1000}){1000}')",
+        "import re\n        re.compile('(' * 2000 + ')' * 2000)",
+        "import re\n        while True: re.findall('(a+)+b', 'a' * 1000)",
+        "import torch\n        w = torch.randn(10**5, 2)\n        for i in range(10**5): w[i] = 0",
         "import itertools\n        a = list(itertools.product(range(1000), range(1000), range(1000)))",
     ] {
         sources.push(inside(body));
