@@ -174,16 +174,7 @@ pub fn predict(
     check_input(graph, sizes, input)?;
     alone(|| {
         let network = Network::with_weights(graph, weights, Device::Cpu)?;
-        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
-        let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
-        let mut generator = evaluation_generator(Device::Cpu)?;
-        let logits = tch::no_grad(|| network.forward(&input, false, &mut generator))?;
-        let logits = logits.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
-        let mut values = vec![0.0; logits.numel()];
-        let count = values.len();
-        logits.f_copy_data(&mut values, count)?;
-        let sizes = logits.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
-        Ok((sizes, values))
+        logits(&network, sizes, input, false)
     })
 }
 
@@ -201,16 +192,28 @@ pub fn training_pass(
     check_input(graph, sizes, input)?;
     alone(|| {
         let network = Network::with_weights(graph, weights, Device::Cpu)?;
-        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
-        let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
-        let mut generator = evaluation_generator(Device::Cpu)?;
-        let logits = tch::no_grad(|| network.forward(&input, true, &mut generator))?;
-        let logits = logits.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
-        let mut values = vec![0.0; logits.numel()];
-        let count = values.len();
-        logits.f_copy_data(&mut values, count)?;
+        let (_, values) = logits(&network, sizes, input, true)?;
         Ok((values, network.weights()?))
     })
+}
+
+/// Sizes and values of what a network on the CPU makes of a checked input.
+fn logits(
+    network: &Network,
+    sizes: &[usize],
+    input: &[f32],
+    training: bool,
+) -> Result<(Vec<usize>, Vec<f32>), Failure> {
+    let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+    let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
+    let mut generator = evaluation_generator(Device::Cpu)?;
+    let logits = tch::no_grad(|| network.forward(&input, training, &mut generator))?;
+    let logits = logits.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
+    let mut values = vec![0.0; logits.numel()];
+    let count = values.len();
+    logits.f_copy_data(&mut values, count)?;
+    let sizes = logits.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+    Ok((sizes, values))
 }
 
 /// All saved tensors as a network of this seed starts.

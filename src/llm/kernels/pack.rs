@@ -280,7 +280,8 @@ impl PackedMatrix {
     ) -> Panel<'a> {
         let PanelScratch { codes: bytes, scales: [scales, mins] } = scratch;
         let (columns, mut units) = self.format.units(self.cols);
-        let (sizes, panel_bytes) = (self.format.unit_sizes(columns), self.format.panel_bytes(self.cols));
+        let sizes = self.format.unit_sizes(columns);
+        let panel_bytes = units * sizes.bytes();
         let all = &self.panels[index * panel_bytes..(index + 1) * panel_bytes];
         let [single, halves, factors, min_halves, min_factors, mut codes] = sizes.starts(all);
         let (mut bits, mut stride) = (self.format.bits(), sizes.bytes());

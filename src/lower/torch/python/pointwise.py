@@ -105,56 +105,21 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_
     return torch.tensor([float(base ** (start + step * at)) for at in range(steps)])
 
 
-def negative(input):
-    return input.neg()
-
-
-def absolute(input):
-    return input.abs()
-
-
-def arccos(input):
-    return input.acos()
-
-
-def arcsin(input):
-    return input.asin()
-
-
-def arctan(input):
-    return input.atan()
-
-
-def arctan2(input, other):
-    return torch.atan2(input, other)
-
-
-def greater(input, other):
-    return torch.gt(input, other)
-
-
-def greater_equal(input, other):
-    return torch.ge(input, other)
-
-
-def less(input, other):
-    return torch.lt(input, other)
-
-
-def less_equal(input, other):
-    return torch.le(input, other)
-
-
-def not_equal(input, other):
-    return torch.ne(input, other)
-
-
-def fix(input):
-    return input.trunc()
-
-
-def sgn(input):
-    return input.sign()
+# Other names of the same functions.
+negative = torch.neg
+absolute = torch.abs
+arccos = torch.acos
+arcsin = torch.asin
+arctan = torch.atan
+arctan2 = torch.atan2
+greater = torch.gt
+greater_equal = torch.ge
+less = torch.lt
+less_equal = torch.le
+not_equal = torch.ne
+fix = torch.trunc
+sgn = torch.sign
+vdot = torch.dot
 
 
 def signbit(input):
@@ -222,10 +187,6 @@ def bitwise_not(input):
 
 def rsub(input, other, *, alpha=1):
     return other - alpha * input
-
-
-def vdot(input, other):
-    return torch.dot(input, other)
 
 
 def conj(input):

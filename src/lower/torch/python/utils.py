@@ -62,6 +62,14 @@ def _added(module, name, fn):
     module._norms_by_name[name] = (fn, handle)
 
 
+def _removed(module, kind, what, name):
+    found = _hooks_of(module, kind)
+    if name not in found:
+        raise ValueError(f"{what} of '{name}' not found in {module.__class__.__name__}")
+    found[name][1].remove()
+    module._norms_by_name.pop(name)
+
+
 def weight_norm(module, name="weight", dim=0):
     if name in _hooks_of(module, WeightNorm):
         raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
@@ -76,11 +84,7 @@ def weight_norm(module, name="weight", dim=0):
 
 
 def remove_weight_norm(module, name="weight"):
-    found = _hooks_of(module, WeightNorm)
-    if name not in found:
-        raise ValueError(f"weight_norm of '{name}' not found in {module.__class__.__name__}")
-    found[name][1].remove()
-    module._norms_by_name.pop(name)
+    _removed(module, WeightNorm, "weight_norm", name)
     weight = nn.Parameter(getattr(module, name + "_v").data)
     delattr(module, name)
     delattr(module, name + "_g")
@@ -159,11 +163,7 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
 
 
 def remove_spectral_norm(module, name="weight"):
-    found = _hooks_of(module, SpectralNorm)
-    if name not in found:
-        raise ValueError(f"spectral_norm of '{name}' not found in {module.__class__.__name__}")
-    found[name][1].remove()
-    module._norms_by_name.pop(name)
+    _removed(module, SpectralNorm, "spectral_norm", name)
     weight = getattr(module, name + "_orig")
     for suffix in ("", "_u", "_v", "_orig"):
         delattr(module, name + suffix)
