@@ -262,6 +262,9 @@ pub(crate) struct BenchPromptsArgs {
     /// Sample only tokens that keep a class body within the grammar
     #[arg(long)]
     pub(crate) grammar: bool,
+    /// Sample only tokens that a network's source is likely to need, and those of the prompt
+    #[arg(long)]
+    pub(crate) working_vocabulary: bool,
     /// Threads; 0: as many as the machine has
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
@@ -293,6 +296,9 @@ pub(crate) struct BenchLlmArgs {
     /// Children of a generation
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) rows: usize,
+    /// Compute the logits of those tokens only that a network's source is likely to need
+    #[arg(long)]
+    pub(crate) working_vocabulary: bool,
     /// How often everything is measured; medians are printed
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) repeats: usize,
@@ -339,9 +345,9 @@ pub(crate) struct NasBench201Args {
     /// The table (CSV), made by scripts/nasbench201_to_csv.py
     #[arg(long, value_name = "FILE")]
     pub(crate) table: PathBuf,
-    /// cifar10, cifar100 or imagenet16-120
-    #[arg(long, value_name = "D", default_value = "cifar10")]
-    pub(crate) dataset: String,
+    /// cifar10, cifar100 or imagenet16-120, or several with commas between
+    #[arg(long, value_name = "D", value_delimiter = ',', default_value = "cifar10")]
+    pub(crate) dataset: Vec<String>,
     /// random, evolution, local, typed, surrogate; with --model also rank (its log-probabilities order the edits of
     /// a cell), llmatic (the paper's operators), infill, and edits (their control); or several with commas between
     #[arg(long, value_name = "M", value_delimiter = ',', default_value = "surrogate")]
@@ -355,8 +361,8 @@ pub(crate) struct NasBench201Args {
     /// Root seed of the first search; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first_seed: u64,
-    /// Folder for the curves (CSV) and the plot (SVG), and for the runs of llmatic, infill and edits, which go on where
-    /// they stopped
+    /// Folder for the curves (CSV) and the plot (SVG), for the runs of llmatic, infill and edits, which go on where they
+    /// stopped, and for the scores that rank asked for
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// The LLM of rank, llmatic and infill: a model's name, an alias, or a GGUF file

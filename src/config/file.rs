@@ -238,7 +238,8 @@ fn expected(what: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 /// Words out of a fixed list, checked here so that the complaint has a line.
 fn check_enums(table: &Table) -> Result<(), (&'static str, String)> {
-    let lists: [(&str, &[&str]); 10] = [
+    let lists: [(&str, &[&str]); 11] = [
+        ("model.vocabulary", &["whole", "working"]),
         ("prompts.style", &["model", "completion", "chat"]),
         ("train.schedule", &["constant", "triangular"]),
         ("search.parents", &["random", "fittest", "curious", "seed", "latest", "ageing"]),

@@ -127,6 +127,18 @@ pub struct ModelConfig {
     pub rows: usize,
     /// Sample only tokens that keep a class body within the grammar.
     pub grammar: bool,
+    /// The tokens that are sampled from.
+    pub vocabulary: Vocabulary,
+}
+
+/// Which tokens an LLM writes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vocabulary {
+    /// All of the model's.
+    Whole,
+    /// Those that a network's source is likely to need, and those of the prompt: a smaller output head.
+    Working,
 }
 
 /// What a candidate may cost at most; going over is a verdict, not an error.

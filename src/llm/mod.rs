@@ -27,6 +27,7 @@ mod store;
 mod tokenizer;
 mod unpack;
 mod vocabulary;
+mod working;
 
 pub use api::{
     ChatTokens, Completion, Control, Finish, Generator, GeneratorIdentity, InfillOrder, InfillTokens,

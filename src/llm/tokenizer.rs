@@ -9,6 +9,7 @@
 use std::path::PathBuf;
 
 use super::constrain::Grammar;
+use super::convert::read_text;
 use super::gguf::Gguf;
 use super::vocabulary::{self, CONTROL};
 use crate::llm::LlmError;
@@ -33,8 +34,7 @@ impl Text {
     pub(crate) fn load(gguf: &Gguf) -> Result<Text, LlmError> {
         let beside = gguf.path().with_file_name("tokenizer.json");
         let (path, tokenizer) = if beside.is_file() {
-            let json = std::fs::read_to_string(&beside).map_err(|error| error.to_string());
-            let tokenizer = json.and_then(|json| vocabulary::parse_json(&json));
+            let tokenizer = vocabulary::parse_json(&read_text(&beside)?);
             (beside, tokenizer)
         } else {
             (gguf.path().to_owned(), vocabulary::tokenizer(gguf))
@@ -84,6 +84,11 @@ impl Text {
         };
         let json = self.tokenizer.to_string(false).map_err(|error| fault(error.to_string()))?;
         Grammar::compile(&json, &self.ends, vocabulary).map_err(fault)
+    }
+
+    /// What a token alone says; with U+FFFD where it is part of a character.
+    pub(crate) fn piece(&self, token: u32) -> Result<String, LlmError> {
+        self.decode(&[token])
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, LlmError> {

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod network;
 pub mod prior;
 pub mod report;
+pub mod scores;
 mod space;
 mod table;
 

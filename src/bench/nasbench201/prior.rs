@@ -2,14 +2,13 @@
 //!
 //! Input: a cell as code and the lines that its edits would write. Output: one score per edit, the mean
 //! log-probability per token after a prompt that asks for a high (or, as a control, a low) accuracy. Scores are kept,
-//! since the searches of other seeds and data sets come by the same cells. Limit: the prompt names no data set.
+//! since the searches of other seeds and data sets come by the same cells (`scores`). Limit: the prompt names no data set.
 
-use std::collections::BTreeMap;
-
+use crate::bench::nasbench201::scores::{ScoreCache, key};
 use crate::bench::nasbench201::{Cell, Operation};
 use crate::bench::search::Prior;
 use crate::config;
-use crate::llm::{Generator, LlmError, Score};
+use crate::llm::{Generator, Score};
 use crate::rng::RootSeed;
 
 /// An arm of a comparison: what decides, and whether the legend is shuffled.
@@ -28,9 +27,6 @@ impl Arm {
         if self.shuffle { format!("{prior}, shuffled") } else { prior.to_owned() }
     }
 }
-
-/// Scores by prompt, for all searches of a benchmark.
-pub type ScoreCache = BTreeMap<String, Vec<f64>>;
 
 /// A prior over the edits of a cell.
 pub struct CellPrior<'a> {
@@ -61,18 +57,20 @@ impl<'a> CellPrior<'a> {
         CellPrior { arm, seed, legend: legend(arm.shuffle, seed), generator, cache }
     }
 
-    fn ask(&mut self, parent: Cell, lines: &[String]) -> Result<Vec<f64>, LlmError> {
+    fn ask(&mut self, parent: Cell, lines: &[String]) -> Result<Vec<f64>, String> {
         let prompt = prompt(parent, &self.legend, self.arm.prior == config::Prior::Opposite);
         // The lines in one order, so that equal prompts have equal answers behind them.
         let mut sorted: Vec<&String> = lines.iter().collect();
         sorted.sort();
-        if !self.cache.contains_key(&prompt) {
+        let key = key(&self.generator.describe(), &prompt);
+        if self.cache.get(&key).is_none() {
             let texts: Vec<String> = sorted.iter().map(|line| format!("{line}\n")).collect();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let scores = self.generator.score(&prompt, &texts)?;
-            self.cache.insert(prompt.clone(), scores.iter().map(Score::per_token).collect());
+            let scores = self.generator.score(&prompt, &texts).map_err(|error| error.to_string())?;
+            let scores = scores.iter().map(Score::per_token).collect();
+            self.cache.insert(key.clone(), scores).map_err(|error| error.to_string())?;
         }
-        let scores = self.cache.get(&prompt).map_or(&[][..], Vec::as_slice);
+        let scores = self.cache.get(&key).unwrap_or_default();
         let score = |line: &String| {
             let place = sorted.binary_search(&line).ok();
             place.and_then(|place| scores.get(place)).copied().unwrap_or(f64::NEG_INFINITY)
@@ -93,9 +91,7 @@ impl Prior for CellPrior<'_> {
                 .iter()
                 .map(|line| self.seed.stream(&format!("prior {line}"), &[]).uniform())
                 .collect()),
-            config::Prior::Llm | config::Prior::Opposite => {
-                self.ask(parent, &lines).map_err(|error| error.to_string())
-            }
+            config::Prior::Llm | config::Prior::Opposite => self.ask(parent, &lines),
         }
     }
 }
@@ -140,7 +136,7 @@ mod tests {
             told.borrow_mut().push(prompt.to_owned());
             f64::from(text.len() as u32)
         });
-        let mut cache = ScoreCache::new();
+        let mut cache = ScoreCache::default();
         let neighbours = CellSpace.neighbours(100);
         let mut scores = |prior, seed| {
             let arm = Arm { prior, shuffle: false };

@@ -3,12 +3,12 @@
 //! Input: a table, methods, a budget, seeds, an LLM. Output: Markdown on standard output, files in a folder. One limit:
 //! searches that ask an LLM run one after another.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use llmatic_offline::bench::nasbench201::engine::{self, EngineRun, Operators, TableEvaluator};
-use llmatic_offline::bench::nasbench201::prior::{Arm, CellPrior, ScoreCache};
+use llmatic_offline::bench::nasbench201::prior::{Arm, CellPrior};
+use llmatic_offline::bench::nasbench201::scores::ScoreCache;
 use llmatic_offline::bench::nasbench201::{
     BenchConfig, BenchError, BenchResult, Cell, CellReader, CellSpace, DataSet, Table, report, run_on,
     summarise,
@@ -57,7 +57,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
 }
 
 fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
-    let dataset: DataSet = args.dataset.parse().map_err(|error| refused(&error))?;
+    let datasets = args.dataset.iter().map(|name| name.parse().map_err(|error| refused(&error)));
+    let datasets: Vec<DataSet> = datasets.collect::<Result<_, _>>()?;
     let searchers: Vec<Searcher> = args.method.iter().map(|name| searcher(name)).collect::<Result<_, _>>()?;
     let arms = arms(args)?;
     if args.seeds == 0 {
@@ -72,34 +73,22 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
             .hint("scripts/nasbench201_to_csv.py makes the table from the official NATS-Bench files")
     })?;
     use_threads(if args.threads == 0 { machine_threads() } else { args.threads });
-    let mut bench = Bench {
-        args,
-        table,
-        dataset,
-        reader: None,
-        generator: None,
-        scores: BTreeMap::new(),
-        cancelled: on_interrupt()?,
-    };
-    let (mut results, mut paired) = (Vec::new(), Vec::new());
-    for (searcher, name) in searchers.into_iter().zip(&args.method) {
-        match searcher {
-            Searcher::Table(method) => results.push(bench.table_search(method)?),
-            // No LLM is in it: it has one arm.
-            Searcher::Engine(Operators::Typed) => {
-                results.push(bench.arm(searcher, name, Arm { prior: Prior::None, shuffle: false })?);
-            }
-            _ => {
-                let of_arm = |arm: &Arm| bench.arm(searcher, &format!("{name}: {}", arm.name()), *arm);
-                let group = arms.iter().map(of_arm).collect::<Result<Vec<_>, _>>()?;
-                results.extend(group.clone());
-                paired.push(group);
-            }
+    let scores = match &args.out {
+        Some(folder) if searchers.contains(&Searcher::Rank) => {
+            make(folder)?;
+            ScoreCache::open(&folder.join("scores.txt")).map_err(|error| refused(&error))?
         }
-    }
-    say(&bench, &results, &paired);
-    if let Some(folder) = &args.out {
-        write(folder, dataset, &results)?;
+        _ => ScoreCache::default(),
+    };
+    let dataset = datasets.first().copied().unwrap_or(DataSet::Cifar10);
+    let cancelled = on_interrupt()?;
+    let mut bench = Bench { args, table, dataset, reader: None, generator: None, scores, cancelled };
+    for (index, dataset) in datasets.into_iter().enumerate() {
+        bench.dataset = dataset;
+        if index > 0 {
+            printer::raw("\n");
+        }
+        bench.compare(&searchers, &arms)?;
     }
     Ok(())
 }
@@ -124,6 +113,31 @@ fn say(bench: &Bench<'_>, results: &[BenchResult], paired: &[Vec<BenchResult>]) 
 }
 
 impl Bench<'_> {
+    /// All methods on the bench's data set, said and written.
+    fn compare(&mut self, searchers: &[Searcher], arms: &[Arm]) -> Result<(), Failure> {
+        let (mut results, mut paired) = (Vec::new(), Vec::new());
+        for (&searcher, name) in searchers.iter().zip(&self.args.method) {
+            match searcher {
+                Searcher::Table(method) => results.push(self.table_search(method)?),
+                // No LLM is in it: it has one arm.
+                Searcher::Engine(Operators::Typed) => {
+                    results.push(self.arm(searcher, name, Arm { prior: Prior::None, shuffle: false })?);
+                }
+                _ => {
+                    let of_arm = |arm: &Arm| self.arm(searcher, &format!("{name}: {}", arm.name()), *arm);
+                    let group = arms.iter().map(of_arm).collect::<Result<Vec<_>, _>>()?;
+                    results.extend(group.clone());
+                    paired.push(group);
+                }
+            }
+        }
+        say(self, &results, &paired);
+        match &self.args.out {
+            Some(folder) => write(folder, self.dataset, &results),
+            None => Ok(()),
+        }
+    }
+
     fn table_search(&self, method: Method) -> Result<BenchResult, Failure> {
         let config = BenchConfig {
             table: self.args.table.clone(),
@@ -250,12 +264,19 @@ fn model(args: &NasBench201Args) -> Result<Box<dyn Generator>, Failure> {
     generator(&mut config)
 }
 
+fn make(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("{}: {error}", path.display()))
+}
+
 fn write(folder: &Path, dataset: DataSet, results: &[BenchResult]) -> Result<(), Failure> {
-    let failed = |path: &Path, error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
-    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    make(folder)?;
     for (ending, text) in [("csv", report::csv(results)), ("svg", report::svg(results))] {
         let path = folder.join(format!("{}.{ending}", dataset.name()));
-        std::fs::write(&path, text).map_err(|error| failed(&path, error))?;
+        std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
         printer::note(&format!("wrote {}", path.display()));
     }
     Ok(())

@@ -9,6 +9,7 @@ use llmatic_offline::bench::llm::{LlmBench, LlmRates, MachineRates, machine, mea
 use llmatic_offline::config::Device;
 use llmatic_offline::llm::{self, Llm, LlmOptions, MemoryPlan, Selection, Work};
 
+use super::bench_prompts::vocabulary;
 use crate::cli::args::BenchLlmArgs;
 use crate::cli::{Failure, printer};
 
@@ -63,6 +64,7 @@ fn row(args: &BenchLlmArgs, selection: &Selection, threads: usize) -> Result<Row
     let context = args.prompt_tokens + args.new_tokens + 16;
     let options = LlmOptions { device: Device::Cpu, threads, context, rows: args.rows };
     let mut llm = Llm::load(selection, &options)?;
+    llm.set_vocabulary(vocabulary(args.working_vocabulary))?;
     let bench = LlmBench {
         prompt_tokens: args.prompt_tokens,
         new_tokens: args.new_tokens,

@@ -6,13 +6,18 @@
 use std::time::Instant;
 
 use llmatic_offline::bench::prompts::{self, PromptBench, PromptBenchError};
-use llmatic_offline::config::{self, PROMPTS, PromptBook, QUICKSTART};
+use llmatic_offline::config::{self, PROMPTS, PromptBook, QUICKSTART, Vocabulary};
 use llmatic_offline::llm::{self, Llm, LlmOptions};
 use llmatic_offline::search::QuestionStyle;
 
 use super::{machine_device, machine_threads};
 use crate::cli::args::BenchPromptsArgs;
 use crate::cli::{Failure, printer};
+
+/// What `--working-vocabulary` says.
+pub(super) fn vocabulary(working: bool) -> Vocabulary {
+    if working { Vocabulary::Working } else { Vocabulary::Whole }
+}
 
 /// `bench prompts`
 pub(crate) fn bench_prompts(args: &BenchPromptsArgs) -> Result<(), Failure> {
@@ -39,6 +44,7 @@ pub(crate) fn bench_prompts(args: &BenchPromptsArgs) -> Result<(), Failure> {
     };
     let mut llm = Llm::load(&selection, &options)?;
     llm.set_grammar(args.grammar)?;
+    llm.set_vocabulary(vocabulary(args.working_vocabulary))?;
     let bench = PromptBench {
         config: &config,
         book: &book,

@@ -178,6 +178,7 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
     Llm::plan_within(&selection, &options, config.model.memory_mb as u64)?;
     let mut llm = Llm::load(&selection, &options)?;
     llm.set_grammar(config.model.grammar)?;
+    llm.set_vocabulary(config.model.vocabulary)?;
     if selection.alias.is_some() {
         config.model.name.clone_from(&selection.manifest.name);
     } else if config.model.name.contains(std::path::MAIN_SEPARATOR) || config.model.name.ends_with(".gguf") {

@@ -123,7 +123,7 @@ fn io(path: &Path, source: std::io::Error) -> LlmError {
 }
 
 /// A text file of bounded length.
-fn read_text(path: &Path) -> Result<String, LlmError> {
+pub(super) fn read_text(path: &Path) -> Result<String, LlmError> {
     let file = File::open(path).map_err(|error| io(path, error))?;
     let mut bytes = Vec::new();
     file.take(LONGEST_TEXT + 1).read_to_end(&mut bytes).map_err(|error| io(path, error))?;

@@ -12,7 +12,7 @@ use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::experts::{route, users};
 use super::weights::{Expert, Layer, Linear, Norm, Weights};
-use super::{Activation, Config, Decoder, RopePairs, Span};
+use super::{Activation, Config, Decoder, Head, RopePairs, Span};
 use crate::llm::gguf::{Gguf, RawTensor};
 use crate::llm::{LlmError, Work};
 
@@ -36,6 +36,8 @@ pub(crate) struct AcceleratorDecoder {
     context: usize,
     embedding: QTensor,
     weights: Weights<QMatMul, Tensor>,
+    /// The tokens of [`Head::Narrow`].
+    narrow: Option<Tensor>,
     slots: Vec<Slot>,
     /// Cosines and sines, (context, rotated dims / 2) each.
     rotations: [Tensor; 2],
@@ -66,9 +68,18 @@ impl AcceleratorDecoder {
             quantized(name, &gguf.tensor(name, &[config.vocabulary, config.hidden])?)?
         };
         let table_bytes = embedding.storage_size_in_bytes();
-        let mut products = 0;
+        let (mut products, mut idle_bytes) = (0, 0);
+        // A token goes through some of the experts only.
+        let idle = |name: &str, all: u64| match config.experts {
+            Some(experts) if name.contains("_exps") => {
+                all / experts.count as u64 * (experts.count - experts.used) as u64
+            }
+            _ => 0,
+        };
         let mut matrix = |name: &str, tensor: &RawTensor| {
-            products += tensor.shape.iter().product::<usize>() as u64;
+            let size = tensor.shape.iter().product::<usize>() as u64;
+            products += size - idle(name, size);
+            idle_bytes += idle(name, tensor.bytes().len() as u64);
             QMatMul::from_qtensor(quantized(name, tensor)?).map_err(|error| fault(name, error))
         };
         let mut vector = |name: &str, len: usize| {
@@ -94,8 +105,9 @@ impl AcceleratorDecoder {
             context,
             embedding,
             weights,
+            narrow: None,
             work: Work {
-                bytes: (weights_bytes - table_bytes) as u64,
+                bytes: (weights_bytes - table_bytes) as u64 - idle_bytes,
                 products: products - head_products,
                 head_products,
             },
@@ -270,7 +282,7 @@ fn product(linear: &Linear<QMatMul, Tensor>, x: &Tensor) -> Result<Tensor, Error
 }
 
 impl Decoder for AcceleratorDecoder {
-    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
+    fn step(&mut self, spans: &[Span<'_>], head: Head, logits: &mut Vec<f32>) -> Result<(), Error> {
         logits.clear();
         let spans: Vec<Span<'_>> = spans.iter().copied().filter(|span| !span.tokens.is_empty()).collect();
         if spans.is_empty() {
@@ -304,7 +316,20 @@ impl Decoder for AcceleratorDecoder {
             return Ok(());
         }
         let normed = self.norm(&Tensor::cat(&last, 1)?.contiguous()?, &self.weights.output_norm)?;
-        *logits = product(&self.weights.head, &normed)?.flatten_all()?.to_vec1()?;
+        let mut all = product(&self.weights.head, &normed)?;
+        // The product costs little here; what is left out need not be copied to the processor and looked at.
+        if let Some(tokens) = self.narrow.as_ref().filter(|_| head == Head::Narrow) {
+            all = all.index_select(tokens, 2)?;
+        }
+        *logits = all.flatten_all()?.to_vec1()?;
+        Ok(())
+    }
+
+    fn narrow(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.config.vocabulary) {
+            return Err(Error::Msg(format!("token {token} is outside the vocabulary")));
+        }
+        self.narrow = Some(Tensor::from_slice(tokens, tokens.len(), &self.device)?);
         Ok(())
     }
 

@@ -11,8 +11,8 @@ use candle_core::Error;
 
 use super::cache::{CacheShape, LayerCache};
 use super::experts::{route, users};
-use super::weights::{Expert, Linear, Norm, Weights};
-use super::{Activation, Config, Decoder, RopePairs, Span};
+use super::weights::{Expert, Linear, Norm, Weights, head_name};
+use super::{Activation, Config, Decoder, Experts, Head, RopePairs, Span};
 use crate::llm::gguf::{Gguf, RawTensor};
 use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu, softmax};
 use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
@@ -54,6 +54,10 @@ pub(crate) struct CpuDecoder {
     workers: Arc<Workers>,
     embedding: RawTensor,
     weights: Weights<Matrix, Vec<f32>>,
+    /// The output head as it lies in the file.
+    head: RawTensor,
+    /// The rows of the head that [`Decoder::narrow`] asked for.
+    narrow: Option<Linear<Matrix, Vec<f32>>>,
     /// Whether a matrix is f32, so that activations are needed unrounded.
     dense: bool,
     slots: Vec<Slot>,
@@ -93,6 +97,8 @@ impl CpuDecoder {
         Ok(CpuDecoder {
             embedding: gguf.tensor("token_embd.weight", &[config.vocabulary, config.hidden])?,
             weights,
+            head: gguf.tensor(&format!("{}.weight", head_name(gguf)), &[config.vocabulary, config.hidden])?,
+            narrow: None,
             dense,
             slots: (0..slots).map(|_| Slot { len: 0, layers: layers() }).collect(),
             cache,
@@ -141,16 +147,20 @@ impl CpuDecoder {
         Ok(placed)
     }
 
+    /// A token's row of a table (vocabulary, hidden).
+    fn row_of<'a>(&self, table: &'a RawTensor, token: u32) -> Result<&'a [u8], Error> {
+        let per_row = table.bytes().len() / self.config.vocabulary;
+        let start = token as usize * per_row;
+        let row = table.bytes().get(start..start + per_row);
+        row.ok_or_else(|| Error::Msg(format!("token {token} is outside the vocabulary")))
+    }
+
     /// The residual stream's start: (tokens, hidden).
     fn embed(&self, placed: &[Placed]) -> Result<Vec<f32>, Error> {
         let hidden = self.config.hidden;
-        let per_row = self.embedding.bytes().len() / self.config.vocabulary;
         let mut x = vec![0.0; placed.len() * hidden];
         for (row, placed) in x.chunks_exact_mut(hidden).zip(placed) {
-            let start = placed.token as usize * per_row;
-            let bytes = self.embedding.bytes().get(start..start + per_row);
-            let bytes = bytes
-                .ok_or_else(|| Error::Msg(format!("token {} is outside the vocabulary", placed.token)))?;
+            let bytes = self.row_of(&self.embedding, placed.token)?;
             blocks::decode_row(self.embedding.dtype, bytes, row)?;
             if self.config.traits.scaled_embedding {
                 let scale = (hidden as f32).sqrt();
@@ -393,7 +403,7 @@ impl CpuDecoder {
         }
     }
 
-    fn step(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
+    fn compute(&mut self, spans: &[Span<'_>], head: Head, logits: &mut Vec<f32>) -> Result<(), Error> {
         let placed = self.place(spans)?;
         let mut x = self.embed(&placed)?;
         // Taken out so that the layers can borrow the decoder.
@@ -407,7 +417,7 @@ impl CpuDecoder {
             self.feed_forward(layer, own.as_ref().unwrap_or(&normed), &mut x, &mut scratch);
         }
         self.scratch = scratch;
-        let Config { hidden, vocabulary, .. } = self.config;
+        let hidden = self.config.hidden;
         let mut end = 0;
         let mut last = Vec::new();
         for span in spans {
@@ -416,24 +426,34 @@ impl CpuDecoder {
             last.extend_from_slice(&x[(end - wanted) * hidden..end * hidden]);
         }
         let normed = self.quantize_normed(&last, &self.weights.output_norm);
-        logits.resize(normed.tokens() * vocabulary, 0.0);
+        let head = self.narrow.as_ref().filter(|_| head == Head::Narrow).unwrap_or(&self.weights.head);
+        logits.resize(normed.tokens() * head.weight.rows(), 0.0);
         if !last.is_empty() {
-            matmul(
-                &self.workers,
-                self.isa,
-                &normed,
-                &mut [Product { weights: &self.weights.head.weight, out: logits }],
-            );
-            self.add_bias(logits, &self.weights.head);
+            let product = Product { weights: &head.weight, out: logits };
+            matmul(&self.workers, self.isa, &normed, &mut [product]);
+            self.add_bias(logits, head);
         }
         Ok(())
     }
 }
 
 impl Decoder for CpuDecoder {
-    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), Error> {
+    fn step(&mut self, spans: &[Span<'_>], head: Head, logits: &mut Vec<f32>) -> Result<(), Error> {
         let workers = Arc::clone(&self.workers);
-        workers.enter(|| self.step(spans, logits))
+        workers.enter(|| self.compute(spans, head, logits))
+    }
+
+    fn narrow(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        for &token in tokens {
+            bytes.extend_from_slice(self.row_of(&self.head, token)?);
+        }
+        self.head.release();
+        let (workers, dtype, hidden) = (&self.workers, self.head.dtype, self.config.hidden);
+        let weight = workers.enter(|| Matrix::load(workers, dtype, &bytes, tokens.len(), hidden))?;
+        let of_token = |bias: &Vec<f32>| tokens.iter().map(|token| bias[*token as usize]).collect();
+        self.narrow = Some(Linear { weight, bias: self.weights.head.bias.as_ref().map(of_token) });
+        Ok(())
     }
 
     fn truncate(&mut self, slot: usize, len: usize) {
@@ -461,11 +481,18 @@ impl Decoder for CpuDecoder {
 
     fn work(&self) -> Work {
         let size = |matrix: &Matrix| (matrix.rows() * matrix.cols()) as u64;
-        let head = &self.weights.head.weight;
-        let layers = self.weights.layers.iter().flat_map(Layer::matrices);
+        let head = &self.narrow.as_ref().unwrap_or(&self.weights.head).weight;
+        let layers = || self.weights.layers.iter().flat_map(Layer::matrices);
+        let experts = || self.weights.layers.iter().flat_map(Layer::routed_matrices);
+        // A token goes through some of the experts only.
+        let idle = |all: u64| match self.config.experts {
+            Some(Experts { count, used, .. }) => all / count as u64 * (count - used) as u64,
+            None => 0,
+        };
+        let bytes: usize = layers().chain([head]).map(Matrix::bytes).sum();
         Work {
-            bytes: (self.weights_bytes() - self.embedding.bytes().len()) as u64,
-            products: layers.map(size).sum(),
+            bytes: bytes as u64 - idle(experts().map(|matrix| matrix.bytes() as u64).sum()),
+            products: layers().map(size).sum::<u64>() - idle(experts().map(size).sum()),
             head_products: size(head),
         }
     }
@@ -478,7 +505,8 @@ impl Decoder for CpuDecoder {
 
     fn weights_bytes(&self) -> usize {
         let layers = self.weights.layers.iter().flat_map(Layer::matrices);
-        let multiplied = layers.chain([&self.weights.head.weight]).map(Matrix::bytes).sum::<usize>();
+        let heads = [&self.weights.head].into_iter().chain(&self.narrow).map(|head| &head.weight);
+        let multiplied = layers.chain(heads).map(Matrix::bytes).sum::<usize>();
         multiplied + self.embedding.bytes().len()
     }
 }

@@ -190,11 +190,31 @@ pub(crate) struct Span<'a> {
     pub(crate) logits: usize,
 }
 
+/// Which tokens get logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// All.
+    Whole,
+    /// Those of the last [`Decoder::narrow`], in its order; all before there was one.
+    Narrow,
+}
+
 /// A model that continues rows of tokens.
 pub(crate) trait Decoder: Send {
-    /// Appends each span to its slot (distinct slots) and writes to `logits`, (sum of `Span::logits`,
-    /// vocabulary), the wanted ones in order.
-    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), candle_core::Error>;
+    /// Appends each span to its slot (distinct slots) and writes to `logits`, (sum of `Span::logits`, tokens of the
+    /// head), the wanted ones in order.
+    fn step(
+        &mut self,
+        spans: &[Span<'_>],
+        head: Head,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), candle_core::Error>;
+    /// A step with the logits of all tokens.
+    fn forward(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), candle_core::Error> {
+        self.step(spans, Head::Whole, logits)
+    }
+    /// Says which tokens [`Head::Narrow`] is about. Their logits are those of the whole head, to the bit on the CPU.
+    fn narrow(&mut self, tokens: &[u32]) -> Result<(), candle_core::Error>;
     /// Forgets all but the first `len` positions of a slot.
     fn truncate(&mut self, slot: usize, len: usize);
     /// Makes slot `to` start with the first `len` positions of slot `from`, and nothing else.

@@ -10,7 +10,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_qwen2::ModelWeights;
 
-use super::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
+use super::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Head, Span};
 use crate::llm::gguf::Gguf;
 use crate::llm::kernels::Isa;
 use crate::rng::RootSeed;
@@ -141,6 +141,40 @@ fn tokens(count: u32) -> Vec<u32> {
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn a_narrow_head_gives_the_whole_ones_logits_of_its_tokens() {
+    let wanted: Vec<u32> = (0..VOCABULARY as u32).filter(|token| token % 5 == 3).collect();
+    let (long, short) = (tokens(20), tokens(3));
+    let spans = [span(0, &long), Span { logits: 2, ..span(1, &short) }];
+    for dtype in [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::F32] {
+        let tiny = Tiny::new(dtype);
+        for (exact, decoder) in
+            [(true, &mut tiny.cpu(2) as &mut dyn Decoder), (false, &mut tiny.accelerator())]
+        {
+            let mut whole = Vec::new();
+            decoder.forward(&spans, &mut whole).unwrap();
+            let whole: Vec<f32> = whole
+                .chunks_exact(VOCABULARY)
+                .flat_map(|logits| wanted.iter().map(|token| logits[*token as usize]))
+                .collect();
+            decoder.narrow(&wanted).unwrap();
+            for (head, expected) in [(Head::Narrow, wanted.len()), (Head::Whole, VOCABULARY)] {
+                decoder.truncate(0, 0);
+                decoder.truncate(1, 0);
+                let mut logits = Vec::new();
+                decoder.step(&spans, head, &mut logits).unwrap();
+                assert_eq!(logits.len(), 3 * expected);
+                if head == Head::Narrow && exact {
+                    assert_eq!(logits, whole, "{dtype:?}");
+                } else if head == Head::Narrow {
+                    assert!(logits.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-4), "{dtype:?}");
+                }
+            }
+            assert!(decoder.narrow(&[VOCABULARY as u32]).is_err());
+        }
+    }
 }
 
 #[test]

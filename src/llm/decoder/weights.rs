@@ -75,9 +75,13 @@ impl<M, V> Weights<M, V> {
         }
         let Config { hidden, vocabulary, .. } = *config;
         let output_norm = reader.norm("", "output_norm")?;
-        let head = if gguf.has("output.weight") { "output" } else { "token_embd" };
-        Ok(Weights { layers, output_norm, head: reader.linear("", head, vocabulary, hidden)? })
+        Ok(Weights { layers, output_norm, head: reader.linear("", head_name(gguf), vocabulary, hidden)? })
     }
+}
+
+/// The output head's tensor, without `.weight`.
+pub(crate) fn head_name(gguf: &Gguf) -> &'static str {
+    if gguf.has("output.weight") { "output" } else { "token_embd" }
 }
 
 impl<M, V> Layer<M, V> {
@@ -86,6 +90,12 @@ impl<M, V> Layer<M, V> {
         let attention = [&self.query, &self.key, &self.value, &self.output].into_iter();
         let experts = self.experts.iter().flat_map(Expert::linears);
         attention.chain(&self.router).chain(experts).map(|linear| &linear.weight)
+    }
+
+    /// Those among its matrices of which a token uses some.
+    pub(crate) fn routed_matrices(&self) -> impl Iterator<Item = &M> {
+        let experts = self.router.iter().flat_map(|_| &self.experts);
+        experts.flat_map(Expert::linears).map(|linear| &linear.weight)
     }
 }
 

@@ -6,13 +6,16 @@
 //! its slot. None of this changes a completion on the CPU, where a token's logits do not depend on what is
 //! computed beside it. Limit: a prompt is prefilled before the running rows go on.
 
+use std::borrow::Cow;
+
 use super::lookup::{Guess, propose};
 use super::{Llm, PREFILL_CHUNK};
 use crate::llm::constrain::Constraint;
-use crate::llm::decoder::Span;
+use crate::llm::decoder::{Head, Span};
 use crate::llm::sampling::{Settings, sample};
 use crate::llm::stop::StopRule;
 use crate::llm::tokenizer::Pieces;
+use crate::llm::working::Working;
 use crate::llm::{Completion, Control, Finish, LlmError, Progress, Request, Stop};
 use crate::python::prefix::ClassPrefix;
 use crate::rng::Stream;
@@ -33,6 +36,8 @@ struct Row {
     /// Of a class that is written from its header on: whether it can still become one.
     class: Option<ClassPrefix>,
     constraint: Option<Constraint>,
+    /// What it may write beyond the working vocabulary of every row.
+    beyond: Vec<u32>,
 }
 
 /// How the steps of a call end for one row.
@@ -67,6 +72,10 @@ impl Llm {
         let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
         let mut rows: Vec<Row> = Vec::new();
         let mut logits = Vec::new();
+        if let Some(grown) = self.working.as_ref().and_then(|working| working.grown(prompts)) {
+            self.narrow(&grown)?;
+            self.working = Some(grown);
+        }
         let (mut waiting, mut tokens, mut cancelled) = (0, 0, false);
         loop {
             while !cancelled && rows.len() < self.cached.len() && waiting < requests.len() {
@@ -147,6 +156,7 @@ impl Llm {
             stream: request.stream.clone(),
             class: class.then(ClassPrefix::new),
             constraint: grammar.map(|grammar| grammar.start()),
+            beyond: self.working.as_ref().map(|working| working.beyond(prompt)).unwrap_or_default(),
         })
     }
 
@@ -219,7 +229,8 @@ impl Llm {
             .zip(&fed)
             .map(|(row, tokens)| Span { slot: row.slot, tokens, logits: tokens.len() })
             .collect();
-        self.decoder.forward(&spans, logits).map_err(|error| self.compute(&error))?;
+        let head = if self.working.is_some() { Head::Narrow } else { Head::Whole };
+        self.decoder.step(&spans, head, logits).map_err(|error| self.compute(&error))?;
         Ok(guesses)
     }
 
@@ -252,13 +263,19 @@ impl Llm {
     fn sample_one(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<Verdict, LlmError> {
         let settings =
             Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
-        let token = match &mut row.constraint {
-            Some(constraint) => {
-                let mut logits = logits.to_vec();
+        let working = self.working.as_ref();
+        let logits = working.map_or(Cow::Borrowed(logits), |working| working.of_row(logits, &row.beyond));
+        let token = match (&mut row.constraint, working) {
+            (Some(constraint), _) => {
+                let spread = |working: &Working| working.spread(&logits, self.vocabulary);
+                let mut logits = working.map_or_else(|| logits.to_vec(), spread);
                 constraint.apply(&mut logits);
                 sample(self.isa, &logits, settings, &mut row.stream)
             }
-            None => sample(self.isa, logits, settings, &mut row.stream),
+            // Sorted, so ties go to the lowest id here as well.
+            (None, Some(working)) => sample(self.isa, &logits, settings, &mut row.stream)
+                .and_then(|place| working.tokens().get(place as usize).copied()),
+            (None, None) => sample(self.isa, &logits, settings, &mut row.stream),
         };
         let token = token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })?;
         if let Some(constraint) = &mut row.constraint {

@@ -15,7 +15,8 @@ use super::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
 use super::gguf::{Gguf, first_line};
 use super::kernels::Isa;
 use super::tokenizer::Text;
-use crate::config::Device;
+use super::working::{FREQUENT, Working};
+use crate::config::{Device, Vocabulary};
 use crate::llm::{
     ChatTokens, Completion, Control, Generator, GeneratorIdentity, InfillTokens, LlmError, LlmOptions,
     MemoryPlan, Progress, PromptStyle, Request, Score, Selection, Work,
@@ -46,6 +47,8 @@ pub struct Llm {
     grammar: Option<Grammar>,
     constrains: bool,
     vocabulary: usize,
+    /// The tokens that completions are written with; `None`: all.
+    working: Option<Working>,
     /// Whether prompts share prefixes.
     shares: bool,
 }
@@ -87,6 +90,7 @@ impl Llm {
             grammar: None,
             constrains: false,
             vocabulary,
+            working: None,
             shares: true,
         })
     }
@@ -173,6 +177,32 @@ impl Llm {
         }
         self.constrains = on;
         Ok(())
+    }
+
+    /// Which tokens completions are written with. Scores are those of the whole vocabulary.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot tell its tokens' texts.
+    pub fn set_vocabulary(&mut self, vocabulary: Vocabulary) -> Result<(), LlmError> {
+        self.working = match vocabulary {
+            Vocabulary::Whole => None,
+            Vocabulary::Working => {
+                let working = Working::new(&self.text, self.vocabulary, FREQUENT)?;
+                self.narrow(&working)?;
+                Some(working)
+            }
+        };
+        self.plan.weights_bytes = self.decoder.weights_bytes() as u64;
+        Ok(())
+    }
+
+    /// How many tokens get logits when completions are written.
+    pub fn vocabulary(&self) -> usize {
+        self.working.as_ref().map_or(self.vocabulary, |working| working.tokens().len())
+    }
+
+    fn narrow(&mut self, working: &Working) -> Result<(), LlmError> {
+        self.decoder.narrow(working.tokens()).map_err(|error| self.compute(&error))
     }
 
     /// What one token costs.

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
 
-use crate::config::Device;
+use crate::config::{Device, Vocabulary};
 use crate::llm::decoder::tests::write_tiny_model;
+use crate::llm::working::Working;
 use crate::llm::{
     Completion, Control, Finish, Generator, Llm, LlmError, LlmOptions, Manifest, PromptStyle, Request,
     Selection, Stop,
@@ -109,6 +110,59 @@ fn guessing_ahead_changes_no_completion() {
         guessed.iter().map(|c| (&c.text, c.finish, c.completion_tokens)).collect::<Vec<_>>(),
         run(&mut llm, &requests).iter().map(|c| (&c.text, c.finish, c.completion_tokens)).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_working_vocabulary_is_a_rows_own_whoever_shares_its_batch() {
+    // Two bytes each that no row has but for its prompt.
+    let requests: Vec<Request> = ["x = f(x)  # é", "x = f(x)  # ö", "x = f(x)  # plain", "x = f(x)  # é ö"]
+        .into_iter()
+        .zip(0..)
+        .map(|(prompt, index)| Request { temperature: 3.0, ..request(prompt, 120, index) })
+        .collect();
+    let working = |threads, rows| {
+        let mut llm = load(threads, rows, 256).unwrap();
+        let working = Working::new(&llm.text, llm.vocabulary, 0).unwrap();
+        llm.narrow(&working).unwrap();
+        llm.working = Some(working);
+        llm
+    };
+    let expected: Vec<Completion> = requests
+        .iter()
+        .map(|request| run(&mut working(1, 1), std::slice::from_ref(request)).remove(0))
+        .collect();
+    for (completion, request) in expected.iter().zip(&requests) {
+        let foreign = |c: &char| !c.is_ascii() && *c != '\u{fffd}' && !request.prompt.contains(*c);
+        assert_eq!(completion.text.chars().find(foreign), None, "{}", completion.text);
+    }
+    assert!(expected[3].text.contains('\u{fffd}') && expected[2].text.is_ascii(), "{expected:?}");
+    for (threads, rows) in [(1, 1), (2, 3), (1, 4)] {
+        let mut llm = working(threads, rows);
+        for round in 0..2 {
+            let texts: Vec<String> = run(&mut llm, &requests).into_iter().map(|c| c.text).collect();
+            let expected: Vec<&str> = expected.iter().map(|c| c.text.as_str()).collect();
+            assert_eq!(texts, expected, "{threads} threads, {rows} rows, round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_working_vocabulary_of_everything_changes_no_completion() {
+    let prompt = "class Net(nn.Module):\n    x = f(x)\n\n\nclass Net(nn.Module):\n";
+    for grammar in [false, true] {
+        let requests: Vec<Request> = (0..4)
+            .map(|i| Request { top_k: 20, stop: Stop::ClassComplete, ..request(prompt, 40, i) })
+            .collect();
+        let mut llm = load(1, 4, 256).unwrap();
+        llm.set_grammar(grammar).unwrap();
+        let texts = |llm: &mut Llm| run(llm, &requests).into_iter().map(|c| c.text).collect::<Vec<_>>();
+        let expected = texts(&mut llm);
+        llm.set_vocabulary(Vocabulary::Working).unwrap();
+        assert_eq!(llm.vocabulary(), llm.working.as_ref().unwrap().tokens().len());
+        assert_eq!(texts(&mut llm), expected, "{grammar}");
+        llm.set_vocabulary(Vocabulary::Whole).unwrap();
+        assert_eq!(texts(&mut llm), expected, "{grammar}");
+    }
 }
 
 #[test]
