@@ -246,6 +246,37 @@ fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
 }
 
 #[test]
+fn a_tensor_just_made_is_not_changed_through_a_view_that_it_would_not_follow() {
+    let with = |init: &str| {
+        plain(&with_forward(
+            &format!("{init}\nself.w = nn.Parameter(w)"),
+            "return self.fc(x.flatten(1)) * self.w.sum()",
+        ))
+    };
+    for init in [
+        "w = torch.randn(4, 4)\nw.view(-1)[0] = 7.0",
+        "w = torch.randn(4, 4)\nw.t().zero_()",
+        "w = torch.zeros(4, 4)\nw.view(2, 8).mul_(3.0).add_(1)",
+        "w = torch.randn(4, 4)\ntorch.transpose(w, 0, 1)[0] = 1.0",
+        "w = torch.randn(4, 4)\nv = w.view(-1)\nv += 1",
+        "w = torch.randn(4, 4)\nnn.init.zeros_(w.view(16))",
+    ] {
+        let verdict = with(init).map_err(|refusal| refusal.verdict).map(|_| init);
+        assert_eq!(verdict, Err(Verdict::UnsupportedSyntax), "{init}");
+    }
+    for init in [
+        "w = torch.randn(16).view(4, 4)\nw[0] = 7.0",
+        "w = torch.randn(16)\nw = w.view(4, 4)\nw.mul_(0.1)[1] = 2.0",
+        "w = torch.zeros(4, 4)\nv = w.view(16).clone()\nw[1] = 7.0",
+        "w = torch.randn(4, 4)\nw[0] = 7.0\nw[:, 1].zero_()",
+        "w = torch.zeros(4, 4)\nw += 1\nw.chunk(2)[0].fill_(3)",
+    ] {
+        let result = with(init);
+        assert!(result.is_ok(), "{init}: {}", result.unwrap_err().message);
+    }
+}
+
+#[test]
 fn an_unseeded_random_choice_is_the_same_each_time() {
     let source = with_forward(
         "import random\nimport numpy as np\nself.extra = nn.Linear(random.randint(2, 90), np.random.randint(2, 90))",

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
@@ -306,7 +306,12 @@ pub(crate) struct Tensor {
     pub(crate) version: Cell<u32>,
     /// What it is a part of, where an index made it.
     pub(crate) part: RefCell<Option<Part>>,
+    /// Outside a forward pass: the tensors that show the same memory in several shapes, this one too.
+    pub(crate) shared: RefCell<Option<Shared>>,
 }
+
+/// Tensors of one memory.
+pub(crate) type Shared = Rc<RefCell<Vec<Weak<Tensor>>>>;
 
 /// Where a tensor that an index made lies: a change of it is one of the base, and the other way round.
 #[derive(Clone)]
@@ -325,6 +330,7 @@ impl Tensor {
             copied: Cell::new(false),
             version: Cell::new(0),
             part: RefCell::default(),
+            shared: RefCell::default(),
         }
     }
 }

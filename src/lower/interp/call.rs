@@ -110,8 +110,15 @@ impl Interp<'_> {
                 self.call(&bound.1, args)
             }
             Value::Builtin(builtin) => {
+                let first = args.positional.first().cloned();
                 let bound = signature::bind(builtin.name, builtin.signature, args)?;
-                (builtin.run)(self, bound)
+                let result = (builtin.run)(self, bound)?;
+                if let (super::Mode::Building, Some(Value::Tensor(base)), Value::Tensor(view)) =
+                    (self.mode, &first, &result)
+                {
+                    crate::lower::torch::first_values::share(self, builtin.name, base, view);
+                }
+                Ok(result)
             }
             Value::Method(method) => self.call_method(&method.0, &method.1, args),
             Value::Partial(partial) => {

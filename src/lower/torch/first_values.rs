@@ -5,7 +5,8 @@
 //! `select`, `unbind` and whole reshapes. Limit: what is a view but no block of its tensor is refused, and so is a copy
 //! of values that are drawn elsewhere.
 
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 use crate::graph::op::Distribution;
 use crate::graph::{DType, Init, Op, ParamId, ParamKind, Place, Region, Shape, TensorRef};
@@ -65,6 +66,7 @@ pub(crate) fn view(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<Option<View>
         }
         TensorState::Known { sizes, .. } => {
             let Some(part) = tensor.part.borrow().clone() else {
+                alone(this, tensor)?;
                 let region = Region::whole(&sizes);
                 let root = Root::Known(Rc::clone(tensor));
                 return Ok(Some(View { root, region, order: Order::Same }));
@@ -81,7 +83,7 @@ pub(crate) fn view(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<Option<View>
         Op::Random { .. } | Op::Full { .. } | Op::Literal { .. } => {
             let root = root(tensor);
             if !matches!(&*root.state.borrow(), TensorState::Known { .. }) {
-                return Ok(None);
+                return alone(this, tensor).map(|()| None);
             }
             Root::Known(root)
         }
@@ -93,6 +95,56 @@ pub(crate) fn view(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<Option<View>
             "a change in place of first values through a view that is no block of them is not supported",
         )),
     }
+}
+
+/// Note that `view`, if it is one, shows the memory of `base`, a tensor just made. What an index made knows its base.
+pub(crate) fn share(this: &Interp<'_>, function: &str, base: &Rc<Tensor>, view: &Rc<Tensor>) {
+    let known = |tensor: &Tensor| matches!(&*tensor.state.borrow(), TensorState::Known { .. });
+    let shows = match *view.state.borrow() {
+        TensorState::Node { tensor, body } => {
+            let from = known(base) || base.shared.borrow().is_some();
+            from && body == this.body && this.memory(tensor) != tensor && function != "contiguous"
+        }
+        TensorState::Known { .. } => {
+            known(base)
+                && matches!(
+                    function,
+                    "view" | "reshape" | "flatten" | "unflatten" | "unsqueeze" | "view_as" | "ravel"
+                )
+        }
+        TensorState::Param(_) => false,
+    };
+    if shows && !Rc::ptr_eq(base, view) && view.part.borrow().is_none() && !view.copied.get() {
+        let start = || Rc::new(RefCell::new(vec![Rc::downgrade(base)]));
+        let shared = base.shared.borrow_mut().get_or_insert_with(start).clone();
+        shared.borrow_mut().push(Rc::downgrade(view));
+        *view.shared.borrow_mut() = Some(shared);
+    }
+}
+
+/// Refuses a change of memory that a tensor with a name shows in another shape: that one would not follow.
+pub(crate) fn alone(this: &Interp<'_>, tensor: &Rc<Tensor>) -> R<()> {
+    let Some(shared) = tensor.shared.borrow().clone() else { return Ok(()) };
+    let others = shared.borrow();
+    let mut others = others.iter().filter_map(Weak::upgrade).filter(|other| !Rc::ptr_eq(other, tensor));
+    if others.any(|other| is_named(this, &other)) {
+        return Err(Raise::unsupported(
+            "a change in place of a tensor just made that another one shows in another shape is not supported",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a running function can still refer to a tensor by a name of its own or of its object.
+fn is_named(this: &Interp<'_>, tensor: &Rc<Tensor>) -> bool {
+    let is = |value: &Value| matches!(value, Value::Tensor(other) if Rc::ptr_eq(other, tensor));
+    this.frames.iter().any(|frame| {
+        let object = match &frame.method {
+            Some((_, Value::Object(object))) => object.attrs.borrow().values().any(is),
+            _ => false,
+        };
+        object || frame.scope.names.borrow().values().any(is)
+    })
 }
 
 /// The view that a tensor is, unless it is all of a parameter or of a tensor just made.

@@ -252,6 +252,7 @@ pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &R
         return Err(Raise::unsupported("copying values into a tensor in the forward pass is not supported"));
     }
     let (sizes, _, init) = creation::initial(this, source)?;
+    first_values::alone(this, target)?;
     if let TensorState::Known { sizes: known, init: old, .. } = &mut *target.state.borrow_mut() {
         if *known != sizes {
             return Err(Raise::unsupported("copying values of another shape is not supported"));
@@ -276,6 +277,7 @@ fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
         first_values::touch(&tensor);
         return Ok(Value::Tensor(tensor));
     }
+    first_values::alone(this, &tensor)?;
     let state = tensor.state.borrow().clone();
     tensor.version.set(tensor.version.get() + 1);
     match state {
