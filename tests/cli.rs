@@ -357,4 +357,11 @@ fn doctor_says_what_is_missing_and_where_it_goes() {
     let said = text(&output.stdout);
     assert!(said.contains("qwen2.5-coder-0.5b") && said.contains("not installed"), "{said}");
     assert!(said.contains("data fashion-mnist: not installed") && said.contains("missing: "), "{said}");
+    let folder = home.path().join("data/cifar10/cifar-10-batches-bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["data_batch_1.bin", "test_batch.bin"] {
+        std::fs::write(folder.join(name), [0; 1_000_000]).unwrap();
+    }
+    let said = text(&run(home.path(), &["doctor"]).stdout);
+    assert!(said.contains("data/cifar10 (2 files, 2 MB)"), "{said}");
 }

@@ -3,7 +3,7 @@
 //! One limit: files are looked for, not read; a damaged one is noticed when it is used.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use llmatic_offline::config;
 use llmatic_offline::llm::{self, Llm, LlmOptions, Selection};
@@ -99,14 +99,15 @@ fn memory() -> String {
     }
 }
 
-/// Number and bytes of a folder's files; `None` if there are none.
+/// Number and bytes of the files in a folder and in the folders in it (CIFAR-10 comes as a folder); `None` if there are
+/// none.
 fn files(folder: &Path) -> Option<(usize, u64)> {
-    let entries = fs::read_dir(folder).ok()?;
-    let sizes: Vec<u64> = entries
-        .flatten()
-        .filter_map(|entry| fs::metadata(entry.path()).ok())
-        .filter(fs::Metadata::is_file)
-        .map(|data| data.len())
-        .collect();
+    let paths = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let outer = paths(folder);
+    let inner = outer.iter().flat_map(|path| paths(path));
+    let facts = outer.iter().cloned().chain(inner).filter_map(|path| fs::metadata(path).ok());
+    let sizes: Vec<u64> = facts.filter(fs::Metadata::is_file).map(|data| data.len()).collect();
     (!sizes.is_empty()).then(|| (sizes.len(), sizes.iter().sum()))
 }
