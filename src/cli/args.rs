@@ -361,8 +361,8 @@ pub(crate) struct NasBench201Args {
     /// Root seed of the first search; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first_seed: u64,
-    /// Folder for the curves (CSV) and the plot (SVG), for the runs of llmatic, infill and edits, which go on where they
-    /// stopped, and for the scores that rank asked for
+    /// Folder for the curves (CSV) and the plot (SVG), for the runs of llmatic, infill and edits, which go on where
+    /// they stopped, and for the scores that rank asked for
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// The LLM of rank, llmatic and infill: a model's name, an alias, or a GGUF file

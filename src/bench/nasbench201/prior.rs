@@ -2,7 +2,8 @@
 //!
 //! Input: a cell as code and the lines that its edits would write. Output: one score per edit, the mean
 //! log-probability per token after a prompt that asks for a high (or, as a control, a low) accuracy. Scores are kept,
-//! since the searches of other seeds and data sets come by the same cells (`scores`). Limit: the prompt names no data set.
+//! since the searches of other seeds and data sets come by the same cells (`scores`). Limit: the prompt names no data
+//! set.
 
 use crate::bench::nasbench201::scores::{ScoreCache, key};
 use crate::bench::nasbench201::{Cell, Operation};

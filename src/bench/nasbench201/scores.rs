@@ -27,7 +27,7 @@ pub enum ScoresError {
         error: std::io::Error,
     },
     /// A line is not one of scores.
-    #[error("{}:{line}: expected a SHA-256 and scores; without the file all scores are asked for again", path.display())]
+    #[error("{}:{line}: expected a SHA-256 and scores; without the file all are asked for again", path.display())]
     Line {
         /// The file.
         path: PathBuf,
