@@ -56,6 +56,8 @@ pub(crate) const LAYERS: &[&str] = &[
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
     "LazyBatchNorm3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
 ];
 
 /// The functions, by where they are found: `t` in `torch`, `f` in `torch.nn.functional`, `m` as a method of tensors.

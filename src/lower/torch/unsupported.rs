@@ -10,8 +10,6 @@ pub(crate) const LAYERS: &[&str] = &[
     "FractionalMaxPool3d",
     "LPPool3d",
     "CrossMapLRN2d",
-    "LazyInstanceNorm1d",
-    "LazyInstanceNorm2d",
     "CrossEntropyLoss",
     "MSELoss",
     "L1Loss",

@@ -250,3 +250,16 @@ class LazyBatchNorm2d(_LazyNorm, nn.BatchNorm2d):
 
 class LazyBatchNorm3d(_LazyNorm, nn.BatchNorm3d):
     _layer = nn.BatchNorm3d
+
+
+class _LazyInstanceNorm(_Lazy):
+    def __init__(self, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None):
+        self._wait(eps, momentum, affine, track_running_stats)
+
+
+class LazyInstanceNorm1d(_LazyInstanceNorm, nn.InstanceNorm1d):
+    _layer = nn.InstanceNorm1d
+
+
+class LazyInstanceNorm2d(_LazyInstanceNorm, nn.InstanceNorm2d):
+    _layer = nn.InstanceNorm2d
