@@ -23,6 +23,8 @@ pub(crate) struct Working {
     base: Vec<u32>,
     /// `base` and what prompts have had beyond it so far; sorted.
     tokens: Vec<u32>,
+    /// Places in `tokens` of what is beyond `base`.
+    added: Vec<usize>,
 }
 
 impl Working {
@@ -38,7 +40,7 @@ impl Working {
                 base.push(id);
             }
         }
-        Ok(Working { tokens: base.clone(), base })
+        Ok(Working { tokens: base.clone(), base, added: Vec::new() })
     }
 
     /// Sorted.
@@ -66,18 +68,20 @@ impl Working {
         let mut tokens = self.tokens.clone();
         tokens.extend(new);
         tokens.sort_unstable();
-        Some(Working { base: self.base.clone(), tokens })
+        let is_added = |place: &usize| self.base.binary_search(&tokens[*place]).is_err();
+        let added = (0..tokens.len()).filter(is_added).collect();
+        Some(Working { base: self.base.clone(), tokens, added })
     }
 
     /// One row's logits: what other rows' prompts brought is out of the question.
     pub(crate) fn of_row<'a>(&self, logits: &'a [f32], beyond: &[u32]) -> Cow<'a, [f32]> {
-        if self.tokens.len() == self.base.len() + beyond.len() {
+        if self.added.len() == beyond.len() {
             return Cow::Borrowed(logits);
         }
         let mut own = logits.to_vec();
-        for (logit, token) in own.iter_mut().zip(&self.tokens) {
-            if self.base.binary_search(token).is_err() && beyond.binary_search(token).is_err() {
-                *logit = f32::NEG_INFINITY;
+        for &place in &self.added {
+            if beyond.binary_search(&self.tokens[place]).is_err() {
+                own[place] = f32::NEG_INFINITY;
             }
         }
         Cow::Owned(own)
@@ -130,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_row_has_its_own_prompts_tokens_and_no_others() {
-        let working = Working { base: vec![1, 4], tokens: vec![1, 4] };
+        let working = Working { base: vec![1, 4], tokens: vec![1, 4], added: Vec::new() };
         assert!(working.grown(&[vec![4, 1]]).is_none());
         let working = working.grown(&[vec![4, 9], vec![2, 9]]).unwrap();
         assert_eq!(working.tokens(), [1, 2, 4, 9]);

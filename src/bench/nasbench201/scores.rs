@@ -11,8 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
+use crate::archive::digest::Hasher;
 use crate::llm::GeneratorIdentity;
 
 /// Why a file of scores cannot be used.
@@ -92,11 +91,10 @@ impl ScoreCache {
 
 /// What scores of a model after a prompt are found by.
 pub fn key(model: &GeneratorIdentity, prompt: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(model.sha256.as_bytes());
-    hash.update([0]);
-    hash.update(prompt.as_bytes());
-    format!("{:x}", hash.finalize())
+    let mut hasher = Hasher::default();
+    hasher.text(&model.sha256);
+    hasher.text(prompt);
+    hasher.hex()
 }
 
 fn read(line: &str) -> Option<(String, Vec<f64>)> {

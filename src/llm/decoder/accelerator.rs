@@ -69,12 +69,8 @@ impl AcceleratorDecoder {
         };
         let table_bytes = embedding.storage_size_in_bytes();
         let (mut products, mut idle_bytes) = (0, 0);
-        // A token goes through some of the experts only.
-        let idle = |name: &str, all: u64| match config.experts {
-            Some(experts) if name.contains("_exps") => {
-                all / experts.count as u64 * (experts.count - experts.used) as u64
-            }
-            _ => 0,
+        let idle = |name: &str, all: u64| {
+            config.experts.filter(|_| name.contains("_exps")).map_or(0, |experts| experts.idle(all))
         };
         let mut matrix = |name: &str, tensor: &RawTensor| {
             let size = tensor.shape.iter().product::<usize>() as u64;

@@ -12,7 +12,7 @@ use candle_core::Error;
 use super::cache::{CacheShape, LayerCache};
 use super::experts::{route, users};
 use super::weights::{Expert, Linear, Norm, Weights, head_name};
-use super::{Activation, Config, Decoder, Experts, Head, RopePairs, Span};
+use super::{Activation, Config, Decoder, Head, RopePairs, Span};
 use crate::llm::gguf::{Gguf, RawTensor};
 use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu, softmax};
 use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
@@ -484,11 +484,7 @@ impl Decoder for CpuDecoder {
         let head = &self.narrow.as_ref().unwrap_or(&self.weights.head).weight;
         let layers = || self.weights.layers.iter().flat_map(Layer::matrices);
         let experts = || self.weights.layers.iter().flat_map(Layer::routed_matrices);
-        // A token goes through some of the experts only.
-        let idle = |all: u64| match self.config.experts {
-            Some(Experts { count, used, .. }) => all / count as u64 * (count - used) as u64,
-            None => 0,
-        };
+        let idle = |all: u64| self.config.experts.map_or(0, |experts| experts.idle(all));
         let bytes: usize = layers().chain([head]).map(Matrix::bytes).sum();
         Work {
             bytes: bytes as u64 - idle(experts().map(|matrix| matrix.bytes() as u64).sum()),

@@ -170,6 +170,13 @@ pub(crate) struct Experts {
     pub(crate) normalized: bool,
 }
 
+impl Experts {
+    /// How much of `all` experts' work a token leaves out.
+    pub(crate) fn idle(self, all: u64) -> u64 {
+        all / self.count as u64 * (self.count - self.used) as u64
+    }
+}
+
 /// Layers that see the latest positions only.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Window {

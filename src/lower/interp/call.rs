@@ -110,12 +110,11 @@ impl Interp<'_> {
                 self.call(&bound.1, args)
             }
             Value::Builtin(builtin) => {
-                let first = args.positional.first().cloned();
+                let building = self.mode == super::Mode::Building;
+                let first = args.positional.first().filter(|_| building).cloned();
                 let bound = signature::bind(builtin.name, builtin.signature, args)?;
                 let result = (builtin.run)(self, bound)?;
-                if let (super::Mode::Building, Some(Value::Tensor(base)), Value::Tensor(view)) =
-                    (self.mode, &first, &result)
-                {
+                if let (Some(Value::Tensor(base)), Value::Tensor(view)) = (&first, &result) {
                     crate::lower::torch::first_values::share(self, builtin.name, base, view);
                 }
                 Ok(result)

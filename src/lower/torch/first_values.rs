@@ -97,29 +97,24 @@ pub(crate) fn view(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<Option<View>
     }
 }
 
-/// Note that `view`, if it is one, shows the memory of `base`, a tensor just made. What an index made knows its base.
+/// Note that what `function` computed of `base` shows the memory of `base`, a tensor just made, if it is a view of it.
+/// What an index made knows its base.
 pub(crate) fn share(this: &Interp<'_>, function: &str, base: &Rc<Tensor>, view: &Rc<Tensor>) {
-    let known = |tensor: &Tensor| matches!(&*tensor.state.borrow(), TensorState::Known { .. });
-    let shows = match *view.state.borrow() {
-        TensorState::Node { tensor, body } => {
-            let from = known(base) || base.shared.borrow().is_some();
-            from && body == this.body && this.memory(tensor) != tensor && function != "contiguous"
-        }
-        TensorState::Known { .. } => {
-            known(base)
-                && matches!(
-                    function,
-                    "view" | "reshape" | "flatten" | "unflatten" | "unsqueeze" | "view_as" | "ravel"
-                )
-        }
-        TensorState::Param(_) => false,
-    };
+    let TensorState::Node { tensor, body } = *view.state.borrow() else { return };
+    let just_made =
+        matches!(&*base.state.borrow(), TensorState::Known { .. }) || base.shared.borrow().is_some();
+    let shows = just_made && body == this.body && this.memory(tensor) != tensor && function != "contiguous";
     if shows && !Rc::ptr_eq(base, view) && view.part.borrow().is_none() && !view.copied.get() {
-        let start = || Rc::new(RefCell::new(vec![Rc::downgrade(base)]));
-        let shared = base.shared.borrow_mut().get_or_insert_with(start).clone();
-        shared.borrow_mut().push(Rc::downgrade(view));
-        *view.shared.borrow_mut() = Some(shared);
+        link(base, view);
     }
+}
+
+/// Note that `view` shows the memory of `base` in another shape.
+pub(crate) fn link(base: &Rc<Tensor>, view: &Rc<Tensor>) {
+    let start = || Rc::new(RefCell::new(vec![Rc::downgrade(base)]));
+    let shared = base.shared.borrow_mut().get_or_insert_with(start).clone();
+    shared.borrow_mut().push(Rc::downgrade(view));
+    *view.shared.borrow_mut() = Some(shared);
 }
 
 /// Refuses a change of memory that a tensor with a name shows in another shape: that one would not follow.

@@ -139,7 +139,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let state = tensor.state.borrow().clone();
         if let (Mode::Building, TensorState::Known { mut sizes, dtype, init }) = (this.mode, state) {
             sizes.insert(at, 1);
-            return known(this, sizes, dtype, init);
+            return known_view(this, &tensor, sizes, dtype, init);
         }
         let input = this.tensor_ref(&tensor)?;
         this.op(Op::Unsqueeze { dim: at }, &[input])
@@ -366,6 +366,21 @@ fn reshape(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     to_shape(this, &tensor, &args.rest.clone(), &args)
 }
 
+/// A tensor just made in another shape.
+fn known_view(
+    this: &mut Interp<'_>,
+    base: &Rc<Tensor>,
+    sizes: Vec<usize>,
+    dtype: DType,
+    init: Init,
+) -> R<Value> {
+    let value = known(this, sizes, dtype, init)?;
+    if let Value::Tensor(view) = &value {
+        super::first_values::link(base, view);
+    }
+    Ok(value)
+}
+
 fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &Bound) -> R<Value> {
     let Some(sizes) = signature::dims(sizes) else {
         return Err(size_list(args)
@@ -381,7 +396,7 @@ fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &
     if let (Mode::Building, TensorState::Known { dtype, init, .. }, Some(sizes)) =
         (this.mode, state, shape.known())
     {
-        return known(this, sizes, dtype, init);
+        return known_view(this, tensor, sizes, dtype, init);
     }
     let input = this.tensor_ref(tensor)?;
     if args.function == "view" {
