@@ -350,6 +350,36 @@ fn inspect_says_verdict_layers_and_cost_and_refuses_with_line_and_caret() {
 }
 
 #[test]
+fn a_source_finds_its_neighbours_and_the_package_that_it_is_a_part_of() {
+    let home = home();
+    let folder = home.path().join("zoo/nets");
+    std::fs::create_dir_all(&folder).unwrap();
+    let block = "import torch.nn as nn\n\nclass Block(nn.Sequential):\n    def __init__(self, width):\n        \
+                 super().__init__(nn.Flatten(), nn.Linear(784, width))\n";
+    std::fs::write(folder.join("block.py"), block).unwrap();
+    let inspected = |import: &str| {
+        let net = format!(
+            "import torch.nn as nn\n{import}\n\nclass Net(Block):\n    def __init__(self):\n        \
+                           super().__init__(10)\n"
+        );
+        std::fs::write(folder.join("net.py"), net).unwrap();
+        let output = run(home.path(), &["inspect", "zoo/nets/net.py", "--input", "1,28,28", "--json"]);
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        object["params"].as_u64()
+    };
+    assert_eq!(inspected("from block import Block"), Some(7850), "beside it");
+    assert_eq!(inspected("from zoo.nets.block import Block"), None, "zoo is no package yet");
+    for package in ["zoo", "zoo/nets"] {
+        std::fs::write(home.path().join(package).join("__init__.py"), "").unwrap();
+    }
+    for import in
+        ["from .block import Block", "from zoo.nets.block import Block", "from ..nets.block import Block"]
+    {
+        assert_eq!(inspected(import), Some(7850), "{import}");
+    }
+}
+
+#[test]
 fn doctor_says_what_is_missing_and_where_it_goes() {
     let home = TempDir::new().unwrap();
     let output = run(home.path(), &["doctor"]);

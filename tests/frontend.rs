@@ -276,6 +276,62 @@ fn a_tensor_just_made_is_not_changed_through_a_view_that_it_would_not_follow() {
     }
 }
 
+/// A function with a backward pass of its own, applied to what a linear layer gave.
+fn with_backward(backward: &str) -> Result<Network, Refusal> {
+    plain(&format!(
+        "import torch\nimport torch.nn as nn\n\n\nclass Own(torch.autograd.Function):\n    @staticmethod\n    \
+         def forward(ctx, x):\n        ctx.save_for_backward(x)\n        return x.abs()\n\n    @staticmethod\n    \
+         def backward(ctx, grad):\n        x, = ctx.saved_tensors\n        {backward}\n\n\n\
+         class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        \
+         self.fc = nn.Linear(3072, 10)\n\n    def forward(self, x):\n        \
+         return Own.apply(self.fc(x.flatten(1)))\n"
+    ))
+}
+
+#[test]
+fn a_backward_pass_must_be_the_gradient_times_a_factor() {
+    for backward in [
+        "return grad * x.sign()",
+        "return -grad / 2",
+        "return grad.masked_fill(x < 0, 0)",
+        "return torch.where(x > 0, grad, grad * 0.1)",
+        "return grad * x + grad",
+        "return None",
+        "return torch.zeros_like(x)",
+    ] {
+        let network =
+            with_backward(backward).unwrap_or_else(|refusal| panic!("{backward}: {}", refusal.message));
+        assert_eq!(network.graph.parameter_count(), 30_730, "{backward}");
+    }
+    for backward in [
+        "return grad.flip(1)",
+        "return grad * grad",
+        "return grad + x",
+        "return x",
+        "return grad.clamp(-1, 1)",
+        "return grad.cumsum(1)",
+        "return x / grad",
+        "return torch.where(grad > 0, grad, x)",
+        "return (grad * x).sum(1, keepdim=True) * x",
+    ] {
+        let refusal = with_backward(backward).unwrap_err();
+        assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{backward}: {}", refusal.message);
+        assert!(
+            refusal.message.contains("'Own': its backward pass is not"),
+            "{backward}: {}",
+            refusal.message
+        );
+    }
+    let refusal = with_backward("return grad, None").map(|_| ());
+    assert!(refusal.is_ok(), "PyTorch takes a further None");
+    let refusal = with_backward("return grad, grad").unwrap_err();
+    assert!(
+        refusal.message.contains("incorrect number of gradients (expected 1, got 2)"),
+        "{}",
+        refusal.message
+    );
+}
+
 #[test]
 fn an_unseeded_random_choice_is_the_same_each_time() {
     let source = with_forward(

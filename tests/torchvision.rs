@@ -21,6 +21,8 @@ use oracle::{largest_difference, place, present, python, tensor, tensors};
 const LOGIT_TOLERANCE: f32 = 1e-4;
 /// Largest difference of a parameter's gradient, as a vector, relative to its length.
 const GRADIENT_TOLERANCE: f32 = 1e-3;
+/// How often weights and inputs are drawn at most.
+const MOST_DRAWS: u64 = 3;
 
 /// Every classifier, by the file it is in.
 const CLASSIFIERS: &[(&str, &str)] = &[
@@ -114,6 +116,7 @@ fn job(file: &str, entry: &str, size: usize, gradients: bool, folder: &Path) -> 
     let sizes = [3, size, size];
     serde_json::json!({
         "name": name, "file": file, "entry": entry, "sizes": sizes, "folder": folder, "gradients": gradients,
+        "seed": 1,
     })
 }
 
@@ -202,7 +205,18 @@ fn classifiers_compute_pytorchs_logits_and_gradients() {
             .collect();
         run(&python, "record", &root, &jobs, folder.path());
         for &&(file, entry, size, with_gradients) in chunk {
-            if let Err(message) = compare(&root, file, entry, size, with_gradients, folder.path()) {
+            let mut outcome = compare(&root, file, entry, size, with_gradients, folder.path());
+            // A ReLU whose input is within rounding of zero may fall on either side, and then a gradient differs by
+            // more than rounding. What is wrong is so with other weights and inputs too.
+            for seed in 2..=MOST_DRAWS {
+                let Err(message) = &outcome else { break };
+                eprintln!("{entry}: {message}; drawn again");
+                let mut again = job(file, entry, size, with_gradients, folder.path());
+                again["seed"] = seed.into();
+                run(&python, "record", &root, &[again], folder.path());
+                outcome = compare(&root, file, entry, size, with_gradients, folder.path());
+            }
+            if let Err(message) = outcome {
                 failures.push(format!("{entry}: {message}"));
             }
         }

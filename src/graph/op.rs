@@ -205,7 +205,7 @@ pub enum Op {
 
     /// `F.max_pool{1,2,3}d`.
     MaxPool(Pool),
-    /// The second result of `F.max_pool{1,2}d(return_indices=True)`: where in its plane each maximum was (I64).
+    /// The second result of `F.max_pool{1,2,3}d(return_indices=True)`: where in its plane each maximum was (I64).
     MaxPoolIndices(Pool),
     /// `F.avg_pool{1,2,3}d`.
     AvgPool {
@@ -216,7 +216,7 @@ pub enum Op {
         /// Divide by this instead of the window's size.
         divisor: Option<usize>,
     },
-    /// `F.lp_pool{1,2}d`.
+    /// `F.lp_pool{1,2,3}d`.
     LpPool {
         /// The window (no padding).
         pool: Pool,
@@ -230,6 +230,19 @@ pub enum Op {
     },
     /// `F.adaptive_max_pool{1,2,3}d` to these sizes.
     AdaptiveMaxPool {
+        /// Sizes of the last dimensions.
+        sizes: Vec<usize>,
+    },
+    /// The second result of `F.adaptive_max_pool{1,2,3}d(return_indices=True)`, as [`Op::MaxPoolIndices`].
+    AdaptiveMaxPoolIndices {
+        /// Sizes of the last dimensions.
+        sizes: Vec<usize>,
+    },
+    /// `F.fractional_max_pool{2,3}d` (Graham, 2014): input, random samples `(N, C, spatial)` below 1 that place the
+    /// windows. Two results: the maxima, and where in its plane each was (I64).
+    FractionalMaxPool {
+        /// Sizes of each window.
+        kernel: Vec<usize>,
         /// Sizes of the last dimensions.
         sizes: Vec<usize>,
     },

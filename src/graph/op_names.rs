@@ -46,6 +46,8 @@ impl Op {
             Op::LpPool { .. } => "lp_pool",
             Op::AdaptiveAvgPool { .. } => "adaptive_avg_pool",
             Op::AdaptiveMaxPool { .. } => "adaptive_max_pool",
+            Op::AdaptiveMaxPoolIndices { .. } => "adaptive_max_pool_with_indices",
+            Op::FractionalMaxPool { .. } => "fractional_max_pool",
             Op::Reduce { op, .. } => op.name(),
             Op::CumSum { .. } => "cumsum",
             Op::CumProd { .. } => "cumprod",

@@ -44,6 +44,8 @@ pub struct Request<'a> {
 pub struct Limits {
     /// Statements, expressions and elements evaluated.
     pub steps: u64,
+    /// As many more for each file that an [`ImportResolver`] finds.
+    pub steps_per_import: u64,
     /// Nested calls of functions of the source.
     pub recursion: usize,
     /// Elements of a list, tuple, dictionary or set.
@@ -61,6 +63,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             steps: 2_000_000,
+            steps_per_import: 200_000,
             recursion: 150,
             list_length: 100_000,
             string_length: 100_000,

@@ -166,6 +166,9 @@ pub(crate) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         Op::Sort { dim, descending } => {
             arg(inputs, 0)?.f_sort(*dim as i64, *descending).map(|(values, indices)| vec![values, indices])
         }
+        Op::FractionalMaxPool { kernel, sizes } => {
+            layers::fractional_max_pool(kernel, sizes, arg(inputs, 0)?, arg(inputs, 1)?)
+        }
         Op::Unary(_)
         | Op::Binary(_)
         | Op::Scalar { .. }

@@ -69,6 +69,12 @@ def names_of(job):
     if job["root"] not in sys.path:
         sys.path.insert(0, job["root"])
     parts = job["module"].split(".")
+    if "LLMATIC_ZOO" in os.environ:
+        try:
+            return vars(importlib.import_module(job["module"]))
+        except ImportError:
+            for name in [name for name in sys.modules if name.split(".")[0] == parts[0]]:
+                del sys.modules[name]
     # A package's own code imports everything: where the module can do without, let it.
     for end in range(1, len(parts)):
         name = ".".join(parts[:end])

@@ -97,7 +97,7 @@ def settle(net, sizes):
 
 def record(job):
     prefix = Path(job["folder"]) / job["name"]
-    torch.manual_seed(1)
+    torch.manual_seed(job["seed"])
     net = build(job)
     for name, value in net.named_parameters():
         # A weight that starts at zero (the head of a vision transformer) or next to it (ConvNeXt's layer_scale, 1e-6)

@@ -36,14 +36,32 @@ pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure::refused(format!("{}: {error}", path.display())))
 }
 
-/// Finds modules that a source imports as files in its own folder.
+/// Finds modules that a source imports as files beside it, or in the packages that it is a part of.
 #[derive(Debug)]
-pub(crate) struct Beside(PathBuf);
+pub(crate) struct Beside {
+    /// Where dotted names begin: the folder of the outermost package, then that of the file.
+    roots: Vec<PathBuf>,
+    /// The dotted name of the package.
+    package: String,
+}
 
 impl Beside {
-    /// The folder of `file`.
+    /// The folder of `file`, and the folders above it as far as they are packages.
     pub(crate) fn of(file: &Path) -> Beside {
-        Beside(file.parent().map(Path::to_owned).unwrap_or_default())
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let (mut root, mut package) = (folder, Vec::new());
+        while let (true, Some(name), Some(above)) =
+            (root.join("__init__.py").is_file(), root.file_name(), root.parent())
+        {
+            package.insert(0, name.to_string_lossy().into_owned());
+            root = above;
+        }
+        let mut roots = vec![root.to_owned()];
+        if root != folder {
+            roots.push(folder.to_owned());
+        }
+        Beside { roots, package: package.join(".") }
     }
 }
 
@@ -54,8 +72,14 @@ impl ImportResolver for Beside {
         if !name.split('.').all(plain) {
             return None;
         }
-        let path = name.split('.').fold(self.0.clone(), |path, part| path.join(part));
-        let package = std::fs::read_to_string(path.join("__init__.py")).ok().map(|text| (text, true));
-        package.or_else(|| std::fs::read_to_string(path.with_extension("py")).ok().map(|text| (text, false)))
+        self.roots.iter().find_map(|root| {
+            let path = name.split('.').fold(root.clone(), |path, part| path.join(part));
+            let package = std::fs::read_to_string(path.join("__init__.py")).ok().map(|text| (text, true));
+            package.or_else(|| Some((std::fs::read_to_string(path.with_extension("py")).ok()?, false)))
+        })
+    }
+
+    fn package(&self) -> &str {
+        &self.package
     }
 }

@@ -58,6 +58,10 @@ pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         }
         Op::AdaptiveAvgPool { sizes } => single(pool::adaptive("adaptive_avg_pool", sizes, inputs)?),
         Op::AdaptiveMaxPool { sizes } => single(pool::adaptive("adaptive_max_pool", sizes, inputs)?),
+        Op::AdaptiveMaxPoolIndices { sizes } => {
+            Ok(vec![Fact { shape: pool::adaptive("adaptive_max_pool", sizes, inputs)?, dtype: DType::I64 }])
+        }
+        Op::FractionalMaxPool { kernel, sizes } => pool::fractional(kernel, sizes, inputs),
         Op::Unary(_)
         | Op::Binary(_)
         | Op::Scalar { .. }

@@ -1,11 +1,12 @@
-//! Pooling: `max_pool`, `avg_pool`, `lp_pool` and the adaptive pools, in one, two or three dimensions.
+//! Pooling: `max_pool`, `avg_pool`, `lp_pool`, the adaptive and the fractional pools, in one, two or three dimensions.
 //!
 //! # Shapes
-//! input `(N, C, *S)` or `(C, *S)`; output the same with pooled `*S'`.
+//! input `(N, C, *S)` or `(C, *S)`; output the same with pooled `*S'`. Fractional pools also take samples `(N, C, s)` for
+//! `s` spatial dimensions, with an N of 1 where the input has none.
 
-use super::{first, float, known, shape_error};
+use super::{first, float, known, shape_error, take};
 use crate::graph::op::Pool;
-use crate::graph::{BuildError, Dim, Fact, Shape};
+use crate::graph::{BuildError, DType, Dim, Fact, Shape};
 
 /// Length of one pooled dimension, as PyTorch's `pooling_output_shape`: in ceil mode a last window may hang over the
 /// end, but must not start in the right padding.
@@ -52,6 +53,41 @@ pub(super) fn adaptive(name: &str, sizes: &[usize], inputs: &[Fact]) -> Result<S
     let mut shape = Shape(input.shape.0[..leading].to_vec());
     shape.0.extend(sizes.iter().map(|&size| Dim::from(size)));
     Ok(shape)
+}
+
+/// Maxima and indices of a fractional max pool.
+pub(super) fn fractional(
+    kernel: &[usize],
+    sizes: &[usize],
+    inputs: &[Fact],
+) -> Result<Vec<Fact>, BuildError> {
+    let [input, samples] = take("fractional_max_pool", inputs)?;
+    let spatial = sizes.len();
+    let leading = leading("fractional_max_pool", spatial, input)?;
+    float("fractional_max_pool", samples)?;
+    let mut shape = Shape(input.shape.0[..leading].to_vec());
+    for axis in 0..spatial {
+        let (kernel, size) = (kernel[axis], sizes[axis]);
+        let length = known("fractional_max_pool", input.shape.0[leading + axis])?;
+        if kernel == 0 || size == 0 || (size - 1).saturating_add(kernel) > length {
+            return Err(shape_error(format!(
+                "fractional_max_pool{spatial}d(): windows of size {kernel} are too large for {size} outputs of an \
+                 input of length {length}"
+            )));
+        }
+        shape.0.push(Dim::from(size));
+    }
+    let mut wanted = vec![Dim::from(1)];
+    wanted.splice(..usize::from(leading == 2), input.shape.0[..leading - 1].iter().copied());
+    wanted.extend([input.shape.0[leading - 1], Dim::from(spatial)]);
+    if samples.shape.0 != wanted {
+        return Err(shape_error(format!(
+            "fractional_max_pool{spatial}d(): expected samples of sizes {}, got {}",
+            Shape(wanted),
+            samples.shape
+        )));
+    }
+    Ok(vec![Fact { shape: shape.clone(), dtype: input.dtype }, Fact { shape, dtype: DType::I64 }])
 }
 
 fn pooled(name: &str, window: &Pool, inputs: &[Fact]) -> Result<Shape, BuildError> {

@@ -123,6 +123,18 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         ),
         Op::AdaptiveAvgPool { sizes } => adaptive("avg", x, sizes),
         Op::AdaptiveMaxPool { sizes } => adaptive("max", x, sizes),
+        Op::AdaptiveMaxPoolIndices { sizes } => format!(
+            "F.adaptive_max_pool{}({x}, {}, return_indices=True)[1]",
+            spatial(sizes.len()),
+            sizes_text(sizes)
+        ),
+        Op::FractionalMaxPool { kernel, sizes } => format!(
+            "F.fractional_max_pool{}({x}, {}, {}, return_indices=True, _random_samples={})",
+            spatial(sizes.len()),
+            sizes_text(kernel),
+            sizes_text(sizes),
+            rest[0]
+        ),
         Op::Reduce { op, dims, keepdim } => reduce(body, node, *op, dims, *keepdim, x),
         Op::CumSum { dim } | Op::CumProd { dim } => format!("torch.{}({x}, {dim})", node.op.name()),
         Op::Sort { dim, descending } => format!("torch.sort({x}, {dim}, {})", boolean(*descending)),

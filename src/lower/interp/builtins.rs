@@ -11,7 +11,7 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::types::{EXCEPTIONS, TYPES};
 use crate::lower::interp::{Args, Bound, Frame, Interp, Run};
 use crate::lower::torch;
-use crate::lower::value::{Builtin, Module, Scope, Value};
+use crate::lower::value::{Builtin, Class, Module, Scope, Value};
 use crate::python;
 
 static BUILTINS: &[Builtin] = &[
@@ -263,7 +263,23 @@ static BUILTINS: &[Builtin] = &[
         this.names_of(&scope)
     }),
     entry("vars", "x", |this, args| this.get_attr(&args.get("x"), "__dict__")),
-    entry("dir", "*x", refused),
+    entry("dir", "x", |this, args| {
+        let mut names: Vec<Rc<str>> = match args.get("x") {
+            Value::Namespace(space) => torch::namespaces::names(space).into_iter().map(Rc::from).collect(),
+            Value::Module(module) => module.scope.names.borrow().keys().cloned().collect(),
+            Value::Class(class) => attributes_of(&class),
+            Value::Object(object) => {
+                let own = object.attrs.borrow().keys().cloned().collect::<Vec<_>>();
+                attributes_of(&object.class).into_iter().chain(own).collect()
+            }
+            other => {
+                return Err(Raise::unsupported(format!("dir() of a {} is not supported", other.type_name())));
+            }
+        };
+        names.sort();
+        names.dedup();
+        this.list(names.into_iter().map(Value::Str).collect())
+    }),
     entry("eval", "text, globals=None, locals=None", |this, args| {
         if !args.get("globals").is_none() || !args.get("locals").is_none() {
             return Err(Raise::unsupported("eval() with names of its own is not supported"));
@@ -277,6 +293,11 @@ static BUILTINS: &[Builtin] = &[
     entry("input", "*x", refused),
     entry("__import__", "*x", refused),
 ];
+
+/// Names of a class's attributes and of those it inherits.
+fn attributes_of(class: &Rc<Class>) -> Vec<Rc<str>> {
+    class.lineage().flat_map(|class| class.attrs.borrow().keys().cloned().collect::<Vec<_>>()).collect()
+}
 
 const fn entry(name: &'static str, signature: &'static str, run: Run) -> Builtin {
     Builtin { name, signature, run }

@@ -1,11 +1,12 @@
-//! `raise` and `try`.
+//! `raise`, `try` and `with`.
 //!
 //! Input: the statements. Output: Python exceptions raised and caught. Limit: what this program does not support and
-//! what passes a limit is not an exception of Python's, and no `except` catches it.
+//! what passes a limit is not an exception of Python's, and no `except` catches it; of context managers outside the
+//! subset only `torch.no_grad()` has a meaning.
 
 use std::rc::Rc;
 
-use ruff_python_ast::{ExceptHandler, Expr, StmtTry};
+use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtTry, WithItem};
 
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::stmt::Flow;
@@ -56,6 +57,70 @@ impl Interp<'_> {
             Flow::Next => result,
             flow => Ok(flow),
         }
+    }
+
+    /// `with` these context managers, from the first on.
+    pub(crate) fn with_items(&mut self, items: &[WithItem], body: &[Stmt]) -> R<Flow> {
+        let Some((item, rest)) = items.split_first() else { return self.exec_block(body) };
+        let manager = self.eval(&item.context_expr)?;
+        let no_grad = matches!(&manager, Value::Opaque(name) if name.ends_with("no_grad()"));
+        let exit = match &manager {
+            Value::Object(object) => {
+                let (enter, exit) = (
+                    self.class_attr(&object.class, "__enter__", None),
+                    self.class_attr(&object.class, "__exit__", None),
+                );
+                let (Some(enter), Some(exit)) = (enter, exit) else {
+                    return Err(Raise::type_error(format!(
+                        "'{}' object does not support the context manager protocol",
+                        object.class.name
+                    )));
+                };
+                let entered = self.call(&enter, Args::of(vec![manager.clone()]))?;
+                if let Some(target) = &item.optional_vars {
+                    self.assign(target, entered)?;
+                }
+                Some(exit)
+            }
+            Value::Opaque(_) => {
+                if let Some(target) = &item.optional_vars {
+                    self.assign(target, manager.clone())?;
+                }
+                None
+            }
+            // What `contextlib.contextmanager` makes of a generator, which runs to its end when it is called.
+            Value::Iter(_) => {
+                return Err(Raise::unsupported("generators as context managers are not supported"));
+            }
+            other => {
+                return Err(Raise::type_error(format!(
+                    "'{}' object does not support the context manager protocol",
+                    other.type_name()
+                )));
+            }
+        };
+        self.no_grad += usize::from(no_grad);
+        let (frames, depth, path) = (self.frames.len(), self.depth, self.path.len());
+        let result = self.with_items(rest, body);
+        self.no_grad -= usize::from(no_grad);
+        let Some(exit) = exit else { return result };
+        let raised = match &result {
+            Err(raise) if raise.class().is_none() => return result,
+            Err(raise) => {
+                self.frames.truncate(frames);
+                self.depth = depth;
+                self.path.truncate(path);
+                let value = self.exception_value(raise)?;
+                vec![self.type_of(&value)?, value, Value::None]
+            }
+            Ok(_) => vec![Value::None; 3],
+        };
+        let failed = result.is_err();
+        let swallowed = self.call(&exit, Args::of(raised).prepend(manager))?;
+        if failed && self.truth(&swallowed)? {
+            return Ok(Flow::Next);
+        }
+        result
     }
 
     fn handle(&mut self, stmt: &StmtTry, raise: Box<Raise>) -> R<Flow> {

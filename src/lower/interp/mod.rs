@@ -341,7 +341,14 @@ impl<'a> Interp<'a> {
         };
         let package =
             if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
+        // A file of the user's own brings steps of its own, or large packages would use up those of one source.
+        self.limits.steps = self.limits.steps.saturating_add(self.limits.steps_per_import);
         Ok(Value::Module(self.run_source(name, package, &source)?))
+    }
+
+    /// A module that was imported, or is being run.
+    pub(crate) fn module(&self, name: &str) -> Option<Rc<Module>> {
+        self.modules.get(name).cloned()
     }
 
     /// The module of a source text of this program, run when first asked for.

@@ -141,20 +141,7 @@ impl Interp<'_> {
                 }
             }
             Stmt::With(stmt) => {
-                let mut no_grad = 0;
-                for item in &stmt.items {
-                    let value = self.eval(&item.context_expr)?;
-                    if matches!(&value, Value::Opaque(name) if name.ends_with("no_grad()")) {
-                        no_grad += 1;
-                    }
-                    if let Some(target) = &item.optional_vars {
-                        self.assign(target, value)?;
-                    }
-                }
-                self.no_grad += no_grad;
-                let result = self.exec_block(&stmt.body);
-                self.no_grad -= no_grad;
-                return result;
+                return self.with_items(&stmt.items, &stmt.body);
             }
             Stmt::Raise(stmt) => return Err(self.raise(stmt.exc.as_deref())?),
             Stmt::Try(stmt) => return self.try_stmt(stmt),

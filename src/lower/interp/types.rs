@@ -101,6 +101,7 @@ impl Interp<'_> {
                 _ => Err(Raise::unsupported(format!("isinstance of '{}'", value.type_name()))),
             },
             Value::None => Ok(value.is_none()),
+            Value::Builtin(builtin) if builtin.name == "partial" => Ok(matches!(value, Value::Partial(_))),
             Value::Opaque(name) => {
                 let sequence =
                     matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..));

@@ -21,6 +21,8 @@ const NUMPY_SOURCE: &str = concat!(
     include_str!("python/numpy_functions.py")
 );
 const NUMPY_RANDOM_SOURCE: &str = include_str!("python/numpy_random.py");
+const LIBRARY_SOURCE: &str = include_str!("python/library.py");
+const AUTOGRAD_SOURCE: &str = include_str!("python/autograd.py");
 const UTILS_SOURCE: &str = include_str!("python/utils.py");
 const RANDOM_SOURCE: &str = include_str!("python/random.py");
 const RE_SOURCE: &str = include_str!("python/re.py");
@@ -47,6 +49,11 @@ pub(crate) const LAYERS: &[&str] = &[
     "EmbeddingBag",
     "MaxUnpool1d",
     "MaxUnpool2d",
+    "MaxUnpool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
+    "CrossMapLRN2d",
+    "DataParallel",
     "LazyLinear",
     "LazyConv1d",
     "LazyConv2d",
@@ -89,7 +96,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("t", "bartlett_window scalar_tensor isin"),
     (
         "tm",
-        "nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
+        "unique unique_consecutive nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
     ),
     (
         "tm",
@@ -102,7 +109,11 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("tm", "bitwise_not arctan2 vdot conj real is_complex isclose is_conj resolve_conj resolve_neg"),
     ("t", "rsub"),
     ("tf", "cosine_similarity pairwise_distance"),
-    ("f", "one_hot gumbel_softmax affine_grid max_unpool1d max_unpool2d upsample_nearest upsample_bilinear"),
+    ("f", "one_hot gumbel_softmax affine_grid upsample_nearest upsample_bilinear"),
+    ("f", "max_unpool1d max_unpool2d max_unpool3d max_pool1d_with_indices max_pool2d_with_indices"),
+    ("f", "max_pool3d_with_indices adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices"),
+    ("f", "adaptive_max_pool3d_with_indices fractional_max_pool2d_with_indices"),
+    ("f", "fractional_max_pool3d_with_indices"),
     ("f", "relu_ relu6_ elu_ selu_ celu_ leaky_relu_ rrelu_ threshold_ hardtanh_ embedding_bag"),
     ("t", "relu_ selu_ celu_ threshold_ rrelu_"),
 ];
@@ -120,6 +131,14 @@ pub(crate) fn has(space: char, name: &str) -> bool {
     FUNCTIONS
         .iter()
         .any(|(spaces, names)| spaces.contains(space) && names.split(' ').any(|known| known == name))
+}
+
+/// The names of functions in a space.
+pub(crate) fn names(space: char) -> impl Iterator<Item = &'static str> {
+    FUNCTIONS
+        .iter()
+        .filter(move |(spaces, _)| spaces.contains(space))
+        .flat_map(|(_, names)| names.split_ascii_whitespace())
 }
 
 /// The layer of this name.
@@ -196,6 +215,16 @@ pub(crate) fn random(this: &mut Interp<'_>, name: &str) -> R<Value> {
 /// The name in `torch.nn.utils`; those of its `parametrizations` begin with `parametrized_`.
 pub(crate) fn utils(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "torch.nn.utils.composed", UTILS_SOURCE, name)
+}
+
+/// The name in `collections`, `contextlib`, `dataclasses` or `os`.
+pub(crate) fn library(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "library.composed", LIBRARY_SOURCE, name)
+}
+
+/// The name in `torch.autograd`, `torch.autograd.function`, `torch.utils.checkpoint` or `torch.amp`.
+pub(crate) fn autograd(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "torch.autograd.composed", AUTOGRAD_SOURCE, name)
 }
 
 /// The name in `re`.

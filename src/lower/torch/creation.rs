@@ -436,6 +436,15 @@ pub(crate) fn affine(init: &Init, scale: f64, shift: f64) -> Option<Init> {
             let (a, b) = (low * scale + shift, high * scale + shift);
             Init::Uniform { low: a.min(b), high: a.max(b) }
         }
+        Init::TruncatedNormal { mean, std, low, high } => {
+            let (a, b) = (low * scale + shift, high * scale + shift);
+            Init::TruncatedNormal {
+                mean: mean * scale + shift,
+                std: std * scale.abs(),
+                low: a.min(b),
+                high: a.max(b),
+            }
+        }
         Init::Orthogonal { gain } if shift == 0.0 => Init::Orthogonal { gain: gain * scale },
         Init::Parts { base, parts } => {
             let scaled =

@@ -338,8 +338,11 @@ fn clamp(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     if min.is_none() && max.is_none() {
         return Err(Raise::runtime("torch.clamp: At least one of 'min' or 'max' must not be None"));
     }
-    let op = Unary::Clamp { min: min.unwrap_or(f64::NEG_INFINITY), max: max.unwrap_or(f64::INFINITY) };
-    apply(this, &args, op)
+    let (min, max) = (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY));
+    match super::truncated::clamp(this, &args, min, max)? {
+        Some(cut) => Ok(cut),
+        None => apply(this, &args, Unary::Clamp { min, max }),
+    }
 }
 
 fn with_alpha(this: &mut Interp<'_>, args: &Bound, op: Operator) -> R<Value> {
@@ -519,7 +522,13 @@ fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Opt
     let whole = dtype == DType::I64
         && number.fract() == 0.0
         && matches!((left, right), (Value::Int(_), _) | (_, Value::Int(_)))
-        && matches!(op, Binary::Mul | Binary::Add | Binary::Sub | Binary::FloorDiv);
+        && match (op, &init) {
+            (Binary::Mul | Binary::Add | Binary::Sub | Binary::FloorDiv, _) => true,
+            (Binary::Pow, Init::Values(values)) => {
+                number >= 0.0 && (!reversed || values.iter().all(|value| (0.0..63.0).contains(value)))
+            }
+            _ => false,
+        };
     let folded = match (op, reversed, &init) {
         (Binary::Mul, _, _) => creation::affine(&init, number, 0.0),
         (Binary::Add, _, _) => creation::affine(&init, 1.0, number),

@@ -254,6 +254,10 @@ pub(crate) fn place(this: &mut Interp<'_>, view: &View, init: Init) -> R<()> {
         ));
     }
     let count = sizes.iter().fold(1usize, |product, &size| product.saturating_mul(size));
+    if init.is_elementwise() && view.region == Region::whole(&sizes) {
+        set_root(this, &view.root, (sizes, dtype, init));
+        return Ok(());
+    }
     this.tick(view.region.numel() / 8 + if init.is_known() && old.is_known() { count / 8 } else { 0 })?;
     let new = old.with_part(&sizes, &view.region, init);
     if let Init::Parts { parts, .. } = &new {
@@ -265,14 +269,18 @@ pub(crate) fn place(this: &mut Interp<'_>, view: &View, init: Init) -> R<()> {
             )));
         }
     }
-    match &view.root {
-        Root::Param(id) => this.builder.param_mut(*id).init = new,
+    set_root(this, &view.root, (sizes, dtype, new));
+    Ok(())
+}
+
+fn set_root(this: &mut Interp<'_>, root: &Root, (sizes, dtype, init): (Vec<usize>, DType, Init)) {
+    match root {
+        Root::Param(id) => this.builder.param_mut(*id).init = init,
         Root::Known(tensor) => {
-            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init: new };
+            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init };
             tensor.version.set(tensor.version.get() + 1);
         }
     }
-    Ok(())
 }
 
 /// Give a view the values of a number or tensor.

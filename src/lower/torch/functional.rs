@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use crate::graph::op::{BatchNorm, Binary, Conv, PadMode};
-use crate::graph::{Op, TensorRef, When};
+use crate::graph::{Fact, Op, TensorRef, When};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp};
 use crate::lower::torch::creation::fixed;
@@ -218,16 +218,19 @@ fn optional(this: &mut Interp<'_>, args: &Bound, name: &str, inputs: &mut Vec<Te
     }
 }
 
+/// Where one of them is given alone, ones or zeros stand for the other.
 fn weight_and_bias(this: &mut Interp<'_>, args: &Bound, inputs: &mut Vec<TensorRef>) -> R<bool> {
     let weight = optional(this, args, "weight", inputs)?;
     let bias = optional(this, args, "bias", inputs)?;
-    if weight != bias {
-        return Err(Raise::unsupported(format!(
-            "{} with a weight or a bias alone is not supported",
-            args.function
-        )));
+    if weight != bias
+        && let Some(&given) = inputs.last()
+    {
+        let Fact { shape, dtype } = this.builder.fact(given).clone();
+        let value = if weight { 0.0 } else { 1.0 };
+        let other = this.append(Op::Full { shape, value, dtype }, &[])?;
+        inputs.insert(inputs.len() - usize::from(bias), other);
     }
-    Ok(weight)
+    Ok(weight || bias)
 }
 
 fn matmul(this: &mut Interp<'_>, args: &Bound, _rank: Option<usize>) -> R<Value> {

@@ -120,6 +120,7 @@ static LAYERS: &[Layer] = &[
     plain("AvgPool3d", AVG_POOL, "avg_pool3d"),
     plain("LPPool1d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool1d"),
     plain("LPPool2d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool2d"),
+    plain("LPPool3d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool3d"),
     plain("AdaptiveAvgPool1d", "output_size", "adaptive_avg_pool1d"),
     plain("AdaptiveAvgPool2d", "output_size", "adaptive_avg_pool2d"),
     plain("AdaptiveAvgPool3d", "output_size", "adaptive_avg_pool3d"),

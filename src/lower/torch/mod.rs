@@ -5,6 +5,7 @@
 //! real and dense; values of tensors are not computed.
 
 pub(crate) mod attributes;
+mod autograd;
 pub(crate) mod composed;
 pub(crate) mod constant;
 mod containers;
@@ -33,6 +34,7 @@ pub(crate) mod shape;
 pub(crate) mod signature;
 mod stdlib;
 pub(crate) mod strides;
+mod truncated;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -69,6 +71,7 @@ static TABLE: LazyLock<BTreeMap<(char, &'static str), &'static Builtin>> = LazyL
         reduce::FUNCTIONS,
         resize::FUNCTIONS,
         shape::FUNCTIONS,
+        truncated::FUNCTIONS,
     ];
     let mut table = BTreeMap::new();
     for function in tables.into_iter().flatten() {
@@ -84,6 +87,11 @@ pub(crate) fn find(space: char, name: &str) -> Option<&'static Builtin> {
     // The lifetime of the key is shortened for the look-up only.
     let table: &BTreeMap<(char, &str), &'static Builtin> = &TABLE;
     table.get(&(space, name)).copied()
+}
+
+/// The functions of a space.
+pub(crate) fn names(space: char) -> impl Iterator<Item = &'static str> {
+    TABLE.keys().filter(move |(known, _)| *known == space).map(|(_, name)| *name)
 }
 
 /// Whether `torch.nn` has a layer of this name.

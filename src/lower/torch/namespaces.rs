@@ -10,7 +10,7 @@ use crate::graph::DType;
 use crate::lower::error::{Hint, R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{
-    composed, find as function, hooks, initialisers, layers, random, regular, stdlib, unsupported,
+    autograd, composed, find as function, hooks, initialisers, layers, random, regular, stdlib, unsupported,
 };
 use crate::lower::value::Value;
 
@@ -30,6 +30,11 @@ const NAMES: &[&str] = &[
     "torch.jit",
     "torch.cuda",
     "torch.autograd",
+    "torch.autograd.function",
+    "torch.utils",
+    "torch.utils.checkpoint",
+    "torch.cuda.amp",
+    "torch.amp",
     "torch.linalg",
     "torch.fft",
     "einops",
@@ -44,6 +49,9 @@ const NAMES: &[&str] = &[
     "operator",
     "itertools",
     "collections",
+    "contextlib",
+    "os",
+    "sys",
     "copy",
     "warnings",
     "typing",
@@ -73,6 +81,25 @@ pub(crate) fn public_names(namespace: &str) -> Vec<&'static str> {
         "math" => vec!["sqrt", "log", "floor", "ceil", "pi", "exp", "log2", "prod"],
         "typing" => vec!["List", "Tuple", "Optional", "Union", "Dict", "Any", "Callable", "Type", "Sequence"],
         _ => Vec::new(),
+    }
+}
+
+/// What `dir()` lists of a module; names that only PyTorch has, too.
+pub(crate) fn names(namespace: &str) -> Vec<&'static str> {
+    match namespace {
+        "torch" => super::names('t')
+            .chain(composed::names('t'))
+            .chain(unsupported::TORCH.iter().copied())
+            .chain(["nn", "autograd", "jit", "cuda", "Tensor", "Size", "dtype", "float32", "int64", "bool"])
+            .collect(),
+        "torch.nn.functional" => super::names('f')
+            .chain(composed::names('f'))
+            .chain(unsupported::FUNCTIONAL.iter().copied())
+            .collect(),
+        "torch.nn" => {
+            public_names(namespace).into_iter().chain(unsupported::LAYERS.iter().copied()).collect()
+        }
+        _ => public_names(namespace),
     }
 }
 
@@ -108,6 +135,15 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         }),
         "torch.nn.utils.parametrizations" => Some(composed::utils(this, &format!("parametrized_{name}"))?),
         "torch.nn.utils.parametrize" => Some(composed::utils(this, name)?),
+        "torch.autograd" if name == "function" => Some(Value::Namespace("torch.autograd.function")),
+        "torch.utils" if name == "checkpoint" => Some(Value::Namespace("torch.utils.checkpoint")),
+        "torch.cuda" if name == "amp" => Some(Value::Namespace("torch.cuda.amp")),
+        "torch.autograd" if autograd::find(name).is_some() => autograd::find(name).map(Value::Builtin),
+        "torch.autograd"
+        | "torch.autograd.function"
+        | "torch.utils.checkpoint"
+        | "torch.cuda.amp"
+        | "torch.amp" => Some(or_stand_in(composed::autograd(this, name), namespace, name)?),
         "torch.linalg" => Some(composed::linalg(this, name)?),
         "torch.fft" => Some(composed::fourier(this, name)?),
         "einops" | "einops.layers.torch" => Some(match name {
@@ -141,8 +177,16 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         "collections" => match name {
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),
             "defaultdict" => Some(Value::Class(this.class("defaultdict")?)),
-            _ => Some(stand_in(namespace, name)),
+            _ => Some(or_stand_in(composed::library(this, name), namespace, name)?),
         },
+        "sys" => Some(match name {
+            "version_info" => this.tuple([3, 11, 0].into_iter().map(Value::Int).collect())?,
+            "maxsize" => Value::Int(i64::MAX),
+            _ => or_stand_in(composed::library(this, name), namespace, name)?,
+        }),
+        "contextlib" | "dataclasses" | "os" => {
+            Some(or_stand_in(composed::library(this, name), namespace, name)?)
+        }
         "enum" => match name {
             "Enum" => Some(Value::Class(this.class("Enum")?)),
             "IntEnum" => Some(Value::Class(this.class("IntEnum")?)),
@@ -175,7 +219,9 @@ fn torch(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         return composed::function(this, name).map(Some);
     }
     Ok(Some(match name {
+        "amp" => Value::Namespace("torch.amp"),
         "autograd" => Value::Namespace("torch.autograd"),
+        "utils" => Value::Namespace("torch.utils"),
         "linalg" => Value::Namespace("torch.linalg"),
         "fft" => Value::Namespace("torch.fft"),
         "nn" => Value::Namespace("torch.nn"),

@@ -1,14 +1,14 @@
 //! Pooling functions.
 //!
-//! Input: tensors and windows, as in `torch.nn.functional`. Output: nodes. Limit: indices of adaptive maxima are
-//! refused.
+//! Input: tensors and windows, as in `torch.nn.functional`. Output: nodes. Limit: windows do not depend on the batch.
 
-use crate::graph::Op;
-use crate::graph::op::Pool;
+use crate::graph::op::{Distribution, Pool};
+use crate::graph::{Dim, Op, Shape};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp};
 use crate::lower::torch::creation::fixed;
 use crate::lower::torch::elementwise::operand;
+use crate::lower::torch::signature::number;
 use crate::lower::torch::{Function, row};
 use crate::lower::value::Value;
 
@@ -17,6 +17,8 @@ const MAX: &str =
 const AVG: &str = "input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, \
     divisor_override=None";
 const ADAPTIVE: &str = "input, output_size, return_indices=False";
+const FRACTIONAL: &str = "input, kernel_size, output_size=None, output_ratio=None, return_indices=False, \
+    _random_samples=None";
 const LP: &str = "input, norm_type, kernel_size, stride=None, ceil_mode=False";
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -28,6 +30,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("f", "avg_pool3d", AVG, |this, args| avg_pool(this, &args, 3)),
     row("f", "lp_pool1d", LP, |this, args| lp_pool(this, &args, 1)),
     row("f", "lp_pool2d", LP, |this, args| lp_pool(this, &args, 2)),
+    row("f", "lp_pool3d", LP, |this, args| lp_pool(this, &args, 3)),
+    row("f", "fractional_max_pool2d", FRACTIONAL, |this, args| fractional(this, &args, 2)),
+    row("f", "fractional_max_pool3d", FRACTIONAL, |this, args| fractional(this, &args, 3)),
     row("tf", "adaptive_avg_pool1d", ADAPTIVE, |this, args| adaptive(this, &args, 1, false)),
     row("f", "adaptive_avg_pool2d", ADAPTIVE, |this, args| adaptive(this, &args, 2, false)),
     row("f", "adaptive_avg_pool3d", ADAPTIVE, |this, args| adaptive(this, &args, 3, false)),
@@ -35,13 +40,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("f", "adaptive_max_pool2d", ADAPTIVE, |this, args| adaptive(this, &args, 2, true)),
     row("f", "adaptive_max_pool3d", ADAPTIVE, |this, args| adaptive(this, &args, 3, true)),
 ];
-
-fn no_indices(this: &mut Interp<'_>, args: &Bound) -> R<()> {
-    if this.truth(&args.get("return_indices"))? {
-        return Err(Raise::unsupported(format!("{} with return_indices is not supported", args.function)));
-    }
-    Ok(())
-}
 
 fn window(this: &mut Interp<'_>, args: &Bound, spatial: usize, dilated: bool, padded: bool) -> R<Pool> {
     let kernel = args.spatial("kernel_size", spatial)?;
@@ -93,7 +91,6 @@ fn lp_pool(this: &mut Interp<'_>, args: &Bound, spatial: usize) -> R<Value> {
 }
 
 fn adaptive(this: &mut Interp<'_>, args: &Bound, spatial: usize, max: bool) -> R<Value> {
-    no_indices(this, args)?;
     let input = operand(this, args, "input")?;
     let shape = this.builder.fact(input).shape.clone();
     let wanted = match args.get("output_size") {
@@ -124,6 +121,82 @@ fn adaptive(this: &mut Interp<'_>, args: &Bound, spatial: usize, max: bool) -> R
             }
         });
     }
-    let op = if max { Op::AdaptiveMaxPool { sizes } } else { Op::AdaptiveAvgPool { sizes } };
-    this.op(op, &[input])
+    if !max {
+        return this.op(Op::AdaptiveAvgPool { sizes }, &[input]);
+    }
+    if !this.truth(&args.get("return_indices"))? {
+        return this.op(Op::AdaptiveMaxPool { sizes }, &[input]);
+    }
+    let maxima = this.op(Op::AdaptiveMaxPool { sizes: sizes.clone() }, &[input])?;
+    let items = vec![maxima, this.op(Op::AdaptiveMaxPoolIndices { sizes }, &[input])?];
+    this.tuple(items)
+}
+
+/// Where no samples are given they are drawn anew at each call, as PyTorch does, in evaluation too.
+fn fractional(this: &mut Interp<'_>, args: &Bound, spatial: usize) -> R<Value> {
+    let kernel = args.spatial("kernel_size", spatial)?;
+    let input = operand(this, args, "input")?;
+    let shape = this.builder.fact(input).shape.clone();
+    let Some(leading) = shape.rank().checked_sub(spatial).filter(|leading| (1..=2).contains(leading)) else {
+        return Err(Raise::runtime(format!(
+            "{}: expected a {}D or {}D tensor, got {shape}",
+            args.function,
+            spatial + 1,
+            spatial + 2
+        )));
+    };
+    let sizes = if args.get("output_size").is_none() {
+        if args.get("output_ratio").is_none() {
+            return Err(Raise::value_error(format!(
+                "{} requires specifying either an output_size or an output_ratio",
+                args.function
+            )));
+        }
+        ratios(this, args, spatial)?
+            .into_iter()
+            .zip(&shape.0[leading..])
+            .map(|(ratio, &dim)| share(ratio, fixed(dim, "pooling of a dimension")?))
+            .collect::<R<Vec<usize>>>()?
+    } else {
+        args.spatial("output_size", spatial)?
+    };
+    let samples = match args.optional_tensor("_random_samples")? {
+        Some(samples) => this.tensor_ref(&samples)?,
+        None => {
+            let batch = if leading == 2 { shape.0[0] } else { Dim::from(1) };
+            let shape = Shape(vec![batch, shape.0[leading - 1], Dim::from(spatial)]);
+            this.append(Op::Random { shape, distribution: Distribution::Uniform }, &[])?
+        }
+    };
+    let outputs = this.append_all(Op::FractionalMaxPool { kernel, sizes }, &[input, samples], 2)?;
+    if this.truth(&args.get("return_indices"))? {
+        let items = vec![this.wrap(outputs[0])?, this.wrap(outputs[1])?];
+        return this.tuple(items);
+    }
+    this.wrap(outputs[0])
+}
+
+/// `output_ratio`, one for each spatial dimension.
+fn ratios(this: &mut Interp<'_>, args: &Bound, spatial: usize) -> R<Vec<f64>> {
+    match args.get("output_ratio") {
+        value @ (Value::Tuple(_) | Value::List(_)) => {
+            let items = this.iterate(&value)?;
+            let ratios: Option<Vec<f64>> = items.iter().map(number).collect();
+            ratios.filter(|ratios| ratios.len() == spatial).ok_or_else(|| {
+                Raise::type_error(format!("{}: output_ratio must be {spatial} numbers", args.function))
+            })
+        }
+        other => Err(Raise::type_error(format!("object of type '{}' has no len()", other.type_name()))),
+    }
+}
+
+/// `int(length * ratio)`.
+fn share(ratio: f64, length: usize) -> R<usize> {
+    #[expect(clippy::cast_precision_loss, reason = "no length is near 2 to the power 52")]
+    let size = length as f64 * ratio;
+    if !(0.0..1e9).contains(&size) {
+        return Err(Raise::runtime(format!("output_ratio of {ratio} gives no size")));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked above")]
+    Ok(size as usize)
 }

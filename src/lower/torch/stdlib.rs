@@ -115,6 +115,10 @@ static FUNCTIONS: &[Entry] = &[
     entry("math", "copysign", "x, y", |_, args| {
         Ok(Value::Float(args.float("x")?.copysign(args.float("y")?)))
     }),
+    entry("math", "erf", "x", |_, args| Ok(Value::Float(libm::erf(args.float("x")?)))),
+    entry("math", "erfc", "x", |_, args| Ok(Value::Float(libm::erfc(args.float("x")?)))),
+    entry("math", "gamma", "x", |_, args| Ok(Value::Float(libm::tgamma(args.float("x")?)))),
+    entry("math", "lgamma", "x", |_, args| Ok(Value::Float(libm::lgamma(args.float("x")?)))),
     entry("math", "fmod", "x, y", |_, args| Ok(Value::Float(args.float("x")? % args.float("y")?))),
     entry("math", "isclose", "a, b, rel_tol=1e-9, abs_tol=0.0", |_, args| {
         let (a, b) = (args.float("a")?, args.float("b")?);
@@ -147,7 +151,16 @@ static FUNCTIONS: &[Entry] = &[
         Ok(Value::Bool(matches!(args.get("object"), Value::Class(_))))
     }),
     entry("functools", "partial", "function, *args, **keywords", |this, args| {
-        let partial = (args.get("function"), args.rest.clone(), args.keywords.clone());
+        let mut partial = (args.get("function"), args.rest.clone(), args.keywords.clone());
+        // One of another is one of what that calls.
+        if let Value::Partial(inner) = &args.get("function")
+            && !matches!(&inner.0, Value::Opaque(_))
+        {
+            partial.0 = inner.0.clone();
+            partial.1.splice(0..0, inner.1.iter().cloned());
+            let kept = inner.2.iter().filter(|(name, _)| !args.keywords.iter().any(|(new, _)| new == name));
+            partial.2.splice(0..0, kept.cloned());
+        }
         this.own(Value::Partial(Rc::new(partial)))
     }),
     entry("functools", "reduce", "function, x, *start", |this, args| {
@@ -309,14 +322,24 @@ static FUNCTIONS: &[Entry] = &[
         }
         _ => find("dataclasses", "dataclass").map(Value::Builtin).ok_or_else(|| this.unknown("dataclass")),
     }),
+    entry("dataclasses", "is_dataclass", "x", |_, args| Ok(Value::Bool(fields(&args.get("x")).is_some()))),
+    entry("dataclasses", "_names", "x", |this, args| match fields(&args.get("x")) {
+        Some(names) => this.tuple(names.into_iter().map(Value::Str).collect()),
+        None => Err(Raise::type_error("must be called with a dataclass type or instance")),
+    }),
     entry("dataclasses", "field", "**options", |this, args| {
         let marker = Value::Opaque(Rc::from(crate::lower::interp::FIELD));
         this.own(Value::Partial(Rc::new((marker, Vec::new(), args.keywords.clone()))))
+    }),
+    entry("sys", "_module", "name", |this, args| {
+        let name = args.text("name")?;
+        Ok(this.module(&name).map_or(Value::None, Value::Module))
     }),
     entry("enum", "auto", "", |_, _| Ok(Value::Opaque(Rc::from(crate::lower::interp::AUTO)))),
     entry("torch.jit", "is_scripting", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
+    entry("torch", "get_default_dtype", "", |_, _| Ok(Value::DType(crate::graph::DType::F32))),
     entry("torch", "is_grad_enabled", "", |_, _| Ok(Value::Bool(true))),
     entry("torch", "manual_seed", "seed", |_, _| Ok(Value::None)),
     entry("torch", "set_grad_enabled", "flag", |_, _| {
@@ -325,6 +348,16 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
     entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),
 ];
+
+/// Names of a dataclass's fields, or of an instance's class.
+fn fields(value: &Value) -> Option<Vec<Rc<str>>> {
+    let class = match value {
+        Value::Class(class) => class,
+        Value::Object(object) => &object.class,
+        _ => return None,
+    };
+    class.lineage().map(|class| class.fields.borrow().clone()).find(|fields| !fields.is_empty())
+}
 
 /// As many of a number, or the tuple that was given.
 fn ntuple(this: &mut Interp<'_>, args: &Bound, count: usize) -> R<Value> {

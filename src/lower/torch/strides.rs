@@ -141,6 +141,7 @@ fn of(this: &Interp<'_>, tensor: TensorRef, depth: usize) -> Option<Vec<i64>> {
         | Op::AvgPool { .. }
         | Op::AdaptiveAvgPool { .. }
         | Op::AdaptiveMaxPool { .. }
+        | Op::FractionalMaxPool { .. }
         | Op::Pad { .. }
         | Op::Interpolate { .. } => {
             input(0).filter(|(sizes, strides)| is_contiguous(sizes, strides)).map(|_| contiguous(&own))

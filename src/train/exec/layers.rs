@@ -51,11 +51,8 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         Op::AvgPool { pool, count_include_pad, divisor } => avg_pool(pool, *count_include_pad, *divisor, x),
         Op::LpPool { pool, p } => lp_pool(pool, *p, x),
         Op::AdaptiveAvgPool { sizes } => adaptive_avg_pool(sizes, x),
-        Op::AdaptiveMaxPool { sizes } => match sizes.len() {
-            1 => x.f_adaptive_max_pool1d(ints(sizes)).map(|pair| pair.0),
-            2 => x.f_adaptive_max_pool2d(ints(sizes)).map(|pair| pair.0),
-            _ => x.f_adaptive_max_pool3d(ints(sizes)).map(|pair| pair.0),
-        },
+        Op::AdaptiveMaxPool { sizes } => adaptive_max_pool(sizes, x).map(|pair| pair.0),
+        Op::AdaptiveMaxPoolIndices { sizes } => adaptive_max_pool(sizes, &x.f_detach()?).map(|pair| pair.1),
         Op::MatMul => x.f_matmul(arg(inputs, 1)?),
         Op::Einsum { equation } => Tensor::f_einsum(equation, inputs, None::<i64>),
         other => Err(broken(format!("no kernel for {other:?}"))),
@@ -208,4 +205,27 @@ pub(super) fn adaptive_avg_pool(sizes: &[usize], x: &Tensor) -> Result<Tensor, T
         2 => x.f_adaptive_avg_pool2d(ints(sizes)),
         _ => x.f_adaptive_avg_pool3d(ints(sizes)),
     }
+}
+
+/// Adaptive maxima, and where they are.
+fn adaptive_max_pool(sizes: &[usize], x: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+    match sizes.len() {
+        1 => x.f_adaptive_max_pool1d(ints(sizes)),
+        2 => x.f_adaptive_max_pool2d(ints(sizes)),
+        _ => x.f_adaptive_max_pool3d(ints(sizes)),
+    }
+}
+
+/// Maxima of windows placed by random samples, and where they are.
+pub(super) fn fractional_max_pool(
+    kernel: &[usize],
+    sizes: &[usize],
+    x: &Tensor,
+    samples: &Tensor,
+) -> Result<Vec<Tensor>, TchError> {
+    let (values, indices) = match sizes.len() {
+        2 => x.f_fractional_max_pool2d(ints(kernel), ints(sizes), samples)?,
+        _ => x.f_fractional_max_pool3d(ints(kernel), ints(sizes), samples)?,
+    };
+    Ok(vec![values, indices])
 }

@@ -328,6 +328,11 @@ fn pools() {
         }
         check(&Op::AdaptiveAvgPool { sizes: vec![2; rank] }, &[image(rank)]);
         check(&Op::AdaptiveMaxPool { sizes: vec![2; rank] }, &[image(rank)]);
+        check(&Op::AdaptiveMaxPoolIndices { sizes: vec![2; rank] }, &[image(rank)]);
+    }
+    for rank in 2..=3 {
+        let op = Op::FractionalMaxPool { kernel: vec![2; rank], sizes: vec![3; rank] };
+        check(&op, &[image(rank), batch(&[4, rank])]);
     }
 }
 

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 
 
+_in_order = sorted
+
+
 class _Pair(NamedTuple):
     values: torch.Tensor
     indices: torch.Tensor
@@ -328,6 +331,40 @@ def get_device(input):
 
 def scalar_tensor(s, *, dtype=None, device=None):
     return torch.tensor(s, dtype=torch.float32 if dtype is None else dtype)
+
+
+def _distinct(input, items, places, return_inverse, return_counts):
+    """The distinct values, and where each of the input's elements is among them."""
+    result = [torch.tensor(items, dtype=input.dtype)]
+    if return_inverse:
+        result.append(torch.tensor(places, dtype=torch.int64).reshape(input.shape))
+    if return_counts:
+        result.append(torch.tensor([places.count(at) for at in range(len(items))], dtype=torch.int64))
+    return tuple(result) if len(result) > 1 else result[0]
+
+
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """Of values that do not depend on the network's input; others have no size before they are known."""
+    if dim is not None:
+        return torch._unique_along(input, dim)
+    values = input.flatten().tolist()
+    items = []
+    for value in _in_order(values):
+        if not items or items[-1] != value:
+            items.append(value)
+    place = {value: at for at, value in enumerate(items)}
+    return _distinct(input, items, [place[value] for value in values], return_inverse, return_counts)
+
+
+def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+    if dim is not None:
+        return torch._unique_along(input, dim)
+    items, places = [], []
+    for value in input.flatten().tolist():
+        if not items or items[-1] != value:
+            items.append(value)
+        places.append(len(items) - 1)
+    return _distinct(input, items, places, return_inverse, return_counts)
 
 
 def tril_indices(row, col, offset=0, *, dtype=None, device=None):

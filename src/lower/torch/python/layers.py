@@ -186,6 +186,90 @@ class MaxUnpool2d(_MaxUnpool):
         return F.max_unpool2d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
+class MaxUnpool3d(_MaxUnpool):
+    def forward(self, input, indices, output_size=None):
+        return F.max_unpool3d(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class _FractionalMaxPool(nn.Module):
+    def __init__(
+        self, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
+    ):
+        super().__init__()
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError("a fractional max pool requires either an output size or an output ratio")
+        if output_ratio is not None and not isinstance(output_ratio, (tuple, list)):
+            output_ratio = (output_ratio,) * self._rank
+        if output_ratio is not None and not all(0 < ratio < 1 for ratio in output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+        self.kernel_size = kernel_size
+        self.output_size = output_size
+        self.output_ratio = output_ratio
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def _settings(self):
+        return self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    _rank = 2
+
+    def forward(self, input):
+        return F.fractional_max_pool2d(input, *self._settings())
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    _rank = 3
+
+    def forward(self, input):
+        return F.fractional_max_pool3d(input, *self._settings())
+
+
+def _sum_of_channels(input, before, after):
+    """Each channel's sum with its neighbours: `before` of them on its left, `after` on its right."""
+    window = before + after + 1
+    padded = F.pad(input, (0, 0, 0, 0, before, after)).unsqueeze(1)
+    return F.avg_pool3d(padded, (window, 1, 1), stride=1).squeeze(1) * window
+
+
+class CrossMapLRN2d(nn.Module):
+    """PyTorch's forward pass adds the first channel to every window, and its backward pass sums other windows; both
+    are kept: the numbers are the forward pass's, the gradient that of the windows of the backward pass."""
+
+    def __init__(self, size, alpha=1e-4, beta=0.75, k=1):
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input):
+        if input.dim() != 4:
+            raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
+        squares = input**2
+        reach = int((self.size - 1) / 2 + 1) - 1
+        first = squares[:, :1]
+        numbers = first + _sum_of_channels(torch.cat([torch.zeros_like(first), squares[:, 1:]], 1), reach, reach)
+        before = int(self.size - (self.size - 1) / 2)
+        gradients = _sum_of_channels(squares, self.size - 1 - before, before)
+        sums = gradients + (numbers - gradients).detach()
+        return input * (self.k + self.alpha / self.size * sums) ** -self.beta
+
+
+class DataParallel(nn.Module):
+    """As on a machine without several devices: the module's own result."""
+
+    def __init__(self, module, device_ids=None, output_device=None, dim=0):
+        super().__init__()
+        self.module = module
+        self.dim = dim
+        self.device_ids = []
+
+    def forward(self, *inputs, **kwargs):
+        return self.module(*inputs, **kwargs)
+
+
 class _Lazy:
     """Before a layer, which it makes when the first input tells how many channels there are."""
 

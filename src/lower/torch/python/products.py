@@ -201,12 +201,21 @@ def _unpooled(input, kernel_size, stride, padding, output_size, rank):
     def pair(value):
         return (value,) * rank if isinstance(value, int) else tuple(value)
 
-    if output_size is not None:
-        return tuple(output_size)[-rank:]
     kernel, padding = pair(kernel_size), pair(padding)
     stride = kernel if stride is None else pair(stride)
     sizes = input.shape[-rank:]
-    return tuple((sizes[d] - 1) * stride[d] - 2 * padding[d] + kernel[d] for d in range(rank))
+    usual = tuple((sizes[d] - 1) * stride[d] - 2 * padding[d] + kernel[d] for d in range(rank))
+    if output_size is None:
+        return usual
+    wanted = tuple(output_size)
+    if len(wanted) == rank + 2:
+        wanted = wanted[2:]
+    if len(wanted) != rank:
+        raise ValueError(f"output_size must have {rank} or {rank + 2} elements, got {len(wanted)}")
+    for size, expected, step in zip(wanted, usual, stride):
+        if not expected - step < size < expected + step:
+            raise ValueError(f"output_size {wanted} is not near enough to {usual}")
+    return wanted
 
 
 def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
@@ -215,6 +224,42 @@ def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_siz
 
 def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
     return _unpool(input, indices, _unpooled(input, kernel_size, stride, padding, output_size, 2))
+
+
+def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    return _unpool(input, indices, _unpooled(input, kernel_size, stride, padding, output_size, 3))
+
+
+def max_pool1d_with_indices(*args, **kwargs):
+    return F.max_pool1d(*args, **{**kwargs, "return_indices": True})
+
+
+def max_pool2d_with_indices(*args, **kwargs):
+    return F.max_pool2d(*args, **{**kwargs, "return_indices": True})
+
+
+def max_pool3d_with_indices(*args, **kwargs):
+    return F.max_pool3d(*args, **{**kwargs, "return_indices": True})
+
+
+def adaptive_max_pool1d_with_indices(input, output_size, return_indices=False):
+    return F.adaptive_max_pool1d(input, output_size, True)
+
+
+def adaptive_max_pool2d_with_indices(input, output_size, return_indices=False):
+    return F.adaptive_max_pool2d(input, output_size, True)
+
+
+def adaptive_max_pool3d_with_indices(input, output_size, return_indices=False):
+    return F.adaptive_max_pool3d(input, output_size, True)
+
+
+def fractional_max_pool2d_with_indices(*args, **kwargs):
+    return F.fractional_max_pool2d(*args, **{**kwargs, "return_indices": True})
+
+
+def fractional_max_pool3d_with_indices(*args, **kwargs):
+    return F.fractional_max_pool3d(*args, **{**kwargs, "return_indices": True})
 
 
 def upsample_nearest(input, size=None, scale_factor=None):

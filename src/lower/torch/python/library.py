@@ -1,0 +1,225 @@
+"""Parts of Python's library, in the Python that the front-end reads: `collections`, `contextlib`, `dataclasses`, `os`, `sys`.
+
+Input and output: as in Python 3.11. Limit: the environment is empty and there are no files; of `os.path` only what
+works on the text of a path.
+"""
+import copy
+import dataclasses
+import sys
+
+
+class deque:
+    def __init__(self, iterable=(), maxlen=None):
+        self.maxlen = maxlen
+        self._items = []
+        self.extend(iterable)
+
+    def append(self, x):
+        self._items.append(x)
+        if self.maxlen is not None and len(self._items) > self.maxlen:
+            self._items.pop(0)
+
+    def appendleft(self, x):
+        self._items.insert(0, x)
+        if self.maxlen is not None and len(self._items) > self.maxlen:
+            self._items.pop()
+
+    def extend(self, iterable):
+        for x in iterable:
+            self.append(x)
+
+    def extendleft(self, iterable):
+        for x in iterable:
+            self.appendleft(x)
+
+    def pop(self):
+        if not self._items:
+            raise IndexError("pop from an empty deque")
+        return self._items.pop()
+
+    def popleft(self):
+        if not self._items:
+            raise IndexError("pop from an empty deque")
+        return self._items.pop(0)
+
+    def rotate(self, n=1):
+        if self._items:
+            n %= len(self._items)
+            self._items = self._items[len(self._items) - n :] + self._items[: len(self._items) - n]
+
+    def clear(self):
+        self._items.clear()
+
+    def count(self, x):
+        return self._items.count(x)
+
+    def index(self, x):
+        return self._items.index(x)
+
+    def insert(self, i, x):
+        self._items.insert(i, x)
+
+    def remove(self, x):
+        self._items.remove(x)
+
+    def reverse(self):
+        self._items.reverse()
+
+    def copy(self):
+        return deque(self._items, self.maxlen)
+
+    def __len__(self):
+        return len(self._items)
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __contains__(self, x):
+        return x in self._items
+
+    def __getitem__(self, i):
+        return self._items[i]
+
+    def __setitem__(self, i, x):
+        self._items[i] = x
+
+    def __eq__(self, other):
+        return isinstance(other, deque) and self._items == other._items
+
+
+class nullcontext:
+    def __init__(self, enter_result=None):
+        self.enter_result = enter_result
+
+    def __enter__(self):
+        return self.enter_result
+
+    def __exit__(self, *error):
+        return None
+
+
+def fields(class_or_instance):
+    return tuple(_Field(name) for name in dataclasses._names(class_or_instance))
+
+
+class _Field:
+    def __init__(self, name):
+        self.name = name
+
+
+def replace(obj, **changes):
+    for name in dataclasses._names(obj):
+        changes.setdefault(name, getattr(obj, name))
+    return obj.__class__(**changes)
+
+
+def asdict(obj, *, dict_factory=dict):
+    return dict_factory([(name, _plain(getattr(obj, name), dict_factory)) for name in dataclasses._names(obj)])
+
+
+def _plain(value, dict_factory):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return asdict(value, dict_factory=dict_factory)
+    if isinstance(value, dict):
+        return {key: _plain(item, dict_factory) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item, dict_factory) for item in value)
+    return copy.deepcopy(value)
+
+
+def astuple(obj, *, tuple_factory=tuple):
+    return tuple_factory([copy.deepcopy(getattr(obj, name)) for name in dataclasses._names(obj)])
+
+
+class _Environment:
+    """An environment without variables."""
+
+    def get(self, key, default=None):
+        return default
+
+    def __contains__(self, key):
+        return False
+
+    def __getitem__(self, key):
+        raise KeyError(key)
+
+    def __len__(self):
+        return 0
+
+    def __iter__(self):
+        return iter(())
+
+    def keys(self):
+        return ()
+
+    def items(self):
+        return ()
+
+
+environ = _Environment()
+
+
+class _Modules:
+    """The modules that run or have run, by name."""
+
+    def __getitem__(self, name):
+        module = sys._module(name)
+        if module is None:
+            raise KeyError(name)
+        return module
+
+    def get(self, name, default=None):
+        module = sys._module(name)
+        return default if module is None else module
+
+    def __contains__(self, name):
+        return sys._module(name) is not None
+
+
+modules = _Modules()
+
+
+def getenv(key, default=None):
+    return default
+
+
+class _Path:
+    sep = "/"
+
+    @staticmethod
+    def join(a, *paths):
+        for path in paths:
+            a = path if path.startswith("/") else a + path if not a or a.endswith("/") else a + "/" + path
+        return a
+
+    @staticmethod
+    def basename(p):
+        return p.split("/")[-1]
+
+    @staticmethod
+    def dirname(p):
+        head = p[: len(p) - len(p.split("/")[-1])]
+        return head if head.strip("/") == "" else head.rstrip("/")
+
+    @staticmethod
+    def splitext(p):
+        name = p.split("/")[-1]
+        stem = name.lstrip(".")
+        if "." not in stem:
+            return (p, "")
+        extension = "." + stem.split(".")[-1]
+        return (p[: len(p) - len(extension)], extension)
+
+    @staticmethod
+    def expanduser(path):
+        return path
+
+    @staticmethod
+    def exists(path):
+        return False
+
+    isfile = isdir = exists
+
+
+path = _Path()
+sep = "/"
