@@ -7,6 +7,8 @@ Run with a Python that has torch: python scripts/record_frontend_reference.py
 
 import json
 import pathlib
+import sys
+import types
 
 import torch
 
@@ -15,7 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 
 def network(source):
     """The instance of the last class derived from nn.Module."""
-    names = {"__name__": "candidate"}
+    sys.modules["candidate"] = types.ModuleType("candidate")
+    names = vars(sys.modules["candidate"])
     exec(compile(source, "fixture.py", "exec"), names)
     classes = [v for v in names.values() if isinstance(v, type) and issubclass(v, torch.nn.Module)]
     return [c for c in classes if c.__module__ == "candidate"][-1]()

@@ -63,7 +63,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def names_of(job):
     """The names that the job's source defines."""
     if "module" not in job:
-        names = {"__name__": "net"}
+        sys.modules["net"] = types.ModuleType("net")
+        names = vars(sys.modules["net"])
         exec(compile(job["source"], job["name"], "exec"), names)
         return names
     if job["root"] not in sys.path:

@@ -11,6 +11,7 @@ FOLDER/NAME.error.
 """
 import json
 import sys
+import types
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 
 def build(job):
-    names = {"__name__": "net"}
+    sys.modules["net"] = types.ModuleType("net")
+    names = vars(sys.modules["net"])
     exec(compile(Path(job["source"]).read_text(), job["source"], "exec"), names)
     if job.get("entry"):
         return eval(job["entry"], names)

@@ -96,7 +96,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("t", "bartlett_window scalar_tensor isin"),
     (
         "tm",
-        "unique unique_consecutive nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
+        "randperm unique unique_consecutive nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
     ),
     (
         "tm",

@@ -69,6 +69,8 @@ pub(crate) fn init(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> 
             if projection > 0 {
                 shapes.push((format!("weight_hr_l{layer}{suffix}"), vec![projection, hidden]));
             }
+            // Each is looked for among those before it.
+            this.members(object, shapes.len())?;
             for (name, sizes) in shapes {
                 parameter(this, object, &name, sizes, uniform.clone())?;
             }

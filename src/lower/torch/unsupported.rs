@@ -74,7 +74,6 @@ pub(crate) const TORCH: &[&str] = &[
     "Generator",
     "nonzero",
     "randint",
-    "randperm",
     "multinomial",
     "inverse",
     "det",

@@ -4,6 +4,7 @@ Input: tensors, as in PyTorch 2.13. Output: PyTorch's numbers, by the formulas i
 Limit: complex numbers, names of dimensions and `out=` are left out.
 """
 import math
+import random
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 
 
 _in_order = sorted
+_orders = []
 
 
 class _Pair(NamedTuple):
@@ -341,6 +343,15 @@ def _distinct(input, items, places, return_inverse, return_counts):
     if return_counts:
         result.append(torch.tensor([places.count(at) for at in range(len(items))], dtype=torch.int64))
     return tuple(result) if len(result) > 1 else result[0]
+
+
+def randperm(n, **options):
+    """An order of constructors': the same each time, and not PyTorch's."""
+    if not _orders:
+        _orders.append(random.Random(0))
+    items = list(range(n))
+    _orders[0].shuffle(items)
+    return torch.tensor(items, dtype=options.get("dtype") or torch.int64)
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
