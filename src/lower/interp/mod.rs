@@ -125,6 +125,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) asks_training: bool,
     /// Number of the current pass; tensors of another pass are out of date.
     pub(crate) body: u32,
+    /// Values of written-out tensors that the graphs hold.
+    pub(crate) literals: usize,
     /// Depth of `torch.no_grad()` blocks.
     pub(crate) no_grad: usize,
     /// Tensors of the current pass whose memory was overwritten since: what still refers to them is out of date.
@@ -167,6 +169,7 @@ impl<'a> Interp<'a> {
             mode: Mode::Building,
             asks_training: false,
             body: 0,
+            literals: 0,
             no_grad: 0,
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),

@@ -217,8 +217,19 @@ pub(crate) fn utils(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "torch.nn.utils.composed", UTILS_SOURCE, name)
 }
 
-/// The name in `collections`, `contextlib`, `dataclasses` or `os`.
-pub(crate) fn library(this: &mut Interp<'_>, name: &str) -> R<Value> {
+/// The name in `collections`, `contextlib`, `dataclasses`, `os` or `sys`.
+pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Value> {
+    let known: &[&str] = match module {
+        "collections" => &["deque"],
+        "contextlib" => &["nullcontext"],
+        "dataclasses" => &["asdict", "astuple", "fields", "replace"],
+        "os" => &["environ", "getenv", "path", "sep"],
+        "sys" => &["modules"],
+        _ => &[],
+    };
+    if !known.contains(&name) {
+        return Err(Raise::unsupported(format!("'{module}.{name}' is not supported")));
+    }
     get(this, "library.composed", LIBRARY_SOURCE, name)
 }
 

@@ -14,6 +14,8 @@ use crate::lower::value::{Object, Tensor, TensorState, Tuple, Value};
 
 /// Most elements of a tensor whose values are written out.
 pub(crate) const MAX_VALUES: usize = 1 << 20;
+/// Most elements of written-out tensors in all operations that use one: 128 MiB.
+const MAX_LITERALS: usize = 1 << 24;
 
 const OPTIONS: &str = "*size, out=None, dtype=None, device=None, requires_grad=False, generator=None, names=None, \
     layout=None, pin_memory=False, memory_format=None";
@@ -357,6 +359,15 @@ pub(crate) fn materialise(
     dtype: DType,
     init: Init,
 ) -> R<TensorRef> {
+    if let Init::Values(values) = &init {
+        this.literals += values.len();
+        if this.literals > MAX_LITERALS {
+            return Err(Raise::limit(format!(
+                "elements of all written-out tensors: {} exceeds the limit of {MAX_LITERALS}",
+                this.literals
+            )));
+        }
+    }
     let op = match init {
         Init::Constant(value) => Op::Full { shape: Shape::fixed(sizes), value, dtype },
         Init::Values(values) => Op::Literal { sizes: sizes.to_vec(), values, dtype },

@@ -177,15 +177,15 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         "collections" => match name {
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),
             "defaultdict" => Some(Value::Class(this.class("defaultdict")?)),
-            _ => Some(or_stand_in(composed::library(this, name), namespace, name)?),
+            _ => Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?),
         },
         "sys" => Some(match name {
             "version_info" => this.tuple([3, 11, 0].into_iter().map(Value::Int).collect())?,
             "maxsize" => Value::Int(i64::MAX),
-            _ => or_stand_in(composed::library(this, name), namespace, name)?,
+            _ => or_stand_in(composed::library(this, namespace, name), namespace, name)?,
         }),
         "contextlib" | "dataclasses" | "os" => {
-            Some(or_stand_in(composed::library(this, name), namespace, name)?)
+            Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?)
         }
         "enum" => match name {
             "Enum" => Some(Value::Class(this.class("Enum")?)),
