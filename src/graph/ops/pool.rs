@@ -1,8 +1,8 @@
 //! Pooling: `max_pool`, `avg_pool`, `lp_pool`, the adaptive and the fractional pools, in one, two or three dimensions.
 //!
 //! # Shapes
-//! input `(N, C, *S)` or `(C, *S)`; output the same with pooled `*S'`. Fractional pools also take samples `(N, C, s)` for
-//! `s` spatial dimensions, with an N of 1 where the input has none.
+//! input `(N, C, *S)` or `(C, *S)`; output the same with pooled `*S'`. Fractional pools also take samples `(N, C, s)`
+//! for `s` spatial dimensions, with an N of 1 where the input has none.
 
 use super::{first, float, known, shape_error, take};
 use crate::graph::op::Pool;

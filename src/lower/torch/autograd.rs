@@ -1,7 +1,7 @@
 //! Backward passes that a source writes itself (`torch.autograd.Function`): what a gradient is multiplied with.
 //!
-//! Input: what `backward` computed from a tensor of ones. Output: that, as the factor of the gradient, where it is linear
-//! in the ones element by element. Limit: other linear maps (a convolution, a permutation) are refused.
+//! Input: what `backward` computed from a tensor of ones. Output: that, as the factor of the gradient, where it is
+//! linear in the ones element by element. Limit: other linear maps (a convolution, a permutation) are refused.
 
 use std::collections::BTreeMap;
 

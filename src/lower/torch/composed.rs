@@ -94,9 +94,11 @@ const FUNCTIONS: &[(&str, &str)] = &[
         "trapezoid trapz tril_indices triu_indices chain_matmul hann_window hamming_window blackman_window",
     ),
     ("t", "bartlett_window scalar_tensor isin"),
+    ("t", "randperm"),
+    ("tm", "unique unique_consecutive"),
     (
         "tm",
-        "randperm unique unique_consecutive nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
+        "nansum nanmean take kron diff cross logcumsumexp adjoint split_with_sizes unsafe_chunk unsafe_split",
     ),
     (
         "tm",

@@ -2,8 +2,9 @@
 
 Input: functions with a backward pass of their own. Output: the numbers of `forward`, and the gradients of `backward`:
 the result does not follow the inputs through `forward`, but through a term that is zero and has those gradients. They
-follow https://docs.pytorch.org/docs/stable/autograd.html. Limit: `backward` is read when `apply` is called, so a mistake
-in it is one of the forward pass; it must be linear in its argument element by element, with at most a sum behind.
+follow https://docs.pytorch.org/docs/stable/autograd.html. Limit: `backward` is read when `apply` is called, so a
+mistake in it is one of the forward pass; it must be linear in its argument element by element, with at most a sum
+behind.
 """
 import torch
 import torch.autograd as autograd

@@ -1,4 +1,5 @@
-"""Parts of Python's library, in the Python that the front-end reads: `collections`, `contextlib`, `dataclasses`, `os`, `sys`.
+"""Parts of Python's library, in the Python that the front-end reads: of `collections`, `contextlib`, `dataclasses`,
+`os` and `sys`.
 
 Input and output: as in Python 3.11. Limit: the environment is empty and there are no files; of `os.path` only what
 works on the text of a path.
