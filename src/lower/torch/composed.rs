@@ -54,6 +54,7 @@ pub(crate) const LAYERS: &[&str] = &[
     "FractionalMaxPool3d",
     "CrossMapLRN2d",
     "DataParallel",
+    "Buffer",
     "LazyLinear",
     "LazyConv1d",
     "LazyConv2d",

@@ -295,6 +295,16 @@ pub(crate) fn put_module(object: &Rc<Object>, name: &str, value: Value) {
     }
 }
 
+/// Tensor and persistence of an `nn.Buffer`.
+fn buffer_in(value: &Value) -> Option<(Value, Value)> {
+    let Value::Object(object) = value else { return None };
+    if &*object.class.name != "Buffer" || !object.class.attrs.borrow().contains_key("_registers") {
+        return None;
+    }
+    let attrs = object.attrs.borrow();
+    Some((attrs.get("data")?.clone(), attrs.get("persistent")?.clone()))
+}
+
 /// `Module.__setattr__`; whether the value was registered.
 pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, value: &Value) -> R<bool> {
     let parameter = matches!(value, Value::Tensor(tensor) if tensor.parameter.get());
@@ -327,6 +337,16 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
             unregister(object, name);
         }
         put_parameter(object, name, value.clone());
+        return Ok(true);
+    }
+    if let Some((data, persistent)) = buffer_in(value) {
+        object.attrs.borrow_mut().remove(name);
+        if !in_buffers {
+            unregister(object, name);
+        }
+        let mut args = Args::of(vec![Value::str(name), data]);
+        args.named.push((Rc::from("persistent"), persistent));
+        module_methods::module_method(this, object, "register_buffer", args)?;
         return Ok(true);
     }
     let wrong = |kind: &str, wanted: &str| {

@@ -31,7 +31,6 @@ pub(crate) const LAYERS: &[&str] = &[
     "Container",
     "UninitializedParameter",
     "UninitializedBuffer",
-    "Buffer",
     "RNNCellBase",
 ];
 

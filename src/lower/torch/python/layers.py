@@ -270,6 +270,16 @@ class DataParallel(nn.Module):
         return self.module(*inputs, **kwargs)
 
 
+class Buffer:
+    """A tensor on its way to becoming a module's buffer, which it is once it is assigned."""
+
+    _registers = True
+
+    def __init__(self, data=None, persistent=True):
+        self.data = torch.empty(0) if data is None else data
+        self.persistent = persistent
+
+
 class _Lazy:
     """Before a layer, which it makes when the first input tells how many channels there are."""
 
