@@ -11,9 +11,10 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device as CandleDevice, Tensor};
 use candle_transformers::models::quantized_qwen2::ModelWeights;
+use llmatic_offline::bench::nasbench201::{CELLS, Cell};
 use llmatic_offline::config::Device;
 use llmatic_offline::llm::{
-    Completion, Control, Finish, Llm, LlmError, LlmOptions, Request, Selection, Stop, select,
+    Completion, Control, Finish, Generator as _, Llm, LlmError, LlmOptions, Request, Selection, Stop, select,
 };
 use llmatic_offline::rng::RootSeed;
 
@@ -70,6 +71,29 @@ fn mixed_requests() -> Vec<Request> {
     requests.push(request("def add(a, b):\n", 0.0, 16, 8));
     requests.push(request(&PROMPT.replace("8", "16"), 1.0, 24, 9));
     requests
+}
+
+#[test]
+fn kept_to_the_grammar_of_cells_it_writes_cells_and_computes_no_more_than_their_choices() {
+    let Some(selection) = selection() else { return };
+    let header = "class Net(nn.Module):\n";
+    let cells: Vec<String> = (0..CELLS).map(|number| Cell::from_number(number).to_class()).collect();
+    let prompt = |cell: usize| format!("{}\n\n{header}", Cell::from_number(cell).to_module());
+    let requests: Vec<Request> = (0..4u64)
+        .map(|index| request(&prompt(1000 * (index as usize / 2)), 0.4 * index as f64, 320, index))
+        .collect();
+    let mut alone = load(&selection, 1, 1);
+    alone.keep_to(Some(&Cell::grammar())).unwrap();
+    let expected: Vec<Completion> =
+        requests.iter().map(|request| run(&mut alone, std::slice::from_ref(request)).remove(0)).collect();
+    for completion in &expected {
+        assert!(cells.contains(&format!("{header}{}", completion.text)), "{}", completion.text);
+        assert_eq!(completion.finish, Finish::Stopped);
+    }
+    let mut together = load(&selection, 2, 4);
+    together.keep_to(Some(&Cell::grammar())).unwrap();
+    let texts = |completions: &[Completion]| completions.iter().map(|c| c.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&run(&mut together, &requests)), texts(&expected));
 }
 
 /// The ids were recorded with the model's own tokenizer.json, by `scripts/record_codegen_reference.py`; here they

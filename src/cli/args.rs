@@ -349,7 +349,8 @@ pub(crate) struct NasBench201Args {
     #[arg(long, value_name = "D", value_delimiter = ',', default_value = "cifar10")]
     pub(crate) dataset: Vec<String>,
     /// random, evolution, local, typed, surrogate; with --model also rank (its log-probabilities order the edits of
-    /// a cell), llmatic (the paper's operators), infill, and edits (their control); or several with commas between
+    /// a cell), llmatic (the paper's operators), llmatic-grammar (the same, kept to the grammar of cells), infill, and
+    /// edits (their control); or several with commas between
     #[arg(long, value_name = "M", value_delimiter = ',', default_value = "surrogate")]
     pub(crate) method: Vec<String>,
     /// Distinct cells that a search may evaluate

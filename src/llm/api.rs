@@ -213,6 +213,17 @@ pub trait Generator {
         text.len().div_ceil(4)
     }
 
+    /// Keep the completions of a class's header to a search space: a grammar (Lark, as the crate `llguidance` reads it)
+    /// of all that may stand behind the header; `None` lifts it. Where the grammar leaves no choice the model is not
+    /// asked, and a completion ends with its grammar. A scripted stand-in says what it says.
+    ///
+    /// # Errors
+    /// A model whose tokens are not known; a text that is no grammar.
+    fn keep_to(&mut self, space: Option<&str>) -> Result<(), LlmError> {
+        let _ = space;
+        Ok(())
+    }
+
     /// How it is asked to fill a hole; `None` where it was not taught to.
     fn infill(&self) -> Option<&InfillTokens> {
         None

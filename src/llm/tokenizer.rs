@@ -76,14 +76,16 @@ impl Text {
         Ok(())
     }
 
-    /// The grammar of class bodies over these tokens, of which the model knows `vocabulary`.
-    pub(crate) fn grammar(&self, vocabulary: usize) -> Result<Grammar, LlmError> {
+    /// The grammar of class bodies, or of a search space, over these tokens, of which the model knows `vocabulary`.
+    pub(crate) fn grammar(&self, vocabulary: usize, space: Option<&str>) -> Result<Grammar, LlmError> {
+        let way_out =
+            if space.is_none() { "; set model.grammar = false to go without a grammar" } else { "" };
         let fault = |reason: String| LlmError::Tokenizer {
             path: self.path.clone(),
-            reason: format!("{reason}; set model.grammar = false to go without a grammar"),
+            reason: format!("{reason}{way_out}"),
         };
         let json = self.tokenizer.to_string(false).map_err(|error| fault(error.to_string()))?;
-        Grammar::compile(&json, &self.ends, vocabulary).map_err(fault)
+        Grammar::compile(&json, &self.ends, vocabulary, space).map_err(fault)
     }
 
     /// What a token alone says; with U+FFFD where it is part of a character.

@@ -17,13 +17,14 @@ use crate::search::{Edited, Network, Reader, Refused, Verdict};
 /// Input of a cell: channels, height, width.
 pub const SIZES: [usize; 3] = [16, 32, 32];
 
-/// What stands before the class: everything that an edge may be.
-const HELPERS: &str = "\
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
+/// What a module begins with.
+const IMPORTS: &str = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n";
 
-
+/// The classes that edges may be of, before the cell's: name and text.
+const HELPERS: [(&str, &str); 2] = [
+    (
+        "ConvBN",
+        "\
 class ConvBN(nn.Module):
     def __init__(self, kernel):
         super().__init__()
@@ -32,12 +33,17 @@ class ConvBN(nn.Module):
 
     def forward(self, x):
         return self.bn(self.conv(F.relu(x)))
-
-
+",
+    ),
+    (
+        "Zero",
+        "\
 class Zero(nn.Module):
     def forward(self, x):
         return x * 0.0
-";
+",
+    ),
+];
 
 /// The cell that a search through code starts from: the input and nothing else.
 pub const FIRST: Cell = Cell([
@@ -65,7 +71,8 @@ impl Operation {
 impl Cell {
     /// The whole module; the class is `Net`.
     pub fn to_module(self) -> String {
-        format!("{HELPERS}\n\n{}", self.to_class())
+        let helpers: Vec<&str> = HELPERS.iter().map(|(_, text)| *text).collect();
+        format!("{IMPORTS}\n\n{}\n\n{}", helpers.join("\n\n"), self.to_class())
     }
 
     /// The class `Net` alone.
@@ -79,6 +86,24 @@ impl Cell {
                  node2 = self.edge02(x) + self.edge12(node1)\n        \
                  return self.edge03(x) + self.edge13(node1) + self.edge23(node2)\n";
         text
+    }
+
+    /// The grammar (Lark) of everything that may stand behind the header of a cell's class: the lines of
+    /// [`Cell::to_class`] with any operation on each edge.
+    pub fn grammar() -> String {
+        let (class, quoted) = (FIRST.to_class(), |text: &str| serde_json::Value::from(text).to_string());
+        let mut rest = class.split_once('\n').map_or("", |(_, body)| body);
+        let mut rule = String::from("start:");
+        for edge in 0..EDGES.len() {
+            let line = FIRST.line(edge);
+            let Some((before, after)) = rest.split_once(&line) else { continue };
+            let name = line.strip_suffix(FIRST.0[edge].code()).unwrap_or_default();
+            rule += &format!(" {} operation", quoted(&format!("{before}{name}")));
+            rest = after;
+        }
+        let operations: Vec<String> =
+            Operation::ALL.iter().map(|operation| quoted(operation.code())).collect();
+        format!("{rule} {}\noperation: {}\n", quoted(rest), operations.join(" | "))
     }
 
     /// The assignment of one edge, such as `edge01 = ConvBN(3)`.
@@ -141,6 +166,7 @@ impl Default for CellReader {
 
 impl Reader for CellReader {
     fn read(&self, source: &str) -> Result<Network, Refused> {
+        let source = &with_helpers(source);
         let graph = read(source).map_err(|refusal| Refused::of(&refusal, source))?;
         if self.cell(&graph.architecture_id()).is_none() {
             let message =
@@ -162,6 +188,17 @@ impl Reader for CellReader {
     fn seed(&self) -> Option<String> {
         Some(FIRST.to_module())
     }
+}
+
+/// The source with the classes that it does not define, before its own first one: a child keeps those that it names,
+/// and its children may name the others.
+fn with_helpers(source: &str) -> String {
+    let defines = |name: &str| source.lines().any(|line| line.starts_with(&format!("class {name}(")));
+    let missing: String =
+        HELPERS.iter().filter(|(name, _)| !defines(name)).map(|(_, text)| format!("{text}\n\n")).collect();
+    let first = if source.starts_with("class ") { Some(0) } else { source.find("\nclass ").map(|at| at + 1) };
+    let (before, after) = source.split_at(first.unwrap_or(source.len()));
+    format!("{before}{missing}{after}")
 }
 
 fn read(source: &str) -> Result<crate::graph::Graph, lower::Refusal> {
@@ -208,6 +245,25 @@ mod tests {
         assert_eq!(reader.cell(&reader.read(&other).unwrap().graph.architecture_id()), Some(cell));
         let outside = cell.to_module().replace("self.edge01 = ConvBN(3)", "self.edge01 = ConvBN(5)");
         assert_eq!(reader.read(&outside).unwrap_err().verdict, Verdict::Unsupported);
+    }
+
+    #[test]
+    fn what_a_cell_does_not_name_its_children_may() {
+        let reader = CellReader::new();
+        let whole = Cell::from_code("330133").unwrap().to_module();
+        assert_eq!(with_helpers(&whole), whole);
+        // As a parent without convolutions leaves it to a child that has one.
+        let start = whole.find("class ConvBN").unwrap();
+        let end = whole.find("class Zero").unwrap();
+        let without = format!("{}{}", &whole[..start], &whole[end..]);
+        let network = reader.read(&without).unwrap();
+        assert_eq!(network.source, whole);
+        let neither = format!(
+            "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n{}",
+            FIRST.to_class()
+        );
+        assert_eq!(reader.read(&neither).unwrap().source, FIRST.to_module());
+        assert!(with_helpers("x = 1\n").starts_with("x = 1\n"));
     }
 
     #[test]

@@ -32,6 +32,8 @@ const PATIENCE: usize = 20;
 pub enum Operators {
     /// The paper's: rewriting and crossover.
     Llmatic,
+    /// The same, with the LLM kept to the grammar of cells.
+    LlmaticGrammar,
     /// One edge's right-hand side is filled in.
     Infill,
     /// Random edits: the control of both.
@@ -141,6 +143,8 @@ fn drive(
     observe: &mut (dyn FnMut(Event) + Send),
 ) -> Result<(), SearchError> {
     let reader = evaluator.reader;
+    let space = run.config.model.grammar.then(Cell::grammar);
+    generator.keep_to(space.as_deref())?;
     search::search(run, &mut Parts { generator, reader, evaluator, cancelled, observe }).map(|_| ())
 }
 
@@ -157,6 +161,7 @@ pub fn configuration(this: &EngineRun<'_>) -> Result<(SearchConfig, String), Sea
     let operators = &mut config.operators;
     match this.operators {
         Operators::Llmatic => {}
+        Operators::LlmaticGrammar => config.model.grammar = true,
         Operators::Infill => (operators.rewrite, operators.crossover, operators.infill) = (0.0, 0.0, 1.0),
         Operators::Typed => (operators.rewrite, operators.crossover, operators.typed) = (0.0, 0.0, 1.0),
     }

@@ -229,10 +229,12 @@ fn searcher(name: &str) -> Result<Searcher, Failure> {
     Ok(match name {
         "rank" => Searcher::Rank,
         "llmatic" => Searcher::Engine(Operators::Llmatic),
+        "llmatic-grammar" => Searcher::Engine(Operators::LlmaticGrammar),
         "infill" => Searcher::Engine(Operators::Infill),
         "edits" => Searcher::Engine(Operators::Typed),
         _ => Searcher::Table(name.parse().map_err(|error| {
-            refused(&error).hint("rank, llmatic, infill and edits run with an LLM or its controls")
+            refused(&error)
+                .hint("rank, llmatic, llmatic-grammar, infill and edits run with an LLM or its controls")
         })?),
     })
 }

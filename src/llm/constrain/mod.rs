@@ -1,8 +1,10 @@
 //! Which tokens may come next in a class body: the tokens so far in, logits of the others at minus infinity out.
 //!
-//! The work is `llguidance`'s (an Earley parser over a prefix tree of the vocabulary); the grammar is `grammar`'s. What
-//! may follow depends on a row's own tokens alone, so sampling stays exact and rows stay independent. A text that the
-//! grammar loses hold of goes on unconstrained. Limit: completions whose prompt ends with the header of a class.
+//! The work is `llguidance`'s (an Earley parser over a prefix tree of the vocabulary); the grammar is `grammar`'s, or
+//! that of a search space, which says every byte of a body up to its end. What may follow depends on a row's own tokens
+//! alone, so sampling stays exact and rows stay independent; so does what a space leaves no choice in, which is written
+//! without asking the model. A text that the grammar loses hold of goes on unconstrained. Limit: completions whose
+//! prompt ends with the header of a class.
 
 mod grammar;
 
@@ -12,9 +14,11 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, token_bytes_from_tokenizer_json};
 
-/// The grammar of class bodies, compiled for a vocabulary.
+/// A grammar, compiled for a vocabulary.
 pub(crate) struct Grammar {
     start: Matcher,
+    /// Of a search space; else of Python's class bodies.
+    space: bool,
     /// Sorted ids at which a text ends.
     ends: Vec<u32>,
     end: u32,
@@ -23,18 +27,25 @@ pub(crate) struct Grammar {
 /// What may follow in one row.
 pub(crate) struct Constraint {
     matcher: Matcher,
+    space: bool,
     ends: Vec<u32>,
     end: u32,
     lost: bool,
 }
 
 impl Grammar {
-    /// Compiles it. `json` is the content of a `tokenizer.json`, `ends` are the sorted ids at which a text ends and
-    /// `width` is the number of logits.
+    /// Compiles the grammar of class bodies, or that of a search space (Lark, as `llguidance` reads it). `json` is the
+    /// content of a `tokenizer.json`, `ends` are the sorted ids at which a text ends and `width` is the number of
+    /// logits.
     ///
     /// # Errors
-    /// A tokenizer without an end token or whose tokens are no bytes.
-    pub(crate) fn compile(json: &str, ends: &[u32], width: usize) -> Result<Grammar, String> {
+    /// A tokenizer without an end token or whose tokens are no bytes; a text that is no grammar.
+    pub(crate) fn compile(
+        json: &str,
+        ends: &[u32],
+        width: usize,
+        space: Option<&str>,
+    ) -> Result<Grammar, String> {
         let json: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let mut bytes = token_bytes_from_tokenizer_json(&json).map_err(|error| error.to_string())?;
         bytes.resize(width, Vec::new());
@@ -51,17 +62,19 @@ impl Grammar {
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new_simple(&env).map_err(|error| error.to_string())?;
         factory.quiet();
-        let parser = factory.create_parser(TopLevelGrammar::from_lark(grammar::class_body()));
+        let lark = space.map_or_else(grammar::class_body, str::to_owned);
+        let parser = factory.create_parser(TopLevelGrammar::from_lark(lark));
         let start = Matcher::new(parser);
         match start.get_error() {
             Some(reason) => Err(reason),
-            None => Ok(Grammar { start, ends: ends.to_vec(), end }),
+            None => Ok(Grammar { start, space: space.is_some(), ends: ends.to_vec(), end }),
         }
     }
 
     /// What may follow the header of a class.
     pub(crate) fn start(&self) -> Constraint {
-        Constraint { matcher: self.start.deep_clone(), ends: self.ends.clone(), end: self.end, lost: false }
+        let (matcher, ends) = (self.start.deep_clone(), self.ends.clone());
+        Constraint { matcher, space: self.space, ends, end: self.end, lost: false }
     }
 }
 
@@ -94,6 +107,29 @@ impl Constraint {
         }
     }
 
+    /// The text that must come next in a search space; empty where there is a choice.
+    pub(crate) fn forced(&mut self) -> String {
+        if !self.space || self.lost || self.matcher.is_stopped() {
+            return String::new();
+        }
+        String::from_utf8(self.matcher.compute_ff_bytes()).unwrap_or_default()
+    }
+
+    /// Whether the text would be one of the search space, and nothing could follow, after `tokens` and `last`.
+    pub(crate) fn ends_after(&self, tokens: &[u32], last: Option<u32>) -> bool {
+        let all: Vec<u32> = tokens.iter().copied().chain(last).collect();
+        if !self.space || self.lost || all.is_empty() {
+            return false;
+        }
+        let mut matcher = self.matcher.deep_clone();
+        matcher.consume_tokens(&all).is_ok() && matcher.is_stopped()
+    }
+
+    /// Whether the text is one of the search space and nothing may follow.
+    pub(crate) fn complete(&self) -> bool {
+        self.space && !self.lost && self.matcher.is_stopped() && !self.matcher.is_error()
+    }
+
     /// Goes on with a token.
     pub(crate) fn accept(&mut self, token: u32) {
         if !self.lost && self.ends.binary_search(&token).is_err() {
@@ -107,8 +143,12 @@ mod tests {
     use super::Grammar;
     use crate::llm::sampling::Settings;
 
-    /// Every byte is a token; the last id ends a text.
     fn grammar() -> Grammar {
+        compiled(None)
+    }
+
+    /// Every byte is a token; the last id ends a text.
+    fn compiled(space: Option<&str>) -> Grammar {
         let vocabulary: serde_json::Map<String, serde_json::Value> = byte_characters()
             .into_iter()
             .enumerate()
@@ -118,7 +158,7 @@ mod tests {
         let json = serde_json::json!({
             "decoder": { "type": "ByteLevel" }, "model": { "vocab": vocabulary }, "added_tokens": [],
         });
-        Grammar::compile(&json.to_string(), &[256], 257).unwrap()
+        Grammar::compile(&json.to_string(), &[256], 257, space).unwrap()
     }
 
     /// GPT-2's stand-ins for bytes.
@@ -149,6 +189,40 @@ mod tests {
         let mut logits = vec![0.0f32; 257];
         constraint.apply(&mut logits);
         (text.len(), logits[256] == 0.0)
+    }
+
+    #[test]
+    fn what_a_space_leaves_no_choice_in_is_known_up_to_its_end() {
+        let grammar = compiled(Some(
+            "start: \"a = \" op \"\\nb = \" op \"\\nend\\n\"\nop: \"Conv(1)\" | \"Conv(3)\" | \"Zero()\"",
+        ));
+        let mut constraint = grammar.start();
+        let mut text = String::new();
+        for (forced, chosen) in [("a = ", "Z"), ("ero()\nb = ", "C"), ("onv(", "3")] {
+            assert_eq!(constraint.forced(), forced, "{text:?}");
+            assert!(!constraint.complete());
+            for byte in forced.bytes().chain(chosen.bytes()) {
+                constraint.accept(u32::from(byte));
+            }
+            text.push_str(forced);
+            text.push_str(chosen);
+        }
+        for byte in constraint.forced().bytes().collect::<Vec<_>>() {
+            assert!(!constraint.complete());
+            text.push(char::from(byte));
+            constraint.accept(u32::from(byte));
+        }
+        assert_eq!(text, "a = Zero()\nb = Conv(3)\nend\n");
+        assert!(constraint.complete() && !constraint.lost);
+        assert_eq!(constraint.forced(), "");
+    }
+
+    #[test]
+    fn python_and_a_lost_text_force_nothing() {
+        assert_eq!(grammar().start().forced(), "");
+        let mut constraint = compiled(Some("start: \"ab\"")).start();
+        constraint.accept(u32::from(b'x'));
+        assert_eq!((constraint.forced().as_str(), constraint.complete()), ("", false));
     }
 
     const NET: &str = include_str!("net.txt");

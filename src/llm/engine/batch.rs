@@ -3,14 +3,16 @@
 //! Each running request has a slot of the KV cache. A new prompt takes over the longest prefix that any
 //! slot already holds (of this call or an earlier one), prefills the rest, and joins the common step of one
 //! token, and guesses at the next few, per row; a finished row leaves at once and a waiting request takes
-//! its slot. None of this changes a completion on the CPU, where a token's logits do not depend on what is
-//! computed beside it. Limit: a prompt is prefilled before the running rows go on.
+//! its slot. Where a row's grammar leaves no choice its tokens are fed together and none is sampled. None of this
+//! changes a completion on the CPU, where a token's logits do not depend on what is computed beside it. Limit: a prompt
+//! is prefilled before the running rows go on.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use super::lookup::{Guess, propose};
 use super::{Llm, PREFILL_CHUNK};
-use crate::llm::constrain::Constraint;
+use crate::llm::constrain::{Constraint, Grammar};
 use crate::llm::decoder::{Head, Span};
 use crate::llm::sampling::{Settings, sample};
 use crate::llm::stop::StopRule;
@@ -27,9 +29,14 @@ struct Row {
     slot: usize,
     prompt_tokens: usize,
     cached_prompt_tokens: usize,
+    /// Tokens of the completion, sampled or forced.
     sampled: usize,
-    /// Prompt and samples; all but the last are in the cache.
+    /// Prompt and completion.
     tokens: Vec<u32>,
+    /// How many of them are in the cache: all but the newest sample and what its grammar made of it.
+    held: usize,
+    /// What the grammar makes come next.
+    forced: VecDeque<u32>,
     pieces: Pieces,
     stop: StopRule,
     stream: Stream,
@@ -79,21 +86,29 @@ impl Llm {
         let (mut waiting, mut tokens, mut cancelled) = (0, 0, false);
         loop {
             while !cancelled && rows.len() < self.cached.len() && waiting < requests.len() {
-                let row = self.admit(waiting, &requests[waiting], &prompts[waiting], &rows)?;
+                let request = &requests[waiting];
+                let mut row = self.admit(waiting, request, &prompts[waiting], &rows)?;
                 waiting += 1;
-                let prompt = &prompts[row.request];
-                if requests[row.request].max_tokens == 0 {
+                if request.max_tokens == 0 {
                     row.finish(Finish::Length, 0, &mut done);
+                    continue;
+                }
+                let verdict = self.write_forced(&mut row, request)?;
+                tokens += row.sampled;
+                if let Verdict::Ends(finish, keep) = verdict {
+                    row.finish(finish, keep, &mut done);
                     continue;
                 }
                 let running = rows.len() + 1;
                 let mut watch = || on_progress(Progress { tokens, rows_running: running });
-                cancelled = self.prefill(row.slot, &prompt[..prompt.len() - 1], &mut watch)?;
+                row.held = row.tokens.len() - 1;
+                cancelled = self.prefill(row.slot, &row.tokens[..row.held], &mut watch)?;
                 rows.push(row);
             }
             if cancelled || rows.is_empty() {
                 break;
             }
+            self.prefill_forced(&mut rows)?;
             let guesses = self.step(&rows, requests, &mut logits)?;
             let width = logits.len() / guesses.iter().map(|guess| guess.fed + 1).sum::<usize>();
             let mut logits = logits.chunks_exact(width);
@@ -143,7 +158,8 @@ impl Llm {
         let running: Vec<usize> = rows.iter().map(|row| row.slot).collect();
         let (slot, len) = self.claim(&prompt[..prompt.len() - 1], &running)?;
         let class = request.stop == Stop::ClassComplete && begins_a_class(&request.prompt);
-        let grammar = self.grammar.as_ref().filter(|_| class && self.constrains);
+        let mut constraint = self.grammar.as_ref().filter(|_| class).map(Grammar::start);
+        let forced = self.forced(constraint.as_mut())?;
         Ok(Row {
             request: index,
             slot,
@@ -151,11 +167,13 @@ impl Llm {
             cached_prompt_tokens: len,
             sampled: 0,
             tokens: prompt.to_vec(),
+            held: len,
+            forced,
             pieces: Pieces::default(),
             stop: StopRule::new(request.stop),
             stream: request.stream.clone(),
             class: class.then(ClassPrefix::new),
-            constraint: grammar.map(|grammar| grammar.start()),
+            constraint,
             beyond: self.working.as_ref().map(|working| working.beyond(prompt)).unwrap_or_default(),
         })
     }
@@ -205,8 +223,19 @@ impl Llm {
         Ok(false)
     }
 
-    /// Feeds every row its newest token and as much of a guess at the following ones as pays; the guesses are
-    /// returned. `logits` gets, row by row, those after each token fed: (all tokens fed, vocabulary).
+    /// Computes long pieces that grammars made rows write, but for their last tokens, so that a step stays small.
+    fn prefill_forced(&mut self, rows: &mut [Row]) -> Result<(), LlmError> {
+        let most = PREFILL_CHUNK / self.cached.len().max(1);
+        for row in rows.iter_mut().filter(|row| row.tokens.len() - row.held > most.max(1)) {
+            row.held = row.tokens.len() - 1;
+            self.prefill(row.slot, &row.tokens[..row.held], &mut || Control::Continue)?;
+        }
+        Ok(())
+    }
+
+    /// Feeds every row its newest tokens and as much of a guess at the following ones as pays; the guesses are
+    /// returned. `logits` gets, row by row, those after its newest token and after each one guessed: (their sum,
+    /// vocabulary).
     fn step(
         &mut self,
         rows: &[Row],
@@ -216,25 +245,26 @@ impl Llm {
         let mut guesses = Vec::with_capacity(rows.len());
         let mut fed = Vec::with_capacity(rows.len());
         for row in rows {
-            // The last token sampled is never fed, so a guess must leave room for it.
+            // The last token is never fed, so a guess must leave room for it.
             let room = requests[row.request].max_tokens - row.sampled - 1;
             let mut guess = if self.guesses { propose(&row.tokens, room) } else { Guess::default() };
             guess.fed = self.trust.worth(&guess, rows.len(), self.decoder.overhead());
-            let (newest, ahead) = (row.tokens.last(), &guess.tokens[..guess.fed]);
-            fed.push(newest.into_iter().chain(ahead).copied().collect::<Vec<u32>>());
+            fed.push([&row.tokens[row.held..], &guess.tokens[..guess.fed]].concat());
             guesses.push(guess);
         }
         let spans: Vec<Span<'_>> = rows
             .iter()
             .zip(&fed)
-            .map(|(row, tokens)| Span { slot: row.slot, tokens, logits: tokens.len() })
+            .zip(&guesses)
+            .map(|((row, tokens), guess)| Span { slot: row.slot, tokens, logits: guess.fed + 1 })
             .collect();
         let head = if self.working.is_some() { Head::Narrow } else { Head::Whole };
         self.decoder.step(&spans, head, logits).map_err(|error| self.compute(&error))?;
         Ok(guesses)
     }
 
-    /// Samples a row's next tokens: one, and one more for each guess that the sample before it confirms.
+    /// Writes a row's next tokens: one, one more for each guess that the one before it confirms, and what the grammar
+    /// makes of them.
     fn advance(
         &mut self,
         row: &mut Row,
@@ -245,22 +275,96 @@ impl Llm {
         let before = row.tokens.len();
         let mut verdict = Verdict::Goes;
         for (place, logits) in logits.iter().enumerate() {
-            verdict = self.sample_one(row, request, logits)?;
+            verdict = self.write_one(row, request, Some(logits))?;
             let confirmed = place < guess.fed && row.tokens.last() == guess.tokens.get(place);
             if matches!(verdict, Verdict::Ends(..)) || !confirmed {
                 break;
             }
         }
         self.trust.update(guess, &row.tokens[before..]);
-        // The cache keeps what was fed and confirmed: everything but the newest sample.
-        let held = row.tokens.len() - 1;
-        self.cached[row.slot] = row.tokens[..held].to_vec();
-        self.decoder.truncate(row.slot, held);
+        // The cache keeps what was fed and confirmed: everything but the newest token.
+        row.held = row.tokens.len() - 1;
+        self.cached[row.slot] = row.tokens[..row.held].to_vec();
+        self.decoder.truncate(row.slot, row.held);
+        if matches!(verdict, Verdict::Goes) {
+            verdict = self.write_forced(row, request)?;
+        }
         Ok(verdict)
     }
 
-    /// Samples one token and judges the text.
-    fn sample_one(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<Verdict, LlmError> {
+    /// Writes what the grammar makes come next.
+    fn write_forced(&self, row: &mut Row, request: &Request) -> Result<Verdict, LlmError> {
+        let mut verdict = Verdict::Goes;
+        while !row.forced.is_empty() && matches!(verdict, Verdict::Goes) {
+            verdict = self.write_one(row, request, None)?;
+        }
+        Ok(verdict)
+    }
+
+    /// Tokens of what the grammar makes come next. The last one is left open, since it may be longer with what is
+    /// chosen behind it, unless the text ends there.
+    fn forced(&self, constraint: Option<&mut Constraint>) -> Result<VecDeque<u32>, LlmError> {
+        let Some(constraint) = constraint else { return Ok(VecDeque::new()) };
+        let text = constraint.forced();
+        if text.is_empty() {
+            return Ok(VecDeque::new());
+        }
+        let mut tokens = self.text.encode(&text)?;
+        let last = tokens.pop();
+        if constraint.ends_after(&tokens, last) {
+            tokens.extend(last);
+        }
+        Ok(tokens.into())
+    }
+
+    /// Writes one token, a forced one or one sampled from `logits`, and judges the text.
+    fn write_one(
+        &self,
+        row: &mut Row,
+        request: &Request,
+        logits: Option<&[f32]>,
+    ) -> Result<Verdict, LlmError> {
+        let token = match (row.forced.pop_front(), logits) {
+            (Some(token), _) => token,
+            (None, Some(logits)) => self.draw(row, request, logits)?,
+            (None, None) => return Ok(Verdict::Goes),
+        };
+        if let Some(constraint) = &mut row.constraint {
+            constraint.accept(token);
+            if row.forced.is_empty() {
+                row.forced = self.forced(Some(constraint))?;
+            }
+        }
+        row.sampled += 1;
+        row.tokens.push(token);
+        let ended = self.text.is_end(token);
+        if ended {
+            self.text.flush(&mut row.pieces)?;
+        } else {
+            self.text.push(&mut row.pieces, token)?;
+        }
+        if row.constraint.as_ref().is_some_and(Constraint::complete) {
+            self.text.flush(&mut row.pieces)?;
+            return Ok(Verdict::Ends(Finish::Stopped, row.pieces.text.len()));
+        }
+        if let Some(keep) = row.stop.complete_at(&row.pieces.text, &self.stops) {
+            return Ok(Verdict::Ends(Finish::Stopped, keep));
+        }
+        if ended {
+            return Ok(Verdict::Ends(Finish::EndOfText, row.pieces.text.len()));
+        }
+        if row.class.as_mut().is_some_and(|class| class.fault(&row.pieces.text).is_some()) {
+            return Ok(Verdict::Ends(Finish::Abandoned, row.pieces.text.len()));
+        }
+        if row.sampled >= request.max_tokens {
+            self.text.flush(&mut row.pieces)?;
+            return Ok(Verdict::Ends(Finish::Length, row.pieces.text.len()));
+        }
+        Ok(Verdict::Goes)
+    }
+
+    /// Samples one token.
+    fn draw(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<u32, LlmError> {
         let settings =
             Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
         let working = self.working.as_ref();
@@ -277,32 +381,7 @@ impl Llm {
                 .and_then(|place| working.tokens().get(place as usize).copied()),
             (None, None) => sample(self.isa, &logits, settings, &mut row.stream),
         };
-        let token = token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })?;
-        if let Some(constraint) = &mut row.constraint {
-            constraint.accept(token);
-        }
-        row.sampled += 1;
-        row.tokens.push(token);
-        let ended = self.text.is_end(token);
-        if ended {
-            self.text.flush(&mut row.pieces)?;
-        } else {
-            self.text.push(&mut row.pieces, token)?;
-        }
-        if let Some(keep) = row.stop.complete_at(&row.pieces.text, &self.stops) {
-            return Ok(Verdict::Ends(Finish::Stopped, keep));
-        }
-        if ended {
-            return Ok(Verdict::Ends(Finish::EndOfText, row.pieces.text.len()));
-        }
-        if row.class.as_mut().is_some_and(|class| class.fault(&row.pieces.text).is_some()) {
-            return Ok(Verdict::Ends(Finish::Abandoned, row.pieces.text.len()));
-        }
-        if row.sampled >= request.max_tokens {
-            self.text.flush(&mut row.pieces)?;
-            return Ok(Verdict::Ends(Finish::Length, row.pieces.text.len()));
-        }
-        Ok(Verdict::Goes)
+        token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })
     }
 }
 

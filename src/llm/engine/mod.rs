@@ -43,9 +43,8 @@ pub struct Llm {
     /// Whether rows guess ahead (`lookup`).
     guesses: bool,
     trust: Trust,
-    /// Compiled when it is first asked for.
+    /// What the completions of a class's header follow.
     grammar: Option<Grammar>,
-    constrains: bool,
     vocabulary: usize,
     /// The tokens that completions are written with; `None`: all.
     working: Option<Working>,
@@ -88,7 +87,6 @@ impl Llm {
             guesses: true,
             trust: Trust::new(),
             grammar: None,
-            constrains: false,
             vocabulary,
             working: None,
             shares: true,
@@ -172,10 +170,7 @@ impl Llm {
     /// # Errors
     /// A model whose tokens or end token are not known.
     pub fn set_grammar(&mut self, on: bool) -> Result<(), LlmError> {
-        if on && self.grammar.is_none() {
-            self.grammar = Some(self.text.grammar(self.vocabulary)?);
-        }
-        self.constrains = on;
+        self.grammar = if on { Some(self.text.grammar(self.vocabulary, None)?) } else { None };
         Ok(())
     }
 
@@ -325,6 +320,11 @@ impl Generator for Llm {
 
     fn count_tokens(&self, text: &str) -> usize {
         Llm::count_tokens(self, text)
+    }
+
+    fn keep_to(&mut self, space: Option<&str>) -> Result<(), LlmError> {
+        self.grammar = space.map(|lark| self.text.grammar(self.vocabulary, Some(lark))).transpose()?;
+        Ok(())
     }
 
     fn infill(&self) -> Option<&InfillTokens> {

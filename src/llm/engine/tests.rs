@@ -193,6 +193,49 @@ fn the_grammar_and_giving_up_keep_rows_apart_and_guesses_exact() {
 }
 
 #[test]
+fn a_search_space_is_kept_to_and_only_its_choices_are_sampled() {
+    const SPACE: &str = "start: \"    a = \" op \"\\n    b = \" op \"\\n    cc = \" op \"\\n\\n    d = f(a, b)\\n\"\n\
+                         op: \"Conv(1)\" | \"Conv(3)\" | \"Zero()\" | \"x\"";
+    let whole = |text: &str| -> bool {
+        let rest = text.strip_prefix("    a = ").and_then(|text| text.strip_suffix("\n\n    d = f(a, b)\n"));
+        let ops = rest.map(|rest| rest.replace("    cc = ", "").replace("    b = ", ""));
+        ops.is_some_and(|ops| ops.split('\n').all(|op| ["Conv(1)", "Conv(3)", "Zero()", "x"].contains(&op)))
+    };
+    let prompt = "class Net(nn.Module):\n    a = Conv(1)\n    b = x\n\n\nclass Net(nn.Module):\n";
+    let requests: Vec<Request> = (0..6)
+        .map(|i| Request { temperature: 0.5 * i as f64, stop: Stop::ClassComplete, ..request(prompt, 90, i) })
+        .collect();
+    let seen = |completions: Vec<Completion>| -> Vec<_> {
+        completions.into_iter().map(|c| (c.text, c.finish, c.completion_tokens)).collect()
+    };
+    let mut alone = load(1, 1, 256).unwrap();
+    alone.keep_to(Some(SPACE)).unwrap();
+    (alone.guesses, alone.shares) = (false, false);
+    let expected = seen(run(&mut alone, &requests));
+    for (text, finish, _) in &expected {
+        assert!(whole(text) && *finish == Finish::Stopped, "{text:?} {finish:?}");
+    }
+    assert!(expected.iter().any(|(text, ..)| *text != expected[0].0), "{expected:?}");
+    for (threads, rows) in [(1, 2), (2, 8)] {
+        let mut llm = load(threads, rows, 256).unwrap();
+        llm.keep_to(Some(SPACE)).unwrap();
+        for round in 0..2 {
+            assert_eq!(seen(run(&mut llm, &requests)), expected, "{threads} threads, {rows} rows, {round}");
+        }
+    }
+    // Too short a completion is cut, in what is forced as well.
+    for most in 0..40 {
+        let short = Request { max_tokens: most, ..requests[3].clone() };
+        let (text, finish, tokens) = seen(run(&mut alone, &[short])).remove(0);
+        assert!(expected[3].0.starts_with(&text) && tokens <= most, "{most}: {text:?} {finish:?} {tokens}");
+    }
+    alone.keep_to(None).unwrap();
+    assert_ne!(seen(run(&mut alone, &requests)), expected);
+    let error = alone.keep_to(Some("start: nothing")).unwrap_err().to_string();
+    assert!(error.contains("nothing"), "{error}");
+}
+
+#[test]
 fn equal_prefixes_are_computed_once() {
     let mut llm = load(1, 4, 256).unwrap();
     let completions = run(&mut llm, &requests()[..2]);
