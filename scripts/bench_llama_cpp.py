@@ -2,9 +2,10 @@
 """llama.cpp's rates beside those of `llmatic-offline bench llm`: same file, threads, prompt and sampling.
 
 usage: bench_llama_cpp.py --model FILE.gguf [--binary target/release/llmatic-offline] [--threads 1,2] [--repeats 5]
-                          [--prompt-tokens 300] [--new-tokens 200] [--rows 8] [--json]
+                          [--prompt-tokens 300] [--new-tokens 200] [--rows 8] [--json] [--keep FILE]
 
-Runs the two programs in turn, each in a process of its own, and prints a Markdown table of the medians. Needs
+Runs the two programs in turn, each in a process of its own, and prints a Markdown table of the medians, and on standard
+error what each run gave. With --keep every run is noted in a file and not run again by the same command. Needs
 llama-cpp-python (`pip install llama-cpp-python`, built for this processor); both programs must be alone on the machine.
 
 Of llama.cpp it measures: prefill of the prompt; one greedy row after it; a generation of rows that share the prompt's
@@ -16,7 +17,9 @@ ours end where the model ends them, which only slows ours down: the last rows ru
 
 import argparse
 import ctypes
+import functools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -140,6 +143,27 @@ def once(args, threads, unified):
     return rates
 
 
+class Runs:
+    """Runs that were made, by what was run; in a file where one is named."""
+
+    def __init__(self, path):
+        self.path, self.known = path, {}
+        if path and os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                self.known = dict(json.loads(line) for line in file)
+
+    def get(self, key, run):
+        key = " ".join(map(str, key))
+        if key not in self.known:
+            self.known[key] = run()
+            if self.path:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps([key, self.known[key]]) + "\n")
+        rates = self.known[key][-1]
+        print(key + ": " + ", ".join(f"{rate} {rates[rate]:.1f}" for rate in RATES), file=sys.stderr)
+        return self.known[key]
+
+
 def ours(args, threads):
     command = [args.binary, "bench", "llm", "--model", args.model, "--threads", str(threads)]
     for flag in ("prompt_tokens", "new_tokens", "rows"):
@@ -154,17 +178,19 @@ def theirs(args, threads, prompt, unified):
     for flag in ("prompt_tokens", "new_tokens", "rows"):
         command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     command += ["--prompt", prompt] + (["--unified"] if unified else [])
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)]
 
 
-def compare(args, threads):
+def compare(args, threads, made):
     """Medians of both programs, run in turn."""
     runs = {"ours": [], "split": [], "unified": []}
-    for _ in range(args.repeats):
-        prompt, rates = ours(args, threads)
+    what = [os.path.basename(args.model), args.prompt_tokens, args.new_tokens, args.rows, f"threads={threads}"]
+    for repeat in range(args.repeats):
+        prompt, rates = made.get([*what, repeat, "ours"], lambda: ours(args, threads))
         runs["ours"].append(rates)
         for layout in ("split", "unified"):
-            runs[layout].append(theirs(args, threads, prompt, layout == "unified"))
+            run = functools.partial(theirs, args, threads, prompt, layout == "unified")
+            runs[layout].append(made.get([*what, repeat, layout], run)[0])
     counts = {run["prompt_tokens"] for group in runs.values() for run in group}
     if len(counts) != 1:
         sys.exit(f"the programs tokenize the prompt differently: {sorted(counts)} tokens")
@@ -214,6 +240,7 @@ def main():
     parser.add_argument("--new-tokens", type=int, default=200)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--json", action="store_true", help="print the medians as JSON")
+    parser.add_argument("--keep", metavar="FILE", help="note every run here; runs that it holds are not made again")
     parser.add_argument("--once", action="store_true", help="measure llama.cpp once, print JSON")
     parser.add_argument("--prompt", help="of --once")
     parser.add_argument("--unified", action="store_true", help="of --once: one cache for all rows")
@@ -222,7 +249,8 @@ def main():
     if args.once:
         print(json.dumps(once(args, threads[0], args.unified)))
         return
-    results = [compare(args, count) for count in threads]
+    made = Runs(args.keep)
+    results = [compare(args, count, made) for count in threads]
     print(json.dumps(results, indent=2) if args.json else table(results))
 
 
