@@ -7,6 +7,7 @@
 pub mod canonical;
 pub mod cost;
 pub mod dim;
+mod dtype;
 pub mod init;
 pub mod op;
 mod op_names;
@@ -263,6 +264,12 @@ impl Builder {
         &mut self.params[id.0 as usize]
     }
 
+    /// Gives a declared tensor another precision, from here on.
+    pub fn set_precision(&mut self, id: ParamId, dtype: DType) {
+        self.params[id.0 as usize].dtype = dtype;
+        self.param_nodes.remove(&id);
+    }
+
     /// The input of the network: `sizes` are those of one sample.
     pub fn input(&mut self, sizes: &[usize]) -> TensorRef {
         let fact = Fact { shape: Shape::batched(sizes), dtype: DType::F32 };
@@ -297,7 +304,8 @@ impl Builder {
         let mut bytes = 0u64;
         for fact in &outputs {
             within("rank of a tensor", fact.shape.rank() as u64, self.limits.rank as u64)?;
-            let width = if fact.dtype == DType::I64 { 8 } else { 4 };
+            // What uses a mask makes numbers of it.
+            let width = fact.dtype.bytes().max(4) as u64;
             bytes = bytes.saturating_add(fact.shape.numel_at(1).saturating_mul(width));
         }
         self.macs = self.macs.saturating_add(macs);

@@ -5,6 +5,7 @@
 
 use super::dim::{Dim, Shape};
 
+pub use super::dtype::DType;
 pub use super::op_settings::{
     BatchNorm, Cell, Conv, Distribution, Dropout, Interpolation, PadMode, Patches, Pool, Recurrent,
 };
@@ -12,17 +13,6 @@ pub use super::op_settings::{
 /// Index of a parameter or buffer in [`super::Graph::params`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParamId(pub u32);
-
-/// Element type of a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DType {
-    /// 32-bit floating point.
-    F32,
-    /// 64-bit integers (indices).
-    I64,
-    /// Truth values (masks).
-    Bool,
-}
 
 /// When a mode-dependent operation (dropout, batch norm) behaves as in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

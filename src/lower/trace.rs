@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ruff_python_ast::Stmt;
 
-use crate::graph::{Body, DType, Dim, Graph, Op, TensorRef};
+use crate::graph::{Body, Dim, Graph, Op, TensorRef};
 use crate::lower::Request;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
@@ -66,6 +66,7 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
         method: None,
         argument_spans: BTreeMap::new(),
         yields: None,
+        manages: None,
         handling: Vec::new(),
     });
     let network = make(&mut this, request.entry, suite)?;
@@ -194,7 +195,7 @@ fn check(this: &mut Interp<'_>, network: &Rc<Object>, output: TensorRef, classes
     let Some(classes) = classes else { return Ok(()) };
     let fact = this.builder.fact(output).clone();
     let wanted = [Dim::BATCH, Dim::from(classes)];
-    if fact.shape.0 == wanted && fact.dtype == DType::F32 {
+    if fact.shape.0 == wanted && fact.dtype.is_floating() {
         return Ok(());
     }
     let batch_first = fact.shape.0.first() == Some(&Dim::BATCH);

@@ -228,6 +228,7 @@ pub(crate) fn literal(
 pub(crate) fn kind(dtype: DType) -> Kind {
     match dtype {
         DType::F32 => Kind::Float,
+        DType::F64 => Kind::Double,
         DType::I64 => Kind::Int64,
         DType::Bool => Kind::Bool,
     }

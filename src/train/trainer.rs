@@ -112,11 +112,7 @@ impl Trainer {
         let live = body.live();
         let activations =
             body.nodes.iter().zip(live).filter(|(_, live)| *live).flat_map(|(node, _)| &node.outputs);
-        let bytes = |dtype: DType| match dtype {
-            DType::F32 => 4u64,
-            DType::I64 => 8,
-            DType::Bool => 1,
-        };
+        let bytes = |dtype: DType| dtype.bytes() as u64;
         let activations = activations.fold(0u64, |sum, fact| {
             sum.saturating_add(fact.shape.numel_at(batch).saturating_mul(bytes(fact.dtype)))
         });
@@ -249,7 +245,7 @@ pub fn gradients(
         let gradients = network.gradients(&input, &labels, &mut evaluation_generator(Device::Cpu)?)?;
         let mut named = Vec::with_capacity(gradients.len());
         for (name, gradient) in gradients {
-            let gradient = gradient.f_contiguous()?;
+            let gradient = gradient.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
             let mut values = vec![0.0; gradient.numel()];
             let count = values.len();
             gradient.f_copy_data(&mut values, count)?;

@@ -55,6 +55,7 @@ impl View for &Entry {
     fn dtype(&self) -> Dtype {
         match self.dtype {
             DType::F32 => Dtype::F32,
+            DType::F64 => Dtype::F64,
             DType::I64 => Dtype::I64,
             DType::Bool => Dtype::BOOL,
         }
@@ -122,6 +123,7 @@ impl Weights {
         for (name, view) in tensors.iter() {
             let dtype = match view.dtype() {
                 Dtype::F32 => DType::F32,
+                Dtype::F64 => DType::F64,
                 Dtype::I64 => DType::I64,
                 Dtype::BOOL => DType::Bool,
                 other => return Err(malformed(format!("`{name}` of {other:?}"))),

@@ -204,6 +204,9 @@ fn numbers(weights: &Weights) -> BTreeMap<String, Vec<f32>> {
         let data = view.data();
         match view.dtype() {
             Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F64 => {
+                data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+            }
             Dtype::I64 => {
                 data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
             }

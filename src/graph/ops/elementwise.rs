@@ -13,13 +13,17 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
         }
         Op::Binary(binary) => {
             let [left, right] = take("operator", inputs)?;
-            let dtype = binary_dtype(*binary, left.dtype, right.dtype);
+            let dtype = binary_dtype(*binary, left.dtype, wider(left, right));
             Ok(Fact { shape: broadcast(&left.shape, &right.shape)?, dtype })
         }
         Op::Scalar { op, value, .. } => {
             let [input] = take("operator", inputs)?;
-            let number = if value.fract() == 0.0 { DType::I64 } else { DType::F32 };
-            Ok(Fact { shape: input.shape.clone(), dtype: binary_dtype(*op, input.dtype, number) })
+            let dtype = if value.fract() == 0.0 { DType::I64 } else { DType::F32 };
+            let number = Fact { shape: Shape::default(), dtype };
+            Ok(Fact {
+                shape: input.shape.clone(),
+                dtype: binary_dtype(*op, input.dtype, wider(input, &number)),
+            })
         }
         Op::Where => {
             let [condition, then, other] = take("where", inputs)?;
@@ -27,7 +31,7 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
                 return Err(shape_error("where expected condition to be a boolean tensor"));
             }
             let shape = broadcast(&broadcast(&condition.shape, &then.shape)?, &other.shape)?;
-            Ok(Fact { shape, dtype: wider(then.dtype, other.dtype) })
+            Ok(Fact { shape, dtype: wider(then, other) })
         }
         Op::Prelu => prelu(inputs),
         Op::Glu { dim } => glu(*dim, inputs),
@@ -163,26 +167,51 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
         | U::Erf
         | U::Erfc
         | U::Tanh
-        | U::Sigmoid => Ok(DType::F32),
-        _ if input == DType::F32 => Ok(DType::F32),
+        | U::Sigmoid => Ok(fractions(input)),
+        _ if input.is_floating() => Ok(input),
         _ => Err(shape_error(format!("\"{op:?}\" not implemented for integers"))),
     }
 }
 
-fn binary_dtype(op: Binary, left: DType, right: DType) -> DType {
+/// The type of results that have fractions: the input's, or PyTorch's default.
+fn fractions(input: DType) -> DType {
+    if input.is_floating() { input } else { DType::F32 }
+}
+
+/// `common` is the type that both operands are brought to.
+fn binary_dtype(op: Binary, left: DType, common: DType) -> DType {
     use Binary as B;
     match op {
         B::Eq | B::Ne | B::Lt | B::Le | B::Gt | B::Ge => DType::Bool,
         B::And | B::Or if left == DType::Bool => DType::Bool,
-        B::Div | B::Atan2 => DType::F32,
-        _ => wider(left, right),
+        B::Div | B::Atan2 => fractions(common),
+        _ => common,
     }
 }
 
-fn wider(left: DType, right: DType) -> DType {
-    match (left, right) {
-        (DType::F32, _) | (_, DType::F32) => DType::F32,
+/// PyTorch's promotion: fractions before whole numbers before truths; of two precisions the wider one, but a tensor
+/// without dimensions widens none that has some (<https://docs.pytorch.org/docs/stable/tensor_attributes.html>).
+fn wider(left: &Fact, right: &Fact) -> DType {
+    match (left.dtype, right.dtype) {
+        (a, b) if a.is_floating() && b.is_floating() => {
+            match (left.shape.rank() == 0, right.shape.rank() == 0) {
+                (false, true) => a,
+                (true, false) => b,
+                _ if a == DType::F64 || b == DType::F64 => DType::F64,
+                _ => DType::F32,
+            }
+        }
+        (a, _) if a.is_floating() => a,
+        (_, b) if b.is_floating() => b,
         (DType::I64, _) | (_, DType::I64) => DType::I64,
         _ => DType::Bool,
     }
+}
+
+/// The type that all inputs are brought to.
+pub(super) fn widest(inputs: &[Fact]) -> DType {
+    let mut inputs = inputs.iter();
+    let Some(first) = inputs.next() else { return DType::F32 };
+    let together = |sum: Fact, next: &Fact| Fact { dtype: wider(&sum, next), ..sum };
+    inputs.fold(first.clone(), together).dtype
 }

@@ -5,7 +5,7 @@
 //! `(N, C * kernel, L)`, `fold` back; `grid_sample`: `(N, C, H, W)` and `(N, H', W', 2)` to `(N, C, H', W')`.
 
 use super::layout::within;
-use super::{float, known, layout, pooled_size, shape_error, take};
+use super::{float, known, layout, pooled_size, precision, shape_error, take};
 use crate::graph::op::{Op, Patches};
 use crate::graph::{BuildError, DType, Dim, Fact, Shape};
 
@@ -53,15 +53,16 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         }
         Op::Unfold(patches) => {
             let [input] = take("unfold", inputs)?;
-            unfold(patches, input).map(|shape| vec![Fact { shape, dtype: DType::F32 }])
+            unfold(patches, input).map(|shape| vec![Fact { shape, dtype: input.dtype }])
         }
         Op::Fold { sizes, patches } => {
             let [input] = take("fold", inputs)?;
-            fold(*sizes, patches, input).map(|shape| vec![Fact { shape, dtype: DType::F32 }])
+            fold(*sizes, patches, input).map(|shape| vec![Fact { shape, dtype: input.dtype }])
         }
         Op::GridSample { .. } => {
             let [input, grid] = take("grid_sample", inputs)?;
-            grid_sample(input, grid).map(|shape| vec![Fact { shape, dtype: DType::F32 }])
+            let dtype = precision("grid_sampler", inputs)?;
+            grid_sample(input, grid).map(|shape| vec![Fact { shape, dtype }])
         }
         other => Err(shape_error(format!("no shape rule for {}", other.name()))),
     }

@@ -1,5 +1,6 @@
 //! Operations that move elements without changing them: reshape, permute, slice, cat, pad, interpolate and the like.
 
+use super::elementwise::widest;
 use super::{first, known, shape_error, take};
 use crate::graph::op::{Op, PadMode};
 use crate::graph::{BuildError, DType, Dim, Fact, Shape};
@@ -75,8 +76,8 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
             let kept = shape.0.iter().enumerate().filter(|(index, _)| !dims.contains(index));
             like(Shape(kept.map(|(_, &dim)| dim).collect()))
         }
-        Op::Cat { dim } => like(cat(*dim, inputs)?),
-        Op::Stack { dim } => like(stack(*dim, inputs)?),
+        Op::Cat { dim } => Ok(Fact { shape: cat(*dim, inputs)?, dtype: widest(inputs) }),
+        Op::Stack { dim } => Ok(Fact { shape: stack(*dim, inputs)?, dtype: widest(inputs) }),
         Op::Flip { dims } | Op::Roll { dims, .. } => {
             dims.iter().try_for_each(|&dim| within(dim, shape))?;
             like(shape.clone())

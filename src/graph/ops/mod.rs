@@ -24,12 +24,12 @@ pub use pool::pooled_size;
 /// [`BuildError::Shape`] where PyTorch would raise; [`BuildError::Unsupported`] where a size depends on the batch in
 /// a way that cannot be represented.
 pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
-    let single = |shape: Shape| Ok(vec![Fact { shape, dtype: DType::F32 }]);
+    let single = |shape: Shape| Ok(vec![Fact { shape, dtype: precision(op.name(), inputs)? }]);
     match op {
         Op::Input | Op::Param(_) => Err(shape_error("an input or a parameter cannot be appended")),
         Op::Full { shape, dtype, .. } => Ok(vec![Fact { shape: shape.clone(), dtype: *dtype }]),
         Op::Literal { sizes, dtype, .. } => Ok(vec![Fact { shape: Shape::fixed(sizes), dtype: *dtype }]),
-        Op::Random { shape, .. } => single(shape.clone()),
+        Op::Random { shape, .. } => Ok(vec![Fact { shape: shape.clone(), dtype: DType::F32 }]),
         Op::Conv(conv) => single(conv::conv(conv, inputs)?),
         Op::ConvTranspose(conv) => single(conv::conv_transpose(conv, inputs)?),
         Op::Linear { bias } => single(linear::linear(*bias, inputs)?),
@@ -115,9 +115,23 @@ fn known(name: &str, dim: Dim) -> Result<usize, BuildError> {
 
 /// Refuse anything but floating point, as most layers do.
 fn float(name: &str, fact: &Fact) -> Result<(), BuildError> {
-    if fact.dtype == DType::F32 {
+    if fact.dtype.is_floating() {
         return Ok(());
     }
     let got = if fact.dtype == DType::I64 { "Long" } else { "Bool" };
     Err(shape_error(format!("\"{name}\" not implemented for '{got}'")))
+}
+
+/// The one precision of the inputs that are floating point, single where none is: layers do not mix precisions.
+fn precision(name: &str, inputs: &[Fact]) -> Result<DType, BuildError> {
+    let mut floating = inputs.iter().map(|fact| fact.dtype).filter(|dtype| dtype.is_floating());
+    let first = floating.next().unwrap_or(DType::F32);
+    match floating.find(|&dtype| dtype != first) {
+        None => Ok(first),
+        Some(other) => Err(shape_error(format!(
+            "{name}: expected tensors of one dtype, but got {} and {}",
+            first.name(),
+            other.name()
+        ))),
+    }
 }

@@ -4,9 +4,9 @@
 //! sequence `(N, L, F)` if `batch_first`, else `(L, N, F)`, or `(L, F)` for one sample; outputs: the sequence with
 //! `directions * hidden` features, the last hidden state `(layers * directions, N, hidden)`, and an LSTM's cell state.
 
-use super::{first, float, shape_error};
+use super::{first, float, precision, shape_error};
 use crate::graph::op::{Cell, Recurrent};
-use crate::graph::{BuildError, DType, Dim, Fact, Shape};
+use crate::graph::{BuildError, Dim, Fact, Shape};
 
 /// Facts of the outputs.
 pub(super) fn recurrent(settings: &Recurrent, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
@@ -62,5 +62,6 @@ pub(super) fn recurrent(settings: &Recurrent, inputs: &[Fact]) -> Result<Vec<Fac
     if settings.cell == Cell::Lstm {
         shapes.push(state(settings.hidden));
     }
-    Ok(shapes.into_iter().map(|shape| Fact { shape, dtype: DType::F32 }).collect())
+    let dtype = precision("rnn", inputs)?;
+    Ok(shapes.into_iter().map(|shape| Fact { shape, dtype }).collect())
 }

@@ -17,7 +17,7 @@ pub(super) fn reduce(
         return Err(shape_error(format!("Dimension out of range (got {dim} for a tensor of {rank})")));
     }
     let mean_like = matches!(op, Reduction::Mean | Reduction::Var { .. } | Reduction::Std { .. });
-    if mean_like && input.dtype != DType::F32 {
+    if mean_like && !input.dtype.is_floating() {
         return Err(shape_error("mean(): could not infer output dtype. Input dtype must be floating point"));
     }
     let gone = |dim: usize| dims.is_empty() || dims.contains(&dim);

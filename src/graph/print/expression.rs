@@ -215,7 +215,7 @@ pub(super) fn nested(sizes: &[usize], values: &[f64], dtype: DType) -> String {
         return match dtype {
             DType::Bool => boolean(value != 0.0).to_owned(),
             DType::I64 => scalar(value),
-            DType::F32 => number(value),
+            DType::F32 | DType::F64 => number(value),
         };
     };
     let width = inner.iter().product::<usize>().max(1);
@@ -254,12 +254,8 @@ fn dims_text(dims: &[Dim]) -> String {
     format!("({}{})", texts.join(", "), if texts.len() == 1 { "," } else { "" })
 }
 
-fn dtype_text(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "torch.float32",
-        DType::I64 => "torch.int64",
-        DType::Bool => "torch.bool",
-    }
+fn dtype_text(dtype: DType) -> String {
+    format!("torch.{}", dtype.name())
 }
 
 fn boolean(value: bool) -> &'static str {

@@ -82,12 +82,15 @@ fn declare_param(param: &Param, owner: &str, leaf: &str) -> String {
     let sizes = sizes_text(&param.sizes);
     let dtype = match param.dtype {
         DType::F32 => "",
+        DType::F64 => ", dtype=torch.double",
         DType::I64 => ", dtype=torch.long",
         DType::Bool => ", dtype=torch.bool",
     };
     match param.kind {
         ParamKind::Trained | ParamKind::Frozen => {
-            format!("        {owner}.register_parameter({leaf:?}, nn.Parameter(torch.zeros({sizes})))\n")
+            format!(
+                "        {owner}.register_parameter({leaf:?}, nn.Parameter(torch.zeros({sizes}{dtype})))\n"
+            )
         }
         ParamKind::Buffer => {
             format!("        {owner}.register_buffer({leaf:?}, torch.zeros({sizes}{dtype}))\n")
@@ -155,7 +158,7 @@ fn index_text(region: &Region) -> String {
 /// The line that sets all values of a tensor, or of a part of one.
 fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String {
     let line = match init {
-        Init::Constant(value) if dtype == DType::F32 => {
+        Init::Constant(value) if dtype.is_floating() => {
             format!("nn.init.constant_({name}, {value:?})")
         }
         Init::Constant(value) => format!("{name}.fill_({value:?})"),
@@ -170,7 +173,8 @@ fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String 
         Init::Values(values) => {
             let data = if name.ends_with(']') { "" } else { ".data" };
             let values = expression::nested(sizes, values, dtype);
-            format!("{name}{data}.copy_(torch.tensor({values}))")
+            let dtype = if dtype == DType::F64 { ", dtype=torch.double" } else { "" };
+            format!("{name}{data}.copy_(torch.tensor({values}{dtype}))")
         }
         // Parts of parts are parts of the whole.
         Init::Parts { base, .. } => return initialise(base, sizes, dtype, name),

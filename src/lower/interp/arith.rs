@@ -10,7 +10,7 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::enums::plain;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch::{self, signature};
-use crate::lower::value::Value;
+use crate::lower::value::{Tuple, Value};
 
 impl Interp<'_> {
     pub(crate) fn unary(&mut self, op: UnaryOp, value: &Value) -> R<Value> {
@@ -102,6 +102,16 @@ impl Interp<'_> {
             && let (Value::Class(_) | Value::None, Value::Class(_) | Value::None) = (left, right)
         {
             return self.tuple(vec![left.clone(), right.clone()]);
+        }
+        // A union of more than two.
+        let classes =
+            |tuple: &Tuple| tuple.items.iter().all(|item| matches!(item, Value::Class(_) | Value::None));
+        if op == Operator::BitOr
+            && let (Value::Tuple(union), Value::Class(_) | Value::None) = (left, right)
+            && classes(union)
+        {
+            let items = union.items.iter().chain([right]).cloned().collect();
+            return self.tuple(items);
         }
         let symbol = op.as_str();
         Err(Raise::type_error(format!(
@@ -299,6 +309,8 @@ fn dim_arithmetic(op: Operator, a: Dim, b: Dim) -> R<Value> {
         Operator::FloorDiv | Operator::Div => a.divided_by(b).map(Value::from_dim).ok_or_else(inexact),
         Operator::Mod => match b.known().and_then(|b| i64::try_from(b).ok()) {
             Some(b) if a.per_sample % b == 0 => Ok(Value::Int(a.fixed.rem_euclid(b))),
+            // kN by mN, such as the sequences of a batch, told apart again.
+            None if a.divided_by(b).is_some() => Ok(Value::Int(0)),
             _ => Err(inexact()),
         },
         _ => Err(inexact()),

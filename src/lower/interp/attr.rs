@@ -37,6 +37,8 @@ impl Interp<'_> {
                     }
                 }
             }
+            Value::Opaque(outer) if &**outer == "torch.device" && name == "type" => Ok(Value::str("cpu")),
+            Value::Opaque(outer) if &**outer == "torch.device" && name == "index" => Ok(Value::None),
             Value::Opaque(outer) => {
                 self.check_length("name", outer.len(), 300)?;
                 Ok(Value::Opaque(Rc::from(format!("{outer}.{name}"))))
@@ -75,9 +77,7 @@ impl Interp<'_> {
             Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Dim(_) if name == "real" => {
                 Ok(value.clone())
             }
-            Value::DType(dtype) if name == "is_floating_point" => {
-                Ok(Value::Bool(*dtype == crate::graph::DType::F32))
-            }
+            Value::DType(dtype) if name == "is_floating_point" => Ok(Value::Bool(dtype.is_floating())),
             _ => self.native_method(value, name),
         }
     }

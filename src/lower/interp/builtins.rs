@@ -344,7 +344,8 @@ impl Interp<'_> {
             (Rc::clone(&frame.scope), Rc::new(module), frame.method.clone())
         };
         let (argument_spans, handling) = (BTreeMap::new(), Vec::new());
-        self.frames.push(Frame { scope, module, method, argument_spans, yields: None, handling });
+        let (yields, manages) = (None, None);
+        self.frames.push(Frame { scope, module, method, argument_spans, yields, manages, handling });
         let result = self.deeper(|this| this.eval(&expr));
         self.frames.pop();
         result

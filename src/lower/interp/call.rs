@@ -222,6 +222,7 @@ impl Interp<'_> {
             method,
             argument_spans,
             yields: function.is_generator.then(Vec::new),
+            manages: if function.is_generator { self.starting.take() } else { None },
             handling: Vec::new(),
         });
         let result = match &function.code {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtTry, WithItem};
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::managers::is_managed;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::value::Value;
@@ -63,6 +64,9 @@ impl Interp<'_> {
     pub(crate) fn with_items(&mut self, items: &[WithItem], body: &[Stmt]) -> R<Flow> {
         let Some((item, rest)) = items.split_first() else { return self.exec_block(body) };
         let manager = self.eval(&item.context_expr)?;
+        if is_managed(&manager) {
+            return self.with_generator(&manager, item, rest, body);
+        }
         let no_grad = matches!(&manager, Value::Opaque(name) if name.ends_with("no_grad()"));
         let exit = match &manager {
             Value::Object(object) => {
@@ -87,10 +91,6 @@ impl Interp<'_> {
                     self.assign(target, manager.clone())?;
                 }
                 None
-            }
-            // What `contextlib.contextmanager` makes of a generator, which runs to its end when it is called.
-            Value::Iter(_) => {
-                return Err(Raise::unsupported("generators as context managers are not supported"));
             }
             other => {
                 return Err(Raise::type_error(format!(

@@ -127,6 +127,9 @@ impl Interp<'_> {
                     Some(value) => self.eval(value)?,
                     None => Value::None,
                 };
+                if let Some(managed) = self.frame().manages.clone() {
+                    return self.yield_to(&managed, value);
+                }
                 self.yield_values(vec![value])
             }
             Expr::YieldFrom(expr) => {

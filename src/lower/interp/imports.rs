@@ -38,9 +38,17 @@ impl Interp<'_> {
             (false, true) => base,
             (false, false) => format!("{base}.{module}"),
         };
-        let source = self.import(&full)?;
+        let mut source = None;
         for alias in &stmt.names {
             let name = alias.name.as_str();
+            if let Some(value) = self.sibling(&full, name)? {
+                self.set_name(alias.asname.as_ref().map_or(name, |name| name.as_str()), value)?;
+                continue;
+            }
+            let source = match &source {
+                Some(source) => Value::clone(source),
+                None => source.insert(self.import(&full)?).clone(),
+            };
             if name == "*" {
                 self.import_star(&source)?;
                 continue;

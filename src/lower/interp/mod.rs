@@ -17,6 +17,7 @@ mod exceptions;
 mod expr;
 mod imports;
 mod items;
+mod managers;
 mod matching;
 mod stmt;
 mod text;
@@ -103,6 +104,8 @@ pub(crate) struct Frame {
     /// Where the arguments of this call stand in the main source.
     pub(crate) argument_spans: BTreeMap<Rc<str>, Span>,
     pub(crate) yields: Option<Vec<Value>>,
+    /// The `with` whose body runs where this generator yields.
+    pub(crate) manages: Option<Rc<managers::Managed>>,
     /// Exceptions being handled, innermost last.
     #[expect(clippy::vec_box, reason = "errors travel boxed")]
     pub(crate) handling: Vec<Box<Raise>>,
@@ -138,6 +141,8 @@ pub(crate) struct Interp<'a> {
     /// Tensors of the current pass that were made contiguous.
     pub(crate) contiguous: BTreeSet<TensorRef>,
     pub(crate) frames: Vec<Frame>,
+    /// The `with` that waits for the next generator to start.
+    starting: Option<Rc<managers::Managed>>,
     /// Modules being called: state_dict path and class.
     pub(crate) path: Vec<(String, String)>,
     /// Paths of the network's modules, by identity.
@@ -176,6 +181,7 @@ impl<'a> Interp<'a> {
             kept: Vec::new(),
             contiguous: BTreeSet::new(),
             frames: Vec::new(),
+            starting: None,
             path: Vec::new(),
             paths: BTreeMap::new(),
             outermost: usize::MAX,
@@ -340,13 +346,27 @@ impl<'a> Interp<'a> {
             return Ok(Value::Module(Rc::clone(module)));
         }
         let Some((source, is_package)) = self.imports.resolve(name) else {
-            return Ok(Value::Opaque(Rc::from(name)));
+            return match crate::lower::torch::composed::stands_in_for(name) {
+                Some(source) => Ok(Value::Module(self.source_module(name, source)?)),
+                None => Ok(Value::Opaque(Rc::from(name))),
+            };
         };
         let package =
             if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
         // A file of the user's own brings steps of its own, or large packages would use up those of one source.
         self.limits.steps = self.limits.steps.saturating_add(self.limits.steps_per_import);
         Ok(Value::Module(self.run_source(name, package, &source)?))
+    }
+
+    /// The submodule that `from package import name` means in a module of that package, which does not run the package:
+    /// Python would be running it already.
+    pub(crate) fn sibling(&mut self, package: &str, name: &str) -> R<Option<Value>> {
+        let within = self.frame().module.name.strip_prefix(package).is_some_and(|rest| rest.starts_with('.'));
+        let full = format!("{package}.{name}");
+        if !within || self.modules.contains_key(package) || self.imports.resolve(&full).is_none() {
+            return Ok(None);
+        }
+        self.import(&full).map(Some)
     }
 
     /// A module that was imported, or is being run.
@@ -385,6 +405,10 @@ impl<'a> Interp<'a> {
         let scope = self.scope(None, false)?;
         scope.names.borrow_mut().insert(Rc::from("__name__"), Value::str(name));
         scope.names.borrow_mut().insert(Rc::from("__file__"), Value::str(name));
+        if !package.is_empty() && package == name {
+            let path = self.list(vec![Value::str(name)])?;
+            scope.names.borrow_mut().insert(Rc::from("__path__"), path);
+        }
         let file = u32::try_from(self.modules.len()).unwrap_or(u32::MAX);
         let (name, package) = (Rc::from(name), package.to_owned());
         let module = Rc::new(Module { name: Rc::clone(&name), package, scope, main, file });

@@ -31,6 +31,7 @@ impl Interp<'_> {
             method: None,
             argument_spans: BTreeMap::new(),
             yields: None,
+            manages: None,
             handling: Vec::new(),
         });
         let result = self.run_top_level(suite);

@@ -43,7 +43,7 @@ fn refused(name: &str) -> Box<Raise> {
 /// Whether a value is a tensor that can have a gradient.
 fn is_float(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
     Ok(Value::Bool(match args.get("value") {
-        Value::Tensor(tensor) => facts(this, &tensor)?.dtype == DType::F32,
+        Value::Tensor(tensor) => facts(this, &tensor)?.dtype.is_floating(),
         _ => false,
     }))
 }
@@ -51,8 +51,8 @@ fn is_float(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
 /// Ones of a result's shape, which no operation of the source has made.
 fn seed(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
     let result = args.tensor("result")?;
-    let shape = this.fact(&result)?.shape;
-    this.op(Op::Full { shape, value: 1.0, dtype: DType::F32 }, &[])
+    let fact = this.fact(&result)?;
+    this.op(Op::Full { shape: fact.shape, value: 1.0, dtype: fact.dtype }, &[])
 }
 
 /// `(factor, dimensions summed over)`; no factor where the gradient is zero.
@@ -151,7 +151,7 @@ impl Linear<'_, '_> {
             }
             let depends: Vec<bool> = node.inputs.iter().map(|&input| self.depends(input)).collect();
             let fits = match (&node.op, &depends[..]) {
-                (Op::Unary(Unary::Neg) | Op::Detach | Op::Cast(DType::F32), _) => true,
+                (Op::Unary(Unary::Neg) | Op::Detach | Op::Cast(DType::F32 | DType::F64), _) => true,
                 (Op::Scalar { op: Binary::Mul, .. }, _) => true,
                 (Op::Scalar { op: Binary::Div, reversed, .. }, _) => !reversed,
                 (Op::Binary(Binary::Mul), [left, right]) => left != right,

@@ -21,6 +21,11 @@ const NUMPY_SOURCE: &str = concat!(
     include_str!("python/numpy_functions.py")
 );
 const NUMPY_RANDOM_SOURCE: &str = include_str!("python/numpy_random.py");
+const TORCHVISION_SOURCE: &str = include_str!("python/torchvision_ops.py");
+const PACKAGING_SOURCE: &str = include_str!("python/packaging_version.py");
+/// What a package finds of itself by looking at its folder: nothing, since modules are read when they are imported.
+const PKGUTIL_SOURCE: &str = "def walk_packages(path=None, prefix='', onerror=None):\n    return []\n\n\n\
+                              def iter_modules(path=None, prefix=''):\n    return []\n";
 const LIBRARY_SOURCE: &str = include_str!("python/library.py");
 const AUTOGRAD_SOURCE: &str = include_str!("python/autograd.py");
 const UTILS_SOURCE: &str = include_str!("python/utils.py");
@@ -220,11 +225,23 @@ pub(crate) fn utils(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "torch.nn.utils.composed", UTILS_SOURCE, name)
 }
 
+/// What is read for a module of another package that does not lie beside the source.
+pub(crate) fn stands_in_for(module: &str) -> Option<&'static str> {
+    match module {
+        "torchvision.ops" | "torchvision.ops.misc" | "torchvision.ops.stochastic_depth" => {
+            Some(TORCHVISION_SOURCE)
+        }
+        "packaging.version" => Some(PACKAGING_SOURCE),
+        "pkgutil" => Some(PKGUTIL_SOURCE),
+        _ => None,
+    }
+}
+
 /// The name in `collections`, `contextlib`, `dataclasses`, `os` or `sys`.
 pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Value> {
     let known: &[&str] = match module {
         "collections" => &["deque"],
-        "contextlib" => &["nullcontext"],
+        "contextlib" => &["ContextDecorator", "contextmanager", "nullcontext"],
         "dataclasses" => &["asdict", "astuple", "fields", "replace"],
         "os" => &["environ", "getenv", "path", "sep"],
         "sys" => &["modules"],

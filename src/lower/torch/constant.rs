@@ -1,7 +1,8 @@
 //! Values of tensors that do not depend on the input: position tables, masks and indices that a constructor computes.
 //!
 //! Input: a tensor of the current pass. Output: its elements, where everything it is computed from is written in the
-//! source; computed in double precision and rounded to single after each operation. Limit: the operations below, up to
+//! source; computed in double precision and, where it is of
+//! single precision, rounded after each operation. Limit: the operations below, up to
 //! a million elements; anything random or trained has no value here.
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ impl Constant {
     pub(crate) fn element(&self, at: usize) -> R<Value> {
         let value = self.values[at];
         match self.dtype {
-            DType::F32 => Ok(Value::Float(value)),
+            DType::F32 | DType::F64 => Ok(Value::Float(value)),
             DType::I64 => torch::whole(value),
             DType::Bool => Ok(Value::Bool(value != 0.0)),
         }
@@ -79,7 +80,7 @@ fn values(sizes: Vec<usize>, dtype: DType, init: &Init) -> Option<Constant> {
 fn buffer(this: &Interp<'_>, id: ParamId) -> Option<Constant> {
     let param = this.builder.param(id);
     let kept = matches!(param.kind, ParamKind::Buffer | ParamKind::Unsaved);
-    if !kept || (param.dtype == DType::F32 && this.mode != Mode::Building) {
+    if !kept || (param.dtype.is_floating() && this.mode != Mode::Building) {
         return None;
     }
     values(param.sizes.clone(), param.dtype, &param.init)
@@ -273,7 +274,7 @@ fn compute(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>
         Op::Literal { values, .. } => values.clone(),
         Op::Cast(DType::I64) => first?.values.iter().map(|value| value.trunc()).collect(),
         Op::Cast(DType::Bool) => first?.values.iter().map(|&value| truth(value != 0.0)).collect(),
-        Op::Cast(DType::F32)
+        Op::Cast(DType::F32 | DType::F64)
         | Op::Detach
         | Op::Reshape { .. }
         | Op::Unsqueeze { .. }

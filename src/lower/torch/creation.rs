@@ -71,13 +71,33 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("t", "from_numpy", "data", tensor),
     row("t", "Tensor", "*data", |this, args| of_type(this, &args, DType::F32)),
     row("t", "FloatTensor", "*data", |this, args| of_type(this, &args, DType::F32)),
+    row("t", "DoubleTensor", "*data", |this, args| of_type(this, &args, DType::F64)),
     row("t", "LongTensor", "*data", |this, args| of_type(this, &args, DType::I64)),
     row("t", "BoolTensor", "*data", |this, args| of_type(this, &args, DType::Bool)),
-    row("t", "finfo", "type=None", |this, _| {
+    row("t", "finfo", "type=None", |this, args| {
         let names = ["max", "min", "eps", "tiny", "smallest_normal", "resolution", "bits"];
-        let single = [f32::MAX, f32::MIN, f32::EPSILON, f32::MIN_POSITIVE, f32::MIN_POSITIVE, 1e-6];
-        let mut items: Vec<Value> = single.iter().map(|&value| Value::Float(f64::from(value))).collect();
-        items.push(Value::Int(32));
+        let (numbers, bits) = match args.get("type") {
+            Value::DType(DType::F64) => {
+                ([f64::MAX, f64::MIN, f64::EPSILON, f64::MIN_POSITIVE, f64::MIN_POSITIVE, 1e-15], 64)
+            }
+            Value::None | Value::DType(DType::F32) => {
+                let single = [f32::MAX, f32::MIN, f32::EPSILON, f32::MIN_POSITIVE, f32::MIN_POSITIVE, 1e-6];
+                (single.map(f64::from), 32)
+            }
+            Value::DType(other) => {
+                let message =
+                    format!("torch.finfo() requires a floating point input type, got {}", other.name());
+                return Err(Raise::type_error(message));
+            }
+            other => {
+                return Err(Raise::unsupported(format!(
+                    "torch.finfo of {} is not supported",
+                    other.type_name()
+                )));
+            }
+        };
+        let mut items: Vec<Value> = numbers.into_iter().map(Value::Float).collect();
+        items.push(Value::Int(bits));
         named(this, "torch.finfo", &names, items)
     }),
     row("t", "iinfo", "type=None", |this, _| {
@@ -259,6 +279,10 @@ fn make(this: &mut Interp<'_>, shape: Shape, dtype: DType, fill: Fill) -> R<Valu
         Fill::Uniform => Op::Random { shape, distribution: Distribution::Uniform },
         Fill::Normal => Op::Random { shape, distribution: Distribution::Normal },
     };
+    if matches!(op, Op::Random { .. }) && dtype == DType::F64 {
+        let drawn = this.append(op, &[])?;
+        return this.op(Op::Cast(dtype), &[drawn]);
+    }
     this.op(op, &[])
 }
 
@@ -351,6 +375,18 @@ fn flatten(
     }
 }
 
+/// Counts elements that a graph holds written out.
+pub(crate) fn count_literals(this: &mut Interp<'_>, count: usize) -> R<()> {
+    this.literals += count;
+    if this.literals > MAX_LITERALS {
+        return Err(Raise::limit(format!(
+            "elements of all written-out tensors: {} exceeds the limit of {MAX_LITERALS}",
+            this.literals
+        )));
+    }
+    Ok(())
+}
+
 /// A known tensor as an operand of the current pass.
 pub(crate) fn materialise(
     this: &mut Interp<'_>,
@@ -360,20 +396,16 @@ pub(crate) fn materialise(
     init: Init,
 ) -> R<TensorRef> {
     if let Init::Values(values) = &init {
-        this.literals += values.len();
-        if this.literals > MAX_LITERALS {
-            return Err(Raise::limit(format!(
-                "elements of all written-out tensors: {} exceeds the limit of {MAX_LITERALS}",
-                this.literals
-            )));
-        }
+        count_literals(this, values.len())?;
     }
     let op = match init {
         Init::Constant(value) => Op::Full { shape: Shape::fixed(sizes), value, dtype },
         Init::Values(values) => Op::Literal { sizes: sizes.to_vec(), values, dtype },
         // Only its shape matters here.
         _ if this.mode == Mode::Building => {
-            Op::Random { shape: Shape::fixed(sizes), distribution: Distribution::Uniform }
+            let op = Op::Random { shape: Shape::fixed(sizes), distribution: Distribution::Uniform };
+            let drawn = this.append(op, &[])?;
+            return if dtype == DType::F64 { this.append(Op::Cast(dtype), &[drawn]) } else { Ok(drawn) };
         }
         init => {
             let id = this.builder.declare(sizes.to_vec(), dtype, ParamKind::Unsaved, init)?;
@@ -399,7 +431,7 @@ pub(crate) fn parameter(this: &mut Interp<'_>, args: Args) -> R<Value> {
             )));
         }
     };
-    if dtype != DType::F32 && kind == ParamKind::Trained {
+    if !dtype.is_floating() && kind == ParamKind::Trained {
         return Err(Raise::runtime("Only Tensors of floating point and complex dtype can require gradients"));
     }
     new_parameter(this, sizes, dtype, kind, init)

@@ -255,6 +255,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         this.op(Op::Detach, &[input])
     }),
     row("m", "float", "input, *, memory_format=None", |this, args| cast(this, &args, DType::F32)),
+    row("m", "double", "input, *, memory_format=None", |this, args| cast(this, &args, DType::F64)),
     row("m", "long", "input, *, memory_format=None", |this, args| cast(this, &args, DType::I64)),
     row("m", "int", "input, *, memory_format=None", |this, args| cast(this, &args, DType::I64)),
     row("m", "bool", "input, *, memory_format=None", |this, args| cast(this, &args, DType::Bool)),
@@ -400,10 +401,13 @@ fn channels(this: &mut Interp<'_>, args: &Bound, batched_rank: usize) -> R<Value
 fn cast(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
     let tensor = args.tensor("input")?;
     let state = tensor.state.borrow().clone();
-    if let TensorState::Known { sizes, init, .. } = state {
-        let init = match (init, dtype) {
-            (Init::Values(values), DType::I64) => Init::Values(values.into_iter().map(f64::trunc).collect()),
-            (init, _) => init,
+    if let TensorState::Known { sizes, dtype: before, init } = state {
+        let each = |values: Vec<f64>, change: fn(f64) -> f64| values.into_iter().map(change).collect();
+        let init = match (init, before, dtype) {
+            (Init::Values(values), _, DType::I64) => Init::Values(each(values, f64::trunc)),
+            // What single precision lost is not found again.
+            (Init::Values(values), DType::F32, DType::F64) => Init::Values(each(values, single)),
+            (init, ..) => init,
         };
         return creation::known(this, sizes, dtype, init);
     }
@@ -422,6 +426,18 @@ fn to(this: &mut Interp<'_>, args: Bound) -> R<Value> {
             Value::Tensor(other) => {
                 let dtype = super::facts(this, &other)?.dtype;
                 return cast(this, &args, dtype);
+            }
+            // As `.int()`: narrower whole numbers are read as the wide ones.
+            Value::Opaque(name)
+                if matches!(
+                    &*name,
+                    "torch.int32" | "torch.int16" | "torch.int8" | "torch.uint8" | "torch.int"
+                ) =>
+            {
+                return cast(this, &args, DType::I64);
+            }
+            Value::Opaque(name) if matches!(&*name, "torch.float16" | "torch.bfloat16" | "torch.half") => {
+                return Err(Raise::unsupported(format!("a tensor of {name} is not supported")));
             }
             _ => {}
         }
@@ -546,11 +562,14 @@ fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Opt
         _ => None,
     };
     let folded = match folded {
-        Some(Init::Values(values)) if !whole => Some(Init::Values(values.into_iter().map(single).collect())),
+        Some(Init::Values(values)) if !whole && dtype != DType::F64 => {
+            Some(Init::Values(values.into_iter().map(single).collect()))
+        }
         folded => folded,
     };
+    let dtype = if whole || dtype == DType::F64 { dtype } else { DType::F32 };
     match folded {
-        Some(init) => creation::known(this, sizes, if whole { dtype } else { DType::F32 }, init).map(Some),
+        Some(init) => creation::known(this, sizes, dtype, init).map(Some),
         None => Ok(None),
     }
 }

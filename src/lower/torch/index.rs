@@ -255,6 +255,7 @@ fn take_many(this: &mut Interp<'_>, input: TensorRef, dim: usize, index: &[Rc<Te
 fn literal(this: &mut Interp<'_>, places: Vec<usize>) -> R<TensorRef> {
     #[expect(clippy::cast_precision_loss, reason = "indices are small")]
     let values: Vec<f64> = places.into_iter().map(|at| at as f64).collect();
+    creation::count_literals(this, values.len())?;
     this.append(Op::Literal { sizes: vec![values.len()], values, dtype: DType::I64 }, &[])
 }
 

@@ -330,11 +330,7 @@ pub(crate) fn whole(number: f64) -> R<Value> {
 
 /// The name after `torch.`.
 pub(crate) fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "float32",
-        DType::I64 => "int64",
-        DType::Bool => "bool",
-    }
+    dtype.name()
 }
 
 /// An axis given as Python gives it.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use crate::graph::DType;
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch::modules::{
@@ -13,7 +14,7 @@ use crate::lower::torch::modules::{
     registered,
 };
 use crate::lower::torch::{hooks, signature};
-use crate::lower::value::{Object, Value};
+use crate::lower::value::{Object, TensorState, Value};
 
 pub(crate) fn module_method(
     this: &mut Interp<'_>,
@@ -39,10 +40,11 @@ pub(crate) fn module_method(
         {
             Err(other_precision(method))
         }
-        "double" | "half" | "bfloat16" => Err(other_precision(method)),
-        "to" | "cuda" | "cpu" | "float" | "type" | "share_memory" | "compile" | "to_empty" | "xpu" => {
-            Ok(value)
-        }
+        "half" | "bfloat16" => Err(other_precision(method)),
+        "double" => set_precision(this, object, DType::F64),
+        "float" => set_precision(this, object, DType::F32),
+        "to" | "type" if let Some(dtype) = asked_type(&args) => set_precision(this, object, dtype),
+        "to" | "cuda" | "cpu" | "type" | "share_memory" | "compile" | "to_empty" | "xpu" => Ok(value),
         "register_forward_hook" => hooks::register(this, object, false, args),
         "register_forward_pre_hook" => hooks::register(this, object, true, args),
         "_remove_hook" => {
@@ -154,17 +156,47 @@ pub(crate) fn module_method(
     }
 }
 
+/// The precision that the arguments name.
+fn asked_type(args: &Args) -> Option<DType> {
+    let mut all = args.positional.iter().chain(args.named.iter().map(|(_, value)| value));
+    all.find_map(|value| match value {
+        Value::DType(dtype) if dtype.is_floating() => Some(*dtype),
+        _ => None,
+    })
+}
+
+/// `Module.double()` and the like: parameters and buffers that are floating point, of the module and all below.
+fn set_precision(this: &mut Interp<'_>, object: &Rc<Object>, dtype: DType) -> R<Value> {
+    for (_, module) in named_modules(this, object, "")? {
+        let own = own_parameters(&module).into_iter().map(|(_, value)| value);
+        let buffers: Vec<Value> =
+            module.module.borrow().as_ref().map_or_else(Vec::new, |state| {
+                state.buffers.iter().map(|(_, value, _)| value.clone()).collect()
+            });
+        for value in own.chain(buffers) {
+            let Value::Tensor(tensor) = value else { continue };
+            let state = tensor.state.borrow().clone();
+            if let TensorState::Param(id) = state
+                && this.builder.param(id).dtype.is_floating()
+                && this.builder.param(id).dtype != dtype
+            {
+                this.builder.set_precision(id, dtype);
+            }
+        }
+    }
+    Ok(Value::Object(Rc::clone(object)))
+}
+
 /// Whether a value is an element type that parameters cannot have here.
 fn other_type(value: &Value) -> bool {
     let Value::Opaque(name) = value else { return false };
     let last = name.rsplit('.').next().unwrap_or(name);
-    name.starts_with("torch.") && matches!(last, "float16" | "bfloat16" | "float64" | "double" | "half")
+    name.starts_with("torch.") && matches!(last, "float16" | "bfloat16" | "half")
 }
 
 fn other_precision(method: &str) -> Box<Raise> {
     Raise::unsupported(format!(
-        "Module.{method} to another precision: expected float32 parameters, as the input is float32 and PyTorch \
-         refuses to mix them"
+        "Module.{method} to another precision: expected float32 or float64 parameters, as the input is float32"
     ))
 }
 

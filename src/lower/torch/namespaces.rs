@@ -10,13 +10,18 @@ use crate::graph::DType;
 use crate::lower::error::{Hint, R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{
-    autograd, composed, find as function, hooks, initialisers, layers, random, regular, stdlib, unsupported,
+    autograd, composed, creation, find as function, hooks, initialisers, layers, random, regular, stdlib,
+    unsupported,
 };
 use crate::lower::value::Value;
+
+/// The PyTorch whose behaviour this is.
+const VERSION: &str = "2.13.0";
 
 const NAMES: &[&str] = &[
     "torch",
     "torch.nn",
+    "torch.functional",
     "torch.nn.functional",
     "torch.nn.init",
     "torch.nn.modules",
@@ -90,7 +95,11 @@ pub(crate) fn names(namespace: &str) -> Vec<&'static str> {
         "torch" => super::names('t')
             .chain(composed::names('t'))
             .chain(unsupported::TORCH.iter().copied())
-            .chain(["nn", "autograd", "jit", "cuda", "Tensor", "Size", "dtype", "float32", "int64", "bool"])
+            .chain([
+                "nn", "amp", "autograd", "cuda", "fft", "jit", "linalg", "utils", "Tensor", "Size", "dtype",
+                "bool",
+            ])
+            .chain(["float", "float32", "double", "float64", "long", "int64", "pi", "inf"])
             .collect(),
         "torch.nn.functional" => super::names('f')
             .chain(composed::names('f'))
@@ -144,6 +153,8 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         | "torch.utils.checkpoint"
         | "torch.cuda.amp"
         | "torch.amp" => Some(or_stand_in(composed::autograd(this, name), namespace, name)?),
+        "torch.functional" if name == "F" => Some(Value::Namespace("torch.nn.functional")),
+        "torch.functional" => torch(this, name)?,
         "torch.linalg" => Some(composed::linalg(this, name)?),
         "torch.fft" => Some(composed::fourier(this, name)?),
         "einops" | "einops.layers.torch" => Some(match name {
@@ -180,7 +191,12 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             _ => Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?),
         },
         "sys" => Some(match name {
-            "version_info" => this.tuple([3, 11, 0].into_iter().map(Value::Int).collect())?,
+            "version_info" => {
+                let numbers = [3, 11, 0].into_iter().map(Value::Int);
+                let items = numbers.chain([Value::str("final"), Value::Int(0)]).collect();
+                let names = ["major", "minor", "micro", "releaselevel", "serial"];
+                creation::named(this, "sys.version_info", &names, items)?
+            }
             "maxsize" => Value::Int(i64::MAX),
             _ => or_stand_in(composed::library(this, namespace, name), namespace, name)?,
         }),
@@ -231,10 +247,13 @@ fn torch(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "Size" => Value::Class(this.class("Size")?),
         "dtype" => Value::Class(this.class("dtype")?),
         "float" | "float32" => Value::DType(DType::F32),
+        "double" | "float64" => Value::DType(DType::F64),
         "long" | "int64" => Value::DType(DType::I64),
         "bool" => Value::DType(DType::Bool),
         "pi" => Value::Float(std::f64::consts::PI),
         "inf" => Value::Float(f64::INFINITY),
+        "__version__" => Value::str(VERSION),
+        "functional" => Value::Namespace("torch.functional"),
         name if unsupported::TORCH.contains(&name) || name.starts_with('_') => stand_in("torch", name),
         _ => return Ok(None),
     }))

@@ -1,7 +1,7 @@
 //! Functions that join tensors and take parts of them: `cat`, `stack`, `split`, `chunk`, `unbind`, `narrow`, ...
 //!
-//! Input: tensors and sizes. Output: nodes with exact bounds. Limit: a dimension that depends on the batch is not
-//! split.
+//! Input: tensors and sizes. Output: nodes with exact bounds. Limit: a dimension that
+//! depends on the batch is split into pieces that are known or equal only.
 
 use std::rc::Rc;
 
@@ -33,20 +33,23 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         let tensor = args.tensor("input")?;
         let shape = this.fact(&tensor)?.shape;
         let dim = axis(&shape, args.int("dim")?)?;
-        let size = fixed(shape.0[dim], "chunk of a dimension")?;
         let chunks = args.count("chunks")?;
+        if let (true, Some(each)) = (shape.0[dim].depends_on_batch(), shape.0[dim].divided_by(chunks.into()))
+        {
+            return pieces(this, &tensor, dim, vec![each; chunks]);
+        }
+        let size = fixed(shape.0[dim], "chunk of a dimension")?;
         if chunks == 0 {
             return Err(Raise::runtime("chunk expects `chunks` to be greater than 0, got: 0"));
         }
         let each = size.div_ceil(chunks).max(1);
-        let sizes = (0..size).step_by(each).map(|start| each.min(size - start)).collect();
-        pieces(this, &tensor, dim, sizes)
+        pieces(this, &tensor, dim, steps(size, each))
     }),
     row("tm", "split", "tensor, split_size_or_sections=None, dim=0, *, split_size=None", |this, args| {
         let tensor = args.tensor("tensor")?;
         let shape = this.fact(&tensor)?.shape;
         let dim = axis(&shape, args.int("dim")?)?;
-        let size = fixed(shape.0[dim], "split of a dimension")?;
+        let size = shape.0[dim];
         // The method calls it `split_size`.
         let name = if args.given("split_size") { "split_size" } else { "split_size_or_sections" };
         let sizes = match args.get(name) {
@@ -55,14 +58,27 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                     .ok()
                     .filter(|&each| each > 0)
                     .ok_or_else(|| Raise::runtime("split expects split_size be non-negative"))?;
-                (0..size).step_by(each).map(|start| each.min(size - start)).collect()
+                steps(fixed(size, "split of a dimension")?, each)
             }
-            _ => args.spatial_list(name)?,
+            Value::Dim(each) => {
+                let count = size.divided_by(each).and_then(Dim::known);
+                let unequal =
+                    || Raise::unsupported("a split into pieces that depend on the batch and are not equal");
+                vec![each; count.ok_or_else(unequal)?]
+            }
+            Value::List(_) | Value::Tuple(_) if size.depends_on_batch() => {
+                super::signature::dims(&[args.get(name)])
+                    .ok_or_else(|| Raise::type_error("split sizes must be ints"))?
+            }
+            _ => args.spatial_list(name)?.into_iter().map(Dim::from).collect(),
         };
-        if sizes.iter().sum::<usize>() != size {
+        let sum = sizes.iter().fold(Dim::fixed(0), |sum, &each| sum.plus(each));
+        if sum != size {
+            let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
             return Err(Raise::runtime(format!(
                 "split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size at dimension \
-                 {dim}), but got split_sizes={sizes:?}"
+                 {dim}), but got split_sizes=[{}]",
+                sizes.join(", ")
             )));
         }
         pieces(this, &tensor, dim, sizes)
@@ -147,27 +163,32 @@ fn cat(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
     this.op(Op::Cat { dim }, &inputs)
 }
 
-fn pieces(this: &mut Interp<'_>, tensor: &Rc<Tensor>, dim: usize, sizes: Vec<usize>) -> R<Value> {
+fn pieces(this: &mut Interp<'_>, tensor: &Rc<Tensor>, dim: usize, sizes: Vec<Dim>) -> R<Value> {
     let input = this.tensor_ref(tensor)?;
     let mut parts = Vec::new();
-    let mut start = 0;
+    let mut start = Dim::fixed(0);
     for size in sizes {
-        let op = Op::Slice { dim, start: Dim::from(start), end: Dim::from(start + size), step: 1 };
-        let piece = this.op(op, &[input])?;
-        super::index::mark(this, &piece, tensor, dim, bounds(start, start + size))?;
+        let end = start.plus(size);
+        let piece = this.op(Op::Slice { dim, start, end, step: 1 }, &[input])?;
+        super::index::mark(this, &piece, tensor, dim, bounds(start, end))?;
         parts.push(piece);
-        start += size;
+        start = end;
     }
     this.tuple(parts)
 }
 
+/// Sizes of pieces of `each`, the last one smaller where it has to be.
+fn steps(size: usize, each: usize) -> Vec<Dim> {
+    (0..size).step_by(each).map(|start| Dim::from(each.min(size - start))).collect()
+}
+
 fn whole(at: usize) -> Value {
-    Value::Int(i64::try_from(at).unwrap_or(i64::MAX))
+    Value::from_dim(Dim::from(at))
 }
 
 /// `start:end` in brackets.
-fn bounds(start: usize, end: usize) -> Value {
-    Value::Slice(Rc::new([whole(start), whole(end), Value::None]))
+fn bounds(start: Dim, end: Dim) -> Value {
+    Value::Slice(Rc::new([Value::from_dim(start), Value::from_dim(end), Value::None]))
 }
 
 /// The slices along a dimension.

@@ -285,7 +285,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("m", "is_floating_point", "input", |this, args| {
         let tensor = args.tensor("input")?;
-        Ok(Value::Bool(facts(this, &tensor)?.dtype == DType::F32))
+        Ok(Value::Bool(facts(this, &tensor)?.dtype.is_floating()))
     }),
     row("m", "__len__", "input", |this, args| {
         let tensor = args.tensor("input")?;

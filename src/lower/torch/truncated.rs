@@ -34,7 +34,7 @@ fn erfinv(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         return creation::known(this, sizes, dtype, init);
     }
     match constant::of(this, &tensor)? {
-        Some(known) if known.dtype == DType::F32 => {
+        Some(known) if known.dtype.is_floating() => {
             let values = known.values.iter().map(|&value| inverse_erf(value)).collect();
             creation::known(this, known.sizes.clone(), known.dtype, Init::Values(values))
         }

@@ -59,8 +59,6 @@ pub(crate) const TORCH: &[&str] = &[
     "types",
     "float16",
     "bfloat16",
-    "float64",
-    "double",
     "half",
     "int32",
     "int16",
@@ -110,7 +108,6 @@ pub(crate) const TORCH: &[&str] = &[
     "overrides",
     "library",
     "masked",
-    "__version__",
     "ops",
     "classes",
     "strided",
@@ -235,6 +232,5 @@ pub(crate) const METHODS: &[&str] = &[
     "renorm",
     "addr",
     "half",
-    "double",
     "H",
 ];

@@ -55,7 +55,7 @@ fn dropout(x: &Tensor, p: f64, kind: Dropout, context: &mut Context<'_>) -> Resu
     let sizes = x.size().into_iter().enumerate();
     let sizes: Vec<i64> =
         sizes.map(|(dim, size)| if whole_channels && dim >= 2 { 1 } else { size }).collect();
-    let mut keep = Tensor::f_empty(sizes, (Kind::Float, context.device))?;
+    let mut keep = Tensor::f_empty(sizes, (x.kind(), context.device))?;
     context.generator.bernoulli_(&mut keep, 1.0 - p)?;
     if p >= 1.0 {
         return x.f_mul(&keep);
@@ -142,7 +142,7 @@ fn function(op: Unary, x: &Tensor) -> Result<Tensor, TchError> {
 }
 
 fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor, TchError> {
-    let floating = x.kind() == Kind::Float;
+    let floating = matches!(x.kind(), Kind::Float | Kind::Double);
     match (min.is_finite(), max.is_finite()) {
         (true, true) => x.f_clamp(number(min, floating), number(max, floating)),
         (true, false) => x.f_clamp_min(number(min, floating)),
@@ -176,7 +176,7 @@ fn two(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
 
 /// `x op value`, or `value op x` if `reversed`. A whole number keeps integers whole, as in PyTorch.
 fn with_number(op: Binary, x: &Tensor, value: f64, reversed: bool) -> Result<Tensor, TchError> {
-    let floating = x.kind() == Kind::Float || value.fract() != 0.0;
+    let floating = matches!(x.kind(), Kind::Float | Kind::Double) || value.fract() != 0.0;
     let scalar = || number(value, floating);
     match (op, reversed) {
         (Binary::Add, _) => x.f_add_scalar(scalar()),

@@ -29,6 +29,7 @@ fn tensor(fact: &Fact, n: i64) -> Tensor {
     let sizes = fact.shape.at(n);
     match fact.dtype {
         DType::F32 => Tensor::rand(sizes, (Kind::Float, tch::Device::Cpu)),
+        DType::F64 => Tensor::rand(sizes, (Kind::Double, tch::Device::Cpu)),
         other => Tensor::ones(sizes, (kind(other), tch::Device::Cpu)),
     }
 }

@@ -12,12 +12,12 @@ import torch.autograd as autograd
 
 class FunctionCtx:
     def __init__(self, inputs):
-        self.saved_tensors = ()
+        self.saved_tensors = self.saved_variables = ()
         self.needs_input_grad = tuple(autograd._is_float(value) for value in inputs)
         self._without = ()
 
     def save_for_backward(self, *tensors):
-        self.saved_tensors = tensors
+        self.saved_tensors = self.saved_variables = tensors
 
     def save_for_forward(self, *tensors):
         pass

@@ -319,12 +319,12 @@ def diff(input, n=1, dim=-1):
 def numpy(input, *, force=False):
     if input.requires_grad and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-    kinds = {torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
+    kinds = {torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64, torch.bool: np.bool_}
     return np.array(input.tolist(), dtype=kinds[input.dtype])
 
 
 def element_size(input):
-    return {torch.float32: 4, torch.int64: 8, torch.bool: 1}[input.dtype]
+    return {torch.float32: 4, torch.float64: 8, torch.int64: 8, torch.bool: 1}[input.dtype]
 
 
 def get_device(input):

@@ -88,6 +88,38 @@ class deque:
         return isinstance(other, deque) and self._items == other._items
 
 
+class ContextDecorator:
+    def __call__(self, func):
+        def inner(*args, **kwargs):
+            with self._recreate_cm():
+                return func(*args, **kwargs)
+
+        return inner
+
+    def _recreate_cm(self):
+        return self
+
+
+class _GeneratorContextManager(ContextDecorator):
+    """What a generator makes; the front-end itself runs the body of its `with` where it yields."""
+
+    def __init__(self, func, args, kwds):
+        self.func, self.args, self.kwds = func, args, kwds
+
+    def _start(self):
+        return self.func(*self.args, **self.kwds)
+
+    def _recreate_cm(self):
+        return _GeneratorContextManager(self.func, self.args, self.kwds)
+
+
+def contextmanager(func):
+    def helper(*args, **kwds):
+        return _GeneratorContextManager(func, args, kwds)
+
+    return helper
+
+
 class nullcontext:
     def __init__(self, enter_result=None):
         self.enter_result = enter_result

@@ -424,51 +424,11 @@ class ndarray:
         return nonzero(self)
 
 
-class _Double:
-    """What `torch.from_numpy` makes of `float64`: nothing can be done with it before it is converted."""
-
-    def __init__(self, array):
-        self._array = array
-        self.shape = torch.Size(array.shape)
-
-    def float(self):
-        return torch.tensor(self._array.tolist(), dtype=torch.float32)
-
-    def to(self, *args, dtype=None, **kwargs):
-        if torch.float32 in args or dtype == torch.float32:
-            return self.float()
-        if torch.int64 in args or dtype == torch.int64:
-            return self.float().long()
-        return self
-
-    def type(self, dtype):
-        return self.float() if dtype in (torch.float32, torch.FloatTensor) else self.float().type(dtype)
-
-    def long(self):
-        return torch.tensor(self._array.astype(int64).tolist(), dtype=torch.int64)
-
-    def bool(self):
-        return self.float() != 0
-
-    def unsqueeze(self, dim):
-        return _Double(expand_dims(self._array, dim))
-
-    def view(self, *shape):
-        return _Double(self._array.reshape(*shape))
-
-    def reshape(self, *shape):
-        return _Double(self._array.reshape(*shape))
-
-    def numpy(self):
-        return self._array
-
-
 def _tensor(array):
     """The tensor of an array, as `torch.from_numpy` makes it."""
-    if array.dtype.rank == 11:
-        return _Double(array)
-    if array.dtype.rank == 10:
-        return torch.tensor(array.tolist(), dtype=torch.float32)
+    if array.dtype.rank >= 10:
+        dtype = torch.float64 if array.dtype.rank == 11 else torch.float32
+        return torch.tensor(array.tolist(), dtype=dtype)
     return torch.tensor(array.tolist(), dtype=torch.bool if array.dtype.rank == 0 else torch.int64)
 
 
