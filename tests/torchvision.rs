@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::graph;
-use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, lower};
+use llmatic_offline::lower::{ImportResolver, Limits, Network, NoImports, RepairSet, Request, lower};
 use llmatic_offline::train::{Weights, gradients, predict};
 use oracle::{largest_difference, place, present, python, tensor, tensors};
 
@@ -147,6 +147,58 @@ fn network(root: &Path, file: &str, entry: &str, size: usize) -> Result<Network,
 
 fn length(values: &[f32]) -> f32 {
     oracle::length(values) as f32
+}
+
+/// Every layer of `torchvision.ops` that is read where torchvision does not lie beside the source.
+const OPS: &str = "\
+import torch
+from torch import nn
+from torchvision.ops.misc import MLP, Conv2dNormActivation, FrozenBatchNorm2d, Permute, SqueezeExcitation
+from torchvision.ops.stochastic_depth import StochasticDepth, stochastic_depth
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = Conv2dNormActivation(3, 8, 3, stride=2)
+        self.wide = Conv2dNormActivation(8, 12, (5, 3), dilation=2, norm_layer=None, activation_layer=nn.Hardswish)
+        self.deep = Conv2dNormActivation(12, 12, groups=12, activation_layer=nn.GELU, inplace=None, bias=True)
+        self.gate = SqueezeExcitation(12, 4, activation=nn.SiLU, scale_activation=nn.Hardsigmoid)
+        self.norm = FrozenBatchNorm2d(12)
+        self.drop = StochasticDepth(0.2, 'row')
+        self.last = Permute([0, 2, 3, 1])
+        self.head = MLP(12, [16, 10], norm_layer=nn.LayerNorm, dropout=0.1)
+
+    def forward(self, x):
+        x = self.wide(self.stem(x))
+        x = x + self.drop(self.norm(self.gate(self.deep(x))))
+        x = stochastic_depth(x, 0.5, 'batch', self.training)
+        return self.head(self.last(x).mean((1, 2)))
+";
+
+#[test]
+fn the_layers_read_in_torchvisions_place_are_torchvisions() {
+    let Some((_, root)) = tools() else { return };
+    let folder = Folder(root);
+    let read = |imports: &dyn ImportResolver| {
+        let request = Request {
+            source: OPS,
+            entry: None,
+            input_sizes: &[3, 32, 32],
+            classes: Some(10),
+            limits: Limits::default(),
+            repairs: RepairSet::none(),
+            imports,
+        };
+        lower(&request).map_err(|refusal| refusal.render(OPS, "ops")).unwrap().graph
+    };
+    let (ours, theirs) = (read(&NoImports), read(&folder));
+    let keys = |graph: &graph::Graph| -> Vec<(String, Vec<usize>)> {
+        let saved = graph.params.iter().filter(|param| param.kind != graph::ParamKind::Unsaved);
+        saved.map(|param| (param.name.clone(), param.sizes.clone())).collect()
+    };
+    assert_eq!(keys(&ours), keys(&theirs));
+    assert_eq!(ours.architecture_id(), theirs.architecture_id());
 }
 
 #[test]
