@@ -18,11 +18,10 @@ use llmatic_offline::graph;
 use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, Verdict, lower};
 use llmatic_offline::rng::RootSeed;
 use llmatic_offline::train::{Weights, first_weights, gradients, predict, training_pass};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::oracle::{self, length, state, tensors};
+use crate::oracle::{self, length, state, tensors, values};
 
 /// Largest difference of a logit, relative to the largest logit where that is above one.
 const LOGITS: f32 = 1e-4;
@@ -200,19 +199,6 @@ fn agree(network: &Network, theirs: &Value, prefix: &Path, depth: Depth) -> Resu
 fn numbers(weights: &Weights) -> BTreeMap<String, Vec<f32>> {
     let bytes = weights.to_safetensors().unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let values = |view: &TensorView<'_>| -> Vec<f32> {
-        let data = view.data();
-        match view.dtype() {
-            Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
-            Dtype::F64 => {
-                data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
-            }
-            Dtype::I64 => {
-                data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
-            }
-            _ => data.iter().map(|&b| f32::from(b)).collect(),
-        }
-    };
     file.tensors().iter().map(|(name, view)| (name.clone(), values(view))).collect()
 }
 
@@ -295,6 +281,9 @@ fn close_gradients(
     ours: &[(String, Vec<f32>)],
     theirs: &[(String, Vec<usize>, Vec<f32>)],
 ) -> Result<(), String> {
+    if let Some((name, ..)) = theirs.iter().find(|(.., values)| !length(values).is_finite()) {
+        return Err(format!("PyTorch's gradient of {name} is not finite"));
+    }
     let longest = theirs.iter().map(|(_, _, values)| length(values)).fold(0.0, f64::max);
     for (name, _, expected) in theirs {
         let Some((_, got)) = ours.iter().find(|(known, _)| known == name) else {

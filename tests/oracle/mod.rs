@@ -2,7 +2,7 @@
 //!
 //! Input: files that `scripts/setup.sh --test-python` installs, scripts of `tests/python`. Output: tensors and
 //! differences. What is not installed skips a test with a line, or fails it where `LLMATIC_REQUIRE_MODEL` is set.
-//! Limit: f32 tensors.
+//! Limit: numbers are compared as f32.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use llmatic_offline::graph::{Body, Graph, Op};
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 /// Whether a file or folder is there.
 pub fn present(path: &Path) -> bool {
@@ -55,10 +56,24 @@ pub fn run<A: AsRef<OsStr>>(python: &Path, script: &str, arguments: &[A]) {
 pub fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let values =
-        |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     let all = file.tensors().into_iter();
-    all.map(|(name, view)| (name, view.shape().to_vec(), values(view.data()))).collect()
+    all.map(|(name, view)| (name, view.shape().to_vec(), values(&view))).collect()
+}
+
+/// The numbers of a tensor, whatever its type.
+pub fn values(view: &TensorView<'_>) -> Vec<f32> {
+    let data = view.data();
+    match view.dtype() {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+        Dtype::F64 => {
+            data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+        }
+        Dtype::I64 => {
+            data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+        }
+        Dtype::BOOL | Dtype::U8 => data.iter().map(|&b| f32::from(b)).collect(),
+        other => panic!("a tensor of type {other:?}"),
+    }
 }
 
 /// One tensor of a safetensors file.
