@@ -159,9 +159,9 @@ class Runs:
             if self.path:
                 with open(self.path, "a", encoding="utf-8") as file:
                     file.write(json.dumps([key, self.known[key]]) + "\n")
-        rates = self.known[key][-1]
+        rates = self.known[key]
         print(key + ": " + ", ".join(f"{rate} {rates[rate]:.1f}" for rate in RATES), file=sys.stderr)
-        return self.known[key]
+        return rates
 
 
 def ours(args, threads):
@@ -170,7 +170,7 @@ def ours(args, threads):
         command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     command += ["--repeats", "1", "--json"]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return report["prompt"], report["rows"][0]
+    return {"prompt": report["prompt"], **report["rows"][0]}
 
 
 def theirs(args, threads, prompt, unified):
@@ -178,7 +178,7 @@ def theirs(args, threads, prompt, unified):
     for flag in ("prompt_tokens", "new_tokens", "rows"):
         command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     command += ["--prompt", prompt] + (["--unified"] if unified else [])
-    return [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def compare(args, threads, made):
@@ -186,11 +186,11 @@ def compare(args, threads, made):
     runs = {"ours": [], "split": [], "unified": []}
     what = [os.path.basename(args.model), args.prompt_tokens, args.new_tokens, args.rows, f"threads={threads}"]
     for repeat in range(args.repeats):
-        prompt, rates = made.get([*what, repeat, "ours"], lambda: ours(args, threads))
-        runs["ours"].append(rates)
+        mine = made.get([*what, repeat, "ours"], lambda: ours(args, threads))
+        runs["ours"].append(mine)
         for layout in ("split", "unified"):
-            run = functools.partial(theirs, args, threads, prompt, layout == "unified")
-            runs[layout].append(made.get([*what, repeat, layout], run)[0])
+            run = functools.partial(theirs, args, threads, mine["prompt"], layout == "unified")
+            runs[layout].append(made.get([*what, repeat, layout], run))
     counts = {run["prompt_tokens"] for group in runs.values() for run in group}
     if len(counts) != 1:
         sys.exit(f"the programs tokenize the prompt differently: {sorted(counts)} tokens")

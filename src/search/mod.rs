@@ -50,6 +50,7 @@ pub use read::{Network, Reader, Refused};
 pub use record::{Candidate, Cost, Described, Facts, OPERATORS, Operator, Score, VERDICTS, Verdict};
 pub use run::{Run, RunRecord, check_free, digest, load};
 pub use scripted::ScriptedGenerator;
+pub(crate) use source::IMPORTS;
 pub use source::{CLASS, seed_network};
 pub use state::State;
 pub use store::{GenerationRow, OperatorYield, ResultRow, RunRow, SCHEMA, Store};

@@ -16,7 +16,7 @@ pub const CLASS: &str = "Net";
 const HEADER: &str = "class Net(nn.Module):\n";
 
 /// What every candidate may use.
-const IMPORTS: &str = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n";
+pub(crate) const IMPORTS: &str = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n";
 
 /// The network that a search starts from: one 1x1 convolution and one fully connected layer.
 ///

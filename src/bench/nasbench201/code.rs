@@ -12,13 +12,10 @@ use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 use crate::bench::nasbench201::{CELLS, Cell, CellSpace, EDGES, Operation};
 use crate::bench::space::Space as _;
 use crate::lower::{self, NoImports, RepairSet, lower};
-use crate::search::{Edited, Network, Reader, Refused, Verdict};
+use crate::search::{Edited, IMPORTS, Network, Reader, Refused, Verdict};
 
 /// Input of a cell: channels, height, width.
 pub const SIZES: [usize; 3] = [16, 32, 32];
-
-/// What a module begins with.
-const IMPORTS: &str = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n";
 
 /// The classes that edges may be of, before the cell's: name and text.
 const HELPERS: [(&str, &str); 2] = [
@@ -258,10 +255,7 @@ mod tests {
         let without = format!("{}{}", &whole[..start], &whole[end..]);
         let network = reader.read(&without).unwrap();
         assert_eq!(network.source, whole);
-        let neither = format!(
-            "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n\n\n{}",
-            FIRST.to_class()
-        );
+        let neither = format!("{IMPORTS}\n\n{}", FIRST.to_class());
         assert_eq!(reader.read(&neither).unwrap().source, FIRST.to_module());
         assert!(with_helpers("x = 1\n").starts_with("x = 1\n"));
     }

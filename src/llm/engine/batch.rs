@@ -31,10 +31,8 @@ struct Row {
     cached_prompt_tokens: usize,
     /// Tokens of the completion, sampled or forced.
     sampled: usize,
-    /// Prompt and completion.
+    /// Prompt and completion; the cache lacks the newest sample and what its grammar made of it.
     tokens: Vec<u32>,
-    /// How many of them are in the cache: all but the newest sample and what its grammar made of it.
-    held: usize,
     /// What the grammar makes come next.
     forced: VecDeque<u32>,
     pieces: Pieces,
@@ -101,14 +99,13 @@ impl Llm {
                 }
                 let running = rows.len() + 1;
                 let mut watch = || on_progress(Progress { tokens, rows_running: running });
-                row.held = row.tokens.len() - 1;
-                cancelled = self.prefill(row.slot, &row.tokens[..row.held], &mut watch)?;
+                cancelled = self.prefill(row.slot, &row.tokens[..row.tokens.len() - 1], &mut watch)?;
                 rows.push(row);
             }
             if cancelled || rows.is_empty() {
                 break;
             }
-            self.prefill_forced(&mut rows)?;
+            self.prefill_forced(&rows)?;
             let guesses = self.step(&rows, requests, &mut logits)?;
             let width = logits.len() / guesses.iter().map(|guess| guess.fed + 1).sum::<usize>();
             let mut logits = logits.chunks_exact(width);
@@ -159,7 +156,7 @@ impl Llm {
         let (slot, len) = self.claim(&prompt[..prompt.len() - 1], &running)?;
         let class = request.stop == Stop::ClassComplete && begins_a_class(&request.prompt);
         let mut constraint = self.grammar.as_ref().filter(|_| class).map(Grammar::start);
-        let forced = self.forced(constraint.as_mut())?;
+        let forced = constraint.as_mut().map_or_else(|| Ok(VecDeque::new()), |it| self.forced(it))?;
         Ok(Row {
             request: index,
             slot,
@@ -167,7 +164,6 @@ impl Llm {
             cached_prompt_tokens: len,
             sampled: 0,
             tokens: prompt.to_vec(),
-            held: len,
             forced,
             pieces: Pieces::default(),
             stop: StopRule::new(request.stop),
@@ -224,11 +220,12 @@ impl Llm {
     }
 
     /// Computes long pieces that grammars made rows write, but for their last tokens, so that a step stays small.
-    fn prefill_forced(&mut self, rows: &mut [Row]) -> Result<(), LlmError> {
-        let most = PREFILL_CHUNK / self.cached.len().max(1);
-        for row in rows.iter_mut().filter(|row| row.tokens.len() - row.held > most.max(1)) {
-            row.held = row.tokens.len() - 1;
-            self.prefill(row.slot, &row.tokens[..row.held], &mut || Control::Continue)?;
+    fn prefill_forced(&mut self, rows: &[Row]) -> Result<(), LlmError> {
+        let most = (PREFILL_CHUNK / self.cached.len().max(1)).max(1);
+        for row in rows {
+            if row.tokens.len() - self.cached[row.slot].len() > most {
+                self.prefill(row.slot, &row.tokens[..row.tokens.len() - 1], &mut || Control::Continue)?;
+            }
         }
         Ok(())
     }
@@ -249,7 +246,7 @@ impl Llm {
             let room = requests[row.request].max_tokens - row.sampled - 1;
             let mut guess = if self.guesses { propose(&row.tokens, room) } else { Guess::default() };
             guess.fed = self.trust.worth(&guess, rows.len(), self.decoder.overhead());
-            fed.push([&row.tokens[row.held..], &guess.tokens[..guess.fed]].concat());
+            fed.push([&row.tokens[self.cached[row.slot].len()..], &guess.tokens[..guess.fed]].concat());
             guesses.push(guess);
         }
         let spans: Vec<Span<'_>> = rows
@@ -275,7 +272,11 @@ impl Llm {
         let before = row.tokens.len();
         let mut verdict = Verdict::Goes;
         for (place, logits) in logits.iter().enumerate() {
-            verdict = self.write_one(row, request, Some(logits))?;
+            let token = match row.forced.pop_front() {
+                Some(token) => token,
+                None => self.draw(row, request, logits)?,
+            };
+            verdict = self.write(row, request, token)?;
             let confirmed = place < guess.fed && row.tokens.last() == guess.tokens.get(place);
             if matches!(verdict, Verdict::Ends(..)) || !confirmed {
                 break;
@@ -283,28 +284,29 @@ impl Llm {
         }
         self.trust.update(guess, &row.tokens[before..]);
         // The cache keeps what was fed and confirmed: everything but the newest token.
-        row.held = row.tokens.len() - 1;
-        self.cached[row.slot] = row.tokens[..row.held].to_vec();
-        self.decoder.truncate(row.slot, row.held);
-        if matches!(verdict, Verdict::Goes) {
-            verdict = self.write_forced(row, request)?;
+        let held = row.tokens.len() - 1;
+        self.cached[row.slot] = row.tokens[..held].to_vec();
+        self.decoder.truncate(row.slot, held);
+        match verdict {
+            Verdict::Goes => self.write_forced(row, request),
+            ends => Ok(ends),
         }
-        Ok(verdict)
     }
 
     /// Writes what the grammar makes come next.
     fn write_forced(&self, row: &mut Row, request: &Request) -> Result<Verdict, LlmError> {
-        let mut verdict = Verdict::Goes;
-        while !row.forced.is_empty() && matches!(verdict, Verdict::Goes) {
-            verdict = self.write_one(row, request, None)?;
+        while let Some(token) = row.forced.pop_front() {
+            let verdict = self.write(row, request, token)?;
+            if matches!(verdict, Verdict::Ends(..)) {
+                return Ok(verdict);
+            }
         }
-        Ok(verdict)
+        Ok(Verdict::Goes)
     }
 
     /// Tokens of what the grammar makes come next. The last one is left open, since it may be longer with what is
     /// chosen behind it, unless the text ends there.
-    fn forced(&self, constraint: Option<&mut Constraint>) -> Result<VecDeque<u32>, LlmError> {
-        let Some(constraint) = constraint else { return Ok(VecDeque::new()) };
+    fn forced(&self, constraint: &mut Constraint) -> Result<VecDeque<u32>, LlmError> {
         let text = constraint.forced();
         if text.is_empty() {
             return Ok(VecDeque::new());
@@ -317,22 +319,12 @@ impl Llm {
         Ok(tokens.into())
     }
 
-    /// Writes one token, a forced one or one sampled from `logits`, and judges the text.
-    fn write_one(
-        &self,
-        row: &mut Row,
-        request: &Request,
-        logits: Option<&[f32]>,
-    ) -> Result<Verdict, LlmError> {
-        let token = match (row.forced.pop_front(), logits) {
-            (Some(token), _) => token,
-            (None, Some(logits)) => self.draw(row, request, logits)?,
-            (None, None) => return Ok(Verdict::Goes),
-        };
+    /// Writes one token and judges the text.
+    fn write(&self, row: &mut Row, request: &Request, token: u32) -> Result<Verdict, LlmError> {
         if let Some(constraint) = &mut row.constraint {
             constraint.accept(token);
             if row.forced.is_empty() {
-                row.forced = self.forced(Some(constraint))?;
+                row.forced = self.forced(constraint)?;
             }
         }
         row.sampled += 1;

@@ -165,15 +165,17 @@ fn a_working_vocabulary_of_everything_changes_no_completion() {
     }
 }
 
+/// What a completion says, how it ended and in how many tokens.
+fn seen(completions: Vec<Completion>) -> Vec<(String, Finish, usize)> {
+    completions.into_iter().map(|c| (c.text, c.finish, c.completion_tokens)).collect()
+}
+
 #[test]
 fn the_grammar_and_giving_up_keep_rows_apart_and_guesses_exact() {
     let prompt = "class Net(nn.Module):\n    x = f(x)\n    x = f(x)\n\n\nclass Net(nn.Module):\n";
     let requests: Vec<Request> = (0..6)
         .map(|i| Request { temperature: 0.3 * i as f64, stop: Stop::ClassComplete, ..request(prompt, 60, i) })
         .collect();
-    let seen = |completions: Vec<Completion>| -> Vec<_> {
-        completions.into_iter().map(|c| (c.text, c.finish, c.completion_tokens)).collect()
-    };
     for grammar in [false, true] {
         let mut alone = load(1, 1, 256).unwrap();
         alone.set_grammar(grammar).unwrap();
@@ -205,9 +207,6 @@ fn a_search_space_is_kept_to_and_only_its_choices_are_sampled() {
     let requests: Vec<Request> = (0..6)
         .map(|i| Request { temperature: 0.5 * i as f64, stop: Stop::ClassComplete, ..request(prompt, 90, i) })
         .collect();
-    let seen = |completions: Vec<Completion>| -> Vec<_> {
-        completions.into_iter().map(|c| (c.text, c.finish, c.completion_tokens)).collect()
-    };
     let mut alone = load(1, 1, 256).unwrap();
     alone.keep_to(Some(SPACE)).unwrap();
     (alone.guesses, alone.shares) = (false, false);
