@@ -69,6 +69,8 @@ pub(crate) struct Raise {
     pub(crate) kind: RaiseKind,
     /// Innermost expression of the main source.
     pub(crate) span: Option<Span>,
+    /// Innermost place in a file that the main source imports: module and line.
+    pub(crate) within: Option<String>,
     /// What a repair may change, where the cause is known.
     pub(crate) hint: Option<Box<Hint>>,
 }
@@ -143,9 +145,13 @@ pub(crate) enum Hint {
 pub(crate) type R<T> = Result<T, Box<Raise>>;
 
 impl Raise {
+    pub(crate) fn of(kind: RaiseKind) -> Box<Raise> {
+        Box::new(Raise { kind, span: None, within: None, hint: None })
+    }
+
     pub(crate) fn python(class: &str, message: impl Into<String>) -> Box<Raise> {
         let kind = RaiseKind::Python { class: class.to_owned(), message: message.into(), value: None };
-        Box::new(Raise { kind, span: None, hint: None })
+        Raise::of(kind)
     }
 
     pub(crate) fn type_error(message: impl Into<String>) -> Box<Raise> {
@@ -165,11 +171,11 @@ impl Raise {
     }
 
     pub(crate) fn unsupported(message: impl Into<String>) -> Box<Raise> {
-        Box::new(Raise { kind: RaiseKind::Unsupported(message.into()), span: None, hint: None })
+        Raise::of(RaiseKind::Unsupported(message.into()))
     }
 
     pub(crate) fn limit(message: impl Into<String>) -> Box<Raise> {
-        Box::new(Raise { kind: RaiseKind::Limit(message.into()), span: None, hint: None })
+        Raise::of(RaiseKind::Limit(message.into()))
     }
 
     /// Python's integers have no end; those here do.
@@ -195,6 +201,10 @@ impl Raise {
             RaiseKind::Python { class, message, .. } => (Verdict::ShapeError, format!("{class}: {message}")),
             RaiseKind::Unsupported(message) => (Verdict::UnsupportedSyntax, message),
             RaiseKind::Limit(message) => (Verdict::LimitExceeded, message),
+        };
+        let message = match self.within {
+            Some(within) => format!("{message} ({within})"),
+            None => message,
         };
         Refusal { verdict, message, span: self.span.map(|span| (span.start, span.end)) }
     }

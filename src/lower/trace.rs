@@ -50,7 +50,7 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
     let mut this = Interp::new(request.limits, request.imports);
     let package = request.imports.package();
     let name = if package.is_empty() { "candidate".to_owned() } else { format!("{package}.candidate") };
-    let main = this.new_module(&name, package, true)?;
+    let main = this.new_module(&name, package, true, None)?;
     this.run_module(&main, suite)?;
     // The network is made and traced inside a frame of its own, whose places are not places of the source.
     let outside = Module {
@@ -59,6 +59,7 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
         scope: Rc::clone(&main.scope),
         main: false,
         file: u32::MAX,
+        text: None,
     };
     this.frames.push(Frame {
         scope: Rc::clone(&main.scope),

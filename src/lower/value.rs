@@ -166,6 +166,8 @@ pub(crate) struct Function {
     pub(crate) class: RefCell<Option<Rc<Class>>>,
     pub(crate) qualname: Rc<str>,
     pub(crate) is_generator: bool,
+    /// What the source set on it.
+    pub(crate) attrs: RefCell<BTreeMap<Rc<str>, Value>>,
 }
 
 #[derive(Clone)]
@@ -183,6 +185,8 @@ pub(crate) struct Scope {
     pub(crate) declared: RefCell<BTreeMap<Rc<str>, bool>>,
     /// Whether it is a class body, which functions inside do not see.
     pub(crate) class_body: bool,
+    /// Functions defined in a class body, whose class does not exist yet.
+    pub(crate) functions: RefCell<Vec<Rc<Function>>>,
 }
 
 /// A file: the main source or one it imports.
@@ -195,6 +199,8 @@ pub(crate) struct Module {
     pub(crate) main: bool,
     /// Number of the file.
     pub(crate) file: u32,
+    /// Its text, where it is a file that the main source imports.
+    pub(crate) text: Option<Rc<str>>,
 }
 
 pub(crate) struct Class {

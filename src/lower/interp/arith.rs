@@ -10,7 +10,7 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::enums::plain;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch::{self, signature};
-use crate::lower::value::{Tuple, Value};
+use crate::lower::value::Value;
 
 impl Interp<'_> {
     pub(crate) fn unary(&mut self, op: UnaryOp, value: &Value) -> R<Value> {
@@ -98,20 +98,14 @@ impl Interp<'_> {
                 return Err(Raise::unsupported(format!("'{name}' is not supported")));
             }
         }
-        if op == Operator::BitOr
-            && let (Value::Class(_) | Value::None, Value::Class(_) | Value::None) = (left, right)
-        {
-            return self.tuple(vec![left.clone(), right.clone()]);
-        }
-        // A union of more than two.
-        let classes =
-            |tuple: &Tuple| tuple.items.iter().all(|item| matches!(item, Value::Class(_) | Value::None));
-        if op == Operator::BitOr
-            && let (Value::Tuple(union), Value::Class(_) | Value::None) = (left, right)
-            && classes(union)
-        {
-            let items = union.items.iter().chain([right]).cloned().collect();
-            return self.tuple(items);
+        // `A | B` is a tuple of the classes, and one more makes it longer.
+        let is_class = |value: &Value| matches!(value, Value::Class(_) | Value::None);
+        let known = match left {
+            Value::Tuple(union) => &union.items[..],
+            _ => std::slice::from_ref(left),
+        };
+        if op == Operator::BitOr && known.iter().chain([right]).all(is_class) {
+            return self.tuple(known.iter().chain([right]).cloned().collect());
         }
         let symbol = op.as_str();
         Err(Raise::type_error(format!(

@@ -1,14 +1,16 @@
 //! Attributes of values: instances, classes, modules, tensors and built-in values.
 //!
-//! Input: a value and a name. Output: the attribute, or `AttributeError` in Python's and PyTorch's words. Limit:
-//! `__getattr__` and `__setattr__` written in the source are honoured for reading only.
+//! Input: a value and a name. Output: the attribute, or `AttributeError` in Python's and PyTorch's words. Limit: the
+//! `__dict__` of a module is a copy; `__getattribute__` and `__delattr__` written in the source are not asked.
 
 use std::rc::Rc;
 
 use crate::lower::error::{Hint, R, Raise};
+use crate::lower::interp::define::property_parts;
+use crate::lower::interp::derived::{ITEMS, of_object, special_of};
 use crate::lower::interp::{Args, Interp, containers};
 use crate::lower::torch;
-use crate::lower::value::{Class, Descriptor, Native, Object, Value};
+use crate::lower::value::{Class, Code, Descriptor, Native, Object, Value};
 
 impl Interp<'_> {
     pub(crate) fn get_attr(&mut self, value: &Value, name: &str) -> R<Value> {
@@ -24,7 +26,7 @@ impl Interp<'_> {
             Value::Module(module) => {
                 let found = module.scope.names.borrow().get(name).cloned();
                 match found {
-                    Some(value) => Ok(value),
+                    Some(value) => Ok(self.loaded(&value)),
                     None => {
                         let full = format!("{}.{name}", module.name);
                         match self.import(&full)? {
@@ -40,8 +42,11 @@ impl Interp<'_> {
             Value::Opaque(outer) if &**outer == "torch.device" && name == "type" => Ok(Value::str("cpu")),
             Value::Opaque(outer) if &**outer == "torch.device" && name == "index" => Ok(Value::None),
             Value::Opaque(outer) => {
+                if let Some(found) = self.in_package(outer, name)? {
+                    return Ok(found);
+                }
                 self.check_length("name", outer.len(), 300)?;
-                Ok(Value::Opaque(Rc::from(format!("{outer}.{name}"))))
+                Ok(self.loaded(&Value::Opaque(Rc::from(format!("{outer}.{name}")))))
             }
             Value::Tuple(tuple) => {
                 if let Some(names) = &tuple.names
@@ -51,11 +56,30 @@ impl Interp<'_> {
                 }
                 self.native_method(value, name)
             }
+            Value::Function(function) if function.attrs.borrow().contains_key(name) => {
+                Ok(function.attrs.borrow().get(name).cloned().unwrap_or(Value::None))
+            }
             Value::Function(function) => match name {
                 "__name__" => Ok(Value::Str(Rc::clone(&function.name))),
                 "__qualname__" => Ok(Value::Str(Rc::clone(&function.qualname))),
-                "__doc__" => Ok(Value::None),
+                "__doc__" => match &function.code {
+                    Code::Def(def) => self.docstring(&def.body),
+                    Code::Lambda(_) => Ok(Value::None),
+                },
                 "__module__" => Ok(Value::Str(Rc::clone(&function.module.name))),
+                "__defaults__" | "__kwdefaults__" => {
+                    let wanted = if name == "__defaults__" { 1 } else { 3 };
+                    let all = self.parameters_of(value, false)?;
+                    let of_kind = all.into_iter().filter(|(_, kind, _)| *kind == wanted);
+                    let given: Vec<(Value, Value)> = of_kind
+                        .filter_map(|(name, _, default)| Some((Value::str(&name), default?)))
+                        .collect();
+                    match (given.is_empty(), wanted) {
+                        (true, _) => Ok(Value::None),
+                        (false, 1) => self.tuple(given.into_iter().map(|(_, default)| default).collect()),
+                        (false, _) => self.dict(given),
+                    }
+                }
                 _ => Err(no_attribute(value, name)),
             },
             Value::Bound(bound) => match name {
@@ -132,8 +156,8 @@ impl Interp<'_> {
             Value::Function(_) | Value::ClassMethod(_) => {
                 self.own(Value::Bound(Rc::new((object.clone(), attribute))))
             }
-            Value::Descriptor(Descriptor::Property, getter) => {
-                self.call(getter, Args::of(vec![object.clone()]))
+            Value::Descriptor(Descriptor::Property, inner) => {
+                self.call(property_parts(inner).0, Args::of(vec![object.clone()]))
             }
             Value::Descriptor(Descriptor::Static, inner) => Ok(Value::clone(inner)),
             Value::Descriptor(Descriptor::Class, inner) => {
@@ -144,43 +168,25 @@ impl Interp<'_> {
     }
 
     fn object_attr(&mut self, object: &Rc<Object>, name: &str) -> R<Value> {
+        if let Some(found) = self.object_attr_plainly(object, name)? {
+            return Ok(found);
+        }
         let value = Value::Object(Rc::clone(object));
-        match name {
-            "__class__" => return Ok(Value::Class(Rc::clone(&object.class))),
-            "__module__" => return Ok(Value::str("__main__")),
-            "__dict__" => {
-                let attrs = object.attrs.borrow();
-                let entries =
-                    attrs.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone())).collect();
-                drop(attrs);
-                return self.dict(entries);
-            }
-            "training" if object.class.is_module() => {
-                let own = object.attrs.borrow().get("training").cloned();
-                return Ok(own.unwrap_or(Value::Training { negated: false }));
-            }
-            _ => {}
-        }
-        let of_class = self.class_attr(&object.class, name, None);
-        if let Some(Value::Descriptor(Descriptor::Property, _)) = &of_class
-            && let Some(attribute) = of_class
+        // A member of `class Mode(str, Enum)` is a string.
+        let member = object.attrs.borrow().get("value").cloned();
+        if let Some(member @ Value::Str(_)) = member.filter(|_| object.class.is_enum())
+            && object.class.lineage().any(|class| matches!(&*class.name, "str" | "StrEnum"))
+            && containers::has_method(&member, name)
         {
-            return self.bind(attribute, &value, &object.class);
-        }
-        let own = object.attrs.borrow().get(name).cloned();
-        if let Some(found) = own {
-            return Ok(found);
-        }
-        if let Some(attribute) = of_class {
-            return self.bind(attribute, &value, &object.class);
-        }
-        if let Some(found) = torch::modules::registered(object, name) {
-            return Ok(found);
+            return self.get_attr(&member, name);
         }
         if let Some(method) = self.class_attr(&object.class, "__getattr__", None)
-            && !matches!(method, Value::ClassMethod(_))
+            && !is_module_method(&method)
         {
             return self.call(&method, Args::of(vec![value, Value::str(name)]));
+        }
+        if matches!(name, "__traceback__" | "__cause__" | "__context__") && object.class.is_exception() {
+            return Ok(Value::None);
         }
         if matches!(name, "_modules" | "_parameters" | "_buffers") && object.class.is_module() {
             return torch::modules::registry(self, object, name);
@@ -188,15 +194,79 @@ impl Interp<'_> {
         if object.class.lineage().any(|class| matches!(class.native, Native::Opaque)) {
             return Ok(Value::Opaque(Rc::from(format!("{}().{name}", object.class.name))));
         }
-        let hint = Hint::Attribute { name: name.to_owned() };
-        Err(Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name))
-            .with_hint(hint))
+        if name == "__doc__" {
+            return self.class_value_attr(&object.class, name);
+        }
+        match of_object(name) {
+            Some(method) => self.own(Value::Bound(Rc::new((value, method)))),
+            None => Err(self.lacks(object, name)),
+        }
+    }
+
+    /// The error for an attribute that an object does not have.
+    pub(crate) fn lacks(&self, object: &Object, name: &str) -> Box<Raise> {
+        Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name))
+            .with_hint(Hint::Attribute { name: name.to_owned() })
+    }
+
+    /// An attribute of an object without asking its `__getattr__`.
+    pub(crate) fn object_attr_plainly(&mut self, object: &Rc<Object>, name: &str) -> R<Option<Value>> {
+        let value = Value::Object(Rc::clone(object));
+        match name {
+            "__class__" => return Ok(Some(Value::Class(Rc::clone(&object.class)))),
+            "__module__" => return Ok(Some(Value::str("__main__"))),
+            "__dict__" if !object.attrs.borrow().contains_key(name) => {
+                let attrs = object.attrs.borrow();
+                let entries = attrs
+                    .iter()
+                    .filter(|(name, _)| &***name != ITEMS)
+                    .map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone()))
+                    .collect();
+                drop(attrs);
+                let dict = self.dict(entries)?;
+                let special =
+                    object.class.is_module() || object.class.is_exception() || object.class.is_enum();
+                if !special {
+                    // From now on it holds the attributes, so that a change of it changes them.
+                    let mut attrs = object.attrs.borrow_mut();
+                    attrs.retain(|name, _| &**name == ITEMS);
+                    attrs.insert(Rc::from("__dict__"), dict.clone());
+                }
+                return Ok(Some(dict));
+            }
+            "training" if object.class.is_module() => {
+                let own = object.attrs.borrow().get("training").cloned();
+                return Ok(Some(own.unwrap_or(Value::Training { negated: false })));
+            }
+            _ => {}
+        }
+        let of_class = self.class_attr(&object.class, name, None);
+        if let Some(Value::Descriptor(Descriptor::Property, _)) = &of_class
+            && let Some(attribute) = of_class
+        {
+            return self.bind(attribute, &value, &object.class).map(Some);
+        }
+        let own = object.attrs.borrow().get(name).cloned();
+        if own.is_some() {
+            return Ok(own);
+        }
+        if let Some(attribute) = of_class {
+            return self.bind(attribute, &value, &object.class).map(Some);
+        }
+        // `self.__dict__ = self`: items are attributes.
+        let names = object.attrs.borrow().get("__dict__").cloned();
+        if let Some(names) = names
+            && self.contains(&names, &Value::str(name))?
+        {
+            return self.get_item(&names, &Value::str(name)).map(Some);
+        }
+        Ok(torch::modules::registered(object, name))
     }
 
     fn class_value_attr(&mut self, class: &Rc<Class>, name: &str) -> R<Value> {
         match name {
             "__name__" | "__qualname__" => return Ok(Value::Str(Rc::clone(&class.name))),
-            "__doc__" => return Ok(Value::None),
+            "__doc__" => return Ok(class.attrs.borrow().get(name).cloned().unwrap_or(Value::None)),
             "__module__" => return Ok(Value::str("__main__")),
             "__class__" => return Ok(Value::Class(self.class("type")?)),
             "__members__" if class.is_enum() => {
@@ -223,13 +293,23 @@ impl Interp<'_> {
             }
             if matches!(class.native, Native::Type) {
                 if &*class.name == "Tensor" {
-                    return torch::tensor_function(name).ok_or_else(|| {
-                        Raise::attribute(format!("type object 'Tensor' has no attribute '{name}'"))
-                    });
-                }
-                if let Some(method) = containers::method_of(&class.name, name) {
+                    if let Some(function) = torch::tensor_function(name) {
+                        return Ok(function);
+                    }
+                    let Some(method) = torch::unsupported::find("torch.Tensor", name) else {
+                        let message = format!("type object 'Tensor' has no attribute '{name}'");
+                        return Err(Raise::attribute(message));
+                    };
                     return self.own(Value::ClassMethod(Rc::new((Rc::clone(class), method))));
                 }
+                let method =
+                    containers::method_of(&class.name, name).or_else(|| special_of(&class.name, name));
+                if let Some(method) = method {
+                    return self.own(Value::ClassMethod(Rc::new((Rc::clone(class), method))));
+                }
+            }
+            if let Some(method) = of_object(name) {
+                return Ok(method);
             }
             return Err(Raise::attribute(format!("type object '{}' has no attribute '{name}'", class.name)));
         };
@@ -254,10 +334,10 @@ impl Interp<'_> {
                 let object = self.class("object")?;
                 Ok(Value::ClassMethod(Rc::new((object, "__new__"))))
             }
-            None if name == "__setattr__" || name == "__getattr__" => {
-                Err(Raise::unsupported(format!("super().{name} is not supported")))
-            }
             None => {
+                if let Some(method) = of_object(name) {
+                    return self.own(Value::Bound(Rc::new((object.clone(), method))));
+                }
                 if class.lineage().any(|class| matches!(class.native, Native::Opaque)) {
                     return Ok(Value::Opaque(Rc::from(format!("super().{name}"))));
                 }
@@ -267,11 +347,36 @@ impl Interp<'_> {
     }
 
     pub(crate) fn set_attr(&mut self, target: &Value, name: &str, value: Value) -> R<()> {
+        if let Value::Object(object) = target
+            && let Some(method) = self.class_attr(&object.class, "__setattr__", None)
+            && !is_module_method(&method)
+        {
+            return self.call(&method, Args::of(vec![target.clone(), Value::str(name), value])).map(|_| ());
+        }
+        self.set_attr_plainly(target, name, value)
+    }
+
+    /// Set an attribute without asking the class's own `__setattr__`.
+    pub(crate) fn set_attr_plainly(&mut self, target: &Value, name: &str, value: Value) -> R<()> {
         match target {
             Value::Object(object) => {
                 self.members(object, 0)?;
                 if object.class.is_module() && torch::modules::assign(self, object, name, &value)? {
                     return Ok(());
+                }
+                if let Some(Value::Descriptor(Descriptor::Property, inner)) =
+                    self.class_attr(&object.class, name, None)
+                {
+                    let Some(setter) = property_parts(&inner).1 else {
+                        let class = &object.class.name;
+                        let message = format!("property '{name}' of '{class}' object has no setter");
+                        return Err(Raise::attribute(message));
+                    };
+                    return self.call(setter, Args::of(vec![target.clone(), value])).map(|_| ());
+                }
+                let names = object.attrs.borrow().get("__dict__").cloned();
+                if let Some(names) = names {
+                    return self.set_item(&names, &Value::str(name), value);
                 }
                 object.attrs.borrow_mut().insert(Rc::from(name), value);
                 Ok(())
@@ -291,12 +396,22 @@ impl Interp<'_> {
                 module.scope.names.borrow_mut().insert(Rc::from(name), value);
                 Ok(())
             }
-            Value::Function(_) | Value::Opaque(_) | Value::Namespace(_) => Ok(()),
+            Value::Function(function) => {
+                function.attrs.borrow_mut().insert(Rc::from(name), value);
+                Ok(())
+            }
+            Value::Opaque(_) | Value::Namespace(_) => Ok(()),
             other => Err(no_attribute(other, name)),
         }
     }
 
     pub(crate) fn delete_attr(&mut self, target: &Value, name: &str) -> R<()> {
+        if let Value::Object(object) = target
+            && let Some(names) = object.attrs.borrow().get("__dict__").cloned()
+            && self.contains(&names, &Value::str(name))?
+        {
+            return self.delete_item(&names, &Value::str(name));
+        }
         if let Value::Object(object) = target
             && (object.attrs.borrow_mut().remove(name).is_some() || torch::modules::unregister(object, name))
         {
@@ -304,6 +419,11 @@ impl Interp<'_> {
         }
         Err(no_attribute(target, name))
     }
+}
+
+/// Whether a method is one of `nn.Module`'s, which this program does itself.
+fn is_module_method(method: &Value) -> bool {
+    matches!(method, Value::ClassMethod(method) if !matches!(method.0.native, Native::Type))
 }
 
 pub(crate) fn no_attribute(value: &Value, name: &str) -> Box<Raise> {

@@ -269,7 +269,12 @@ static BUILTINS: &[Builtin] = &[
             Value::Module(module) => module.scope.names.borrow().keys().cloned().collect(),
             Value::Class(class) => attributes_of(&class),
             Value::Object(object) => {
-                let own = object.attrs.borrow().keys().cloned().collect::<Vec<_>>();
+                let own = this.get_attr(&Value::Object(Rc::clone(&object)), "__dict__")?;
+                let own = this.iterate(&own)?.into_iter().filter_map(|name| match name {
+                    Value::Str(name) => Some(name),
+                    _ => None,
+                });
+                let own: Vec<_> = own.collect();
                 attributes_of(&object.class).into_iter().chain(own).collect()
             }
             other => {
@@ -291,7 +296,15 @@ static BUILTINS: &[Builtin] = &[
     entry("compile", "*x, **options", refused),
     entry("open", "*x, **options", refused),
     entry("input", "*x", refused),
-    entry("__import__", "*x", refused),
+    entry("__import__", "name, globals=None, locals=None, fromlist=(), level=0", |this, args| {
+        let name = args.text("name")?;
+        let module = this.import(&name)?;
+        let fromlist = args.get("fromlist");
+        match name.split_once('.') {
+            Some((first, _)) if !this.truth(&fromlist)? => this.import(first),
+            _ => Ok(module),
+        }
+    }),
 ];
 
 /// Names of a class's attributes and of those it inherits.
@@ -299,7 +312,7 @@ fn attributes_of(class: &Rc<Class>) -> Vec<Rc<str>> {
     class.lineage().flat_map(|class| class.attrs.borrow().keys().cloned().collect::<Vec<_>>()).collect()
 }
 
-const fn entry(name: &'static str, signature: &'static str, run: Run) -> Builtin {
+pub(super) const fn entry(name: &'static str, signature: &'static str, run: Run) -> Builtin {
     Builtin { name, signature, run }
 }
 
@@ -340,6 +353,7 @@ impl Interp<'_> {
                 scope: Rc::clone(&module.scope),
                 main: false,
                 file,
+                text: None,
             };
             (Rc::clone(&frame.scope), Rc::new(module), frame.method.clone())
         };

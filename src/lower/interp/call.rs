@@ -13,6 +13,7 @@ use ruff_python_ast::{Expr, ExprCall, Parameters, Stmt};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise};
+use crate::lower::interp::derived::ITEMS;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Frame, Interp};
 use crate::lower::torch::signature;
@@ -61,14 +62,14 @@ impl Interp<'_> {
                     args.named.push((name, value));
                 }
                 None => {
-                    let Value::Dict(dict) = &value else {
+                    if !matches!(value, Value::Dict(_) | Value::Object(_)) {
                         return Err(Raise::type_error("argument after ** must be a mapping"));
-                    };
-                    for (name, value) in dict.borrow().entries() {
+                    }
+                    for (name, value) in self.pairs(&value)? {
                         let Value::Str(name) = name else {
                             return Err(Raise::type_error("keywords must be strings"));
                         };
-                        args.named.push((Rc::clone(name), value.clone()));
+                        args.named.push((name, value));
                     }
                 }
             }
@@ -149,12 +150,19 @@ impl Interp<'_> {
                             method.1
                         )));
                     };
+                    if let Value::Object(object) = &first
+                        && let Some(inherited) = self.inherited(object, method.1)
+                    {
+                        return self.call(&inherited, rest.prepend(first));
+                    }
                     if method.1 == "fromkeys" {
                         let value = rest.positional.first().cloned().unwrap_or(Value::None);
                         let keys = self.iterate(&first)?;
                         return self.dict(keys.into_iter().map(|key| (key, value.clone())).collect());
                     }
-                    if first.type_name() != **name {
+                    let fits = first.type_name() == **name
+                        || (matches!(first, Value::Tensor(_)) && &**name == "Tensor");
+                    if !fits {
                         let got = first.type_name();
                         let message = format!(
                             "descriptor '{}' for '{name}' objects doesn't apply to a '{got}' object",
@@ -162,7 +170,10 @@ impl Interp<'_> {
                         );
                         return Err(Raise::type_error(message));
                     }
-                    return self.call_method(&first, method.1, rest);
+                    return match self.special_method(&first, method.1, &rest)? {
+                        Some(result) => Ok(result),
+                        None => self.call_method(&first, method.1, rest),
+                    };
                 }
                 self.call_native(&method.0, method.1, args)
             }
@@ -353,18 +364,16 @@ impl Interp<'_> {
         if class.is_enum() {
             return self.enum_member(class, &args);
         }
-        if class.lineage().any(|class| matches!(class.native, Native::Type)) {
-            return Err(Raise::unsupported(format!(
-                "{}: classes derived from built-in types are not supported",
-                class.name
-            )));
-        }
+        let items = self.new_items(class)?;
         let object = Rc::new(Object {
             class: Rc::clone(class),
             attrs: RefCell::default(),
             module: RefCell::default(),
             site: RefCell::default(),
         });
+        if let Some(items) = items {
+            object.attrs.borrow_mut().insert(Rc::from(ITEMS), items);
+        }
         let value = self.own(Value::Object(Rc::clone(&object)))?;
         match self.class_attr(class, "__init__", None) {
             Some(init) => {

@@ -185,6 +185,12 @@ impl Interp<'_> {
                 None => is(left, right),
             },
             (Value::Opaque(a), Value::Opaque(b)) => a == b,
+            // The types that are not supported are none of those that are.
+            (Value::Opaque(name), Value::DType(_)) | (Value::DType(_), Value::Opaque(name))
+                if crate::lower::torch::unsupported::is_type(name) =>
+            {
+                false
+            }
             (Value::Opaque(name), other) | (other, Value::Opaque(name)) if !other.is_none() => {
                 return Err(Raise::unsupported(format!("'{name}' is not supported")));
             }

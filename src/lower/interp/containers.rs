@@ -336,6 +336,17 @@ impl Interp<'_> {
                 .collect());
         }
         let mut entries = Vec::new();
+        if let Value::Object(object) = value
+            && self.class_attr(&object.class, "keys", None).is_some()
+        {
+            let keys = self.get_attr(value, "keys")?;
+            let keys = self.call(&keys, Args::default())?;
+            for key in self.iterate(&keys)? {
+                let item = self.get_item(value, &key)?;
+                entries.push((key, item));
+            }
+            return Ok(entries);
+        }
         for item in self.iterate(value)? {
             let pair = self.iterate(&item)?;
             let [name, value] = &pair[..] else {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::enums::plain;
 use crate::lower::interp::items::range_len;
 use crate::lower::interp::{Args, FIELD, Interp};
 use crate::lower::torch;
@@ -16,7 +17,12 @@ impl Interp<'_> {
     /// Call a built-in type.
     pub(crate) fn convert(&mut self, class: &Rc<Class>, args: Args) -> R<Value> {
         let name = Rc::clone(&class.name);
-        let first = args.positional.first().cloned();
+        let mut first = args.positional.first().cloned();
+        if matches!(&*name, "int" | "float")
+            && let Some(member) = first.as_ref().and_then(plain)
+        {
+            first = Some(member);
+        }
         match &*name {
             "int" => match (first, args.positional.get(1)) {
                 (Some(Value::Str(text)), Some(Value::Int(base))) => based(&text, *base),
@@ -161,6 +167,11 @@ impl Interp<'_> {
             "property" | "staticmethod" | "classmethod" => {
                 let Some(value) = first else {
                     return Err(Raise::type_error(format!("{name} expected 1 argument")));
+                };
+                let setter = args.positional.get(1).cloned();
+                let value = match setter.filter(|_| &*name == "property") {
+                    Some(setter) => self.tuple(vec![value, setter])?,
+                    None => value,
                 };
                 let kind = match &*name {
                     "property" => Descriptor::Property,

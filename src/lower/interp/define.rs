@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ruff_python_ast::{Expr, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{Expr, Stmt, StmtClassDef, StmtFunctionDef};
 
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::{Args, Interp};
@@ -33,16 +33,21 @@ impl Interp<'_> {
         let scope = Rc::clone(&self.frame().scope);
         let qualname = self.qualified(def.name.as_str());
         let is_generator = crate::lower::interp::call::yields(&def.body);
-        self.own(Value::Function(Rc::new(Function {
+        let function = Rc::new(Function {
             name: Rc::from(def.name.as_str()),
             code: Code::Def(code),
             defaults,
-            scope,
+            scope: Rc::clone(&scope),
             module,
             class: RefCell::default(),
             qualname,
             is_generator,
-        })))
+            attrs: RefCell::default(),
+        });
+        if scope.class_body {
+            scope.functions.borrow_mut().push(Rc::clone(&function));
+        }
+        self.own(Value::Function(function))
     }
 
     fn qualified(&mut self, name: &str) -> Rc<str> {
@@ -61,9 +66,17 @@ impl Interp<'_> {
         for decorator in decorators.iter().rev() {
             if let Expr::Attribute(attribute) = &decorator.expression
                 && matches!(attribute.attr.as_str(), "setter" | "deleter")
-                && let Expr::Name(name) = &*attribute.value
+                && matches!(&*attribute.value, Expr::Name(_) | Expr::Attribute(_))
             {
-                value = self.name(name.id.as_str())?;
+                let property = self.eval(&attribute.value)?;
+                if let Value::Descriptor(Descriptor::Property, inner) = &property {
+                    let getter = Value::clone(property_parts(inner).0);
+                    let setter = if attribute.attr.as_str() == "setter" { value } else { Value::None };
+                    let parts = self.tuple(vec![getter, setter])?;
+                    value = self.own(Value::Descriptor(Descriptor::Property, Rc::new(parts)))?;
+                } else {
+                    value = property;
+                }
                 continue;
             }
             let decorator = match self.eval(&decorator.expression) {
@@ -114,12 +127,18 @@ impl Interp<'_> {
         let scope = self.scope(Some(Rc::clone(&parent)), true)?;
         let qualname = self.qualified(def.name.as_str());
         scope.names.borrow_mut().insert(Rc::from("__qualname__"), Value::Str(qualname));
+        let doc = self.docstring(&def.body)?;
+        scope.names.borrow_mut().insert(Rc::from("__doc__"), doc);
         self.frame().scope = Rc::clone(&scope);
         let result = self.exec_block(&def.body);
         self.frame().scope = parent;
         result?;
         let attrs = scope.names.borrow().clone();
         let class = self.make_class(def.name.as_str(), bases, attrs)?;
+        // A decorator may have put another function in the place of one: `super()` in it means this class all the same.
+        for function in scope.functions.take() {
+            function.class.borrow_mut().get_or_insert_with(|| Rc::clone(&class));
+        }
         if class.is_enum() {
             self.make_members(&class, &def.body)?;
         }
@@ -127,10 +146,21 @@ impl Interp<'_> {
         self.set_name(def.name.as_str(), value)
     }
 
+    /// The text at the start of a body.
+    pub(crate) fn docstring(&mut self, body: &[Stmt]) -> R<Value> {
+        match body.first() {
+            Some(Stmt::Expr(stmt)) => match &*stmt.value {
+                Expr::StringLiteral(literal) => self.text(literal.value.to_str()),
+                _ => Ok(Value::None),
+            },
+            _ => Ok(Value::None),
+        }
+    }
+
     fn opaque_class(&mut self, name: &str) -> R<Rc<Class>> {
         let class = Rc::new(Class {
             name: Rc::from(name),
-            ancestors: Vec::new(),
+            ancestors: vec![self.class("object")?],
             attrs: RefCell::default(),
             native: Native::Opaque,
             fields: RefCell::default(),
@@ -146,6 +176,7 @@ impl Interp<'_> {
         bases: Vec<Rc<Class>>,
         attrs: BTreeMap<Rc<str>, Value>,
     ) -> R<Rc<Class>> {
+        let bases = self.with_stand_ins(bases)?;
         let mut ancestors = linearise(&bases).ok_or_else(|| {
             Raise::type_error("Cannot create a consistent method resolution order (MRO) for bases")
         })?;
@@ -196,6 +227,14 @@ impl Interp<'_> {
             items.borrow_mut().push(Value::str(name));
         }
         Ok(())
+    }
+}
+
+/// Getter and setter of a property.
+pub(crate) fn property_parts(inner: &Value) -> (&Value, Option<&Value>) {
+    match inner {
+        Value::Tuple(parts) => (&parts.items[0], parts.items.get(1).filter(|setter| !setter.is_none())),
+        getter => (getter, None),
     }
 }
 

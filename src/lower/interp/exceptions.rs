@@ -9,12 +9,31 @@ use std::rc::Rc;
 use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtTry, WithItem};
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::imports::expects_failed_import;
 use crate::lower::interp::managers::is_managed;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::value::Value;
 
+/// Where an exception is caught.
+pub(crate) struct Standing {
+    frames: usize,
+    depth: usize,
+    path: usize,
+}
+
 impl Interp<'_> {
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { frames: self.frames.len(), depth: self.depth, path: self.path.len() }
+    }
+
+    /// Leaves the calls that were running when an exception arose.
+    pub(crate) fn unwind(&mut self, standing: &Standing) {
+        self.frames.truncate(standing.frames);
+        self.depth = standing.depth;
+        self.path.truncate(standing.path);
+    }
+
     pub(crate) fn raise(&mut self, exc: Option<&Expr>) -> R<Box<Raise>> {
         let Some(exc) = exc else {
             return match self.frame().handling.last() {
@@ -34,7 +53,7 @@ impl Interp<'_> {
                     message,
                     value: Some(value.clone()),
                 };
-                Ok(Box::new(Raise { kind, span: None, hint: None }))
+                Ok(Raise::of(kind))
             }
             Value::Opaque(name) => Ok(Raise::python(name, "")),
             _ => Err(Raise::type_error("exceptions must derive from BaseException")),
@@ -42,14 +61,16 @@ impl Interp<'_> {
     }
 
     pub(crate) fn try_stmt(&mut self, stmt: &StmtTry) -> R<Flow> {
-        let (frames, depth, path) = (self.frames.len(), self.depth, self.path.len());
-        let result = match self.exec_block(&stmt.body) {
+        let standing = self.standing();
+        let expects = usize::from(expects_failed_import(stmt));
+        self.expected_failures += expects;
+        let body = self.exec_block(&stmt.body);
+        self.expected_failures -= expects;
+        let result = match body {
             Ok(Flow::Next) => self.exec_block(&stmt.orelse),
             Ok(flow) => Ok(flow),
             Err(raise) if raise.class().is_some() => {
-                self.frames.truncate(frames);
-                self.depth = depth;
-                self.path.truncate(path);
+                self.unwind(&standing);
                 self.handle(stmt, raise)
             }
             Err(raise) => return Err(raise),
@@ -100,16 +121,14 @@ impl Interp<'_> {
             }
         };
         self.no_grad += usize::from(no_grad);
-        let (frames, depth, path) = (self.frames.len(), self.depth, self.path.len());
+        let standing = self.standing();
         let result = self.with_items(rest, body);
         self.no_grad -= usize::from(no_grad);
         let Some(exit) = exit else { return result };
         let raised = match &result {
             Err(raise) if raise.class().is_none() => return result,
             Err(raise) => {
-                self.frames.truncate(frames);
-                self.depth = depth;
-                self.path.truncate(path);
+                self.unwind(&standing);
                 let value = self.exception_value(raise)?;
                 vec![self.type_of(&value)?, value, Value::None]
             }

@@ -2,6 +2,7 @@
 //!
 //! Input: syntax trees of expressions. Output: values. Limit: complex numbers, bytes and `await` are refused.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use ruff_python_ast::{
@@ -83,8 +84,9 @@ impl Interp<'_> {
                     let value = self.eval(&item.value)?;
                     match &item.key {
                         Some(key) => entries.push((self.eval(key)?, value)),
-                        None => match value {
+                        None => match &value {
                             Value::Dict(dict) => entries.extend(dict.borrow().entries().iter().cloned()),
+                            Value::Object(_) => entries.extend(self.pairs(&value)?),
                             other => {
                                 let message = format!("'{}' object is not a mapping", other.type_name());
                                 return Err(Raise::type_error(message));
@@ -240,6 +242,7 @@ impl Interp<'_> {
             class: Default::default(),
             qualname: name,
             is_generator: false,
+            attrs: RefCell::default(),
         })))
     }
 
@@ -353,14 +356,14 @@ impl Interp<'_> {
             if (own || !current.class_body)
                 && let Some(value) = current.names.borrow().get(name)
             {
-                return Ok(value.clone());
+                return Ok(self.loaded(value));
             }
             own = false;
             scope = current.parent.clone();
         }
         let global = self.frame().module.scope.names.borrow().get(name).cloned();
         if let Some(value) = global {
-            return Ok(value);
+            return Ok(self.loaded(&value));
         }
         if let Some(value) = self.builtin(name)? {
             return Ok(value);

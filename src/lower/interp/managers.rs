@@ -70,17 +70,15 @@ impl Interp<'_> {
             return Err(Raise::runtime("generator didn't stop"));
         }
         let generators = self.frames.split_off(managed.frames.min(self.frames.len()));
-        let (depth, path) = (self.depth, self.path.len());
+        let standing = self.standing();
         let assigned = managed.target.as_ref().map_or(Ok(()), |target| self.assign(target, value));
         let body = |this: &mut Self| this.with_items(&managed.rest, &managed.body);
         let result = assigned.and_then(|()| self.deeper(body));
         if matches!(&result, Err(raise) if raise.class().is_none()) {
             return result.map(|_| Value::None);
         }
-        self.frames.truncate(managed.frames);
+        self.unwind(&standing);
         self.frames.extend(generators);
-        self.depth = depth;
-        self.path.truncate(path);
         *managed.flow.borrow_mut() = Some(result?);
         Ok(Value::None)
     }

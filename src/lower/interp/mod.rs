@@ -12,10 +12,12 @@ mod compare;
 mod containers;
 mod convert;
 mod define;
+mod derived;
 mod enums;
 mod exceptions;
 mod expr;
 mod imports;
+mod inspecting;
 mod items;
 mod managers;
 mod matching;
@@ -38,7 +40,7 @@ use crate::lower::value::{
     Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
 };
 use crate::lower::{ImportResolver, Limits};
-use crate::python::{self, Span};
+use crate::python::Span;
 
 pub(crate) use crate::lower::torch::signature::Bound;
 pub(crate) use attr::no_attribute;
@@ -130,6 +132,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) body: u32,
     /// Values of written-out tensors that the graphs hold.
     pub(crate) literals: usize,
+    /// Depth of `try` blocks around that go on after an import that fails.
+    pub(crate) expected_failures: usize,
     /// Depth of `torch.no_grad()` blocks.
     pub(crate) no_grad: usize,
     /// Tensors of the current pass whose memory was overwritten since: what still refers to them is out of date.
@@ -163,6 +167,10 @@ pub(crate) struct Interp<'a> {
     depth: usize,
     calls: usize,
     texts: u32,
+    /// Packages of a running module that were imported in it by name.
+    packages: BTreeSet<String>,
+    /// Modules made so far, which number them.
+    files: u32,
     imports: &'a dyn ImportResolver,
 }
 
@@ -175,6 +183,7 @@ impl<'a> Interp<'a> {
             asks_training: false,
             body: 0,
             literals: 0,
+            expected_failures: 0,
             no_grad: 0,
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
@@ -197,6 +206,8 @@ impl<'a> Interp<'a> {
             depth: 0,
             calls: 0,
             texts: 0,
+            packages: BTreeSet::new(),
+            files: 0,
             imports,
         }
     }
@@ -337,51 +348,6 @@ impl<'a> Interp<'a> {
         self.frames.last_mut().expect("a frame is pushed before anything is evaluated")
     }
 
-    /// Load and run a module of the main source's package, or give a stand-in for one that cannot be read.
-    pub(crate) fn import(&mut self, name: &str) -> R<Value> {
-        if let Some(namespace) = crate::lower::torch::namespaces::find(name) {
-            return Ok(Value::Namespace(namespace));
-        }
-        if let Some(module) = self.modules.get(name) {
-            return Ok(Value::Module(Rc::clone(module)));
-        }
-        let Some((source, is_package)) = self.imports.resolve(name) else {
-            return match crate::lower::torch::composed::stands_in_for(name) {
-                Some(source) => Ok(Value::Module(self.source_module(name, source)?)),
-                None => Ok(Value::Opaque(Rc::from(name))),
-            };
-        };
-        let package =
-            if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
-        // A file of the user's own brings steps of its own, or large packages would use up those of one source.
-        self.limits.steps = self.limits.steps.saturating_add(self.limits.steps_per_import);
-        Ok(Value::Module(self.run_source(name, package, &source)?))
-    }
-
-    /// The submodule that `from package import name` means in a module of that package, which does not run the package:
-    /// Python would be running it already.
-    pub(crate) fn sibling(&mut self, package: &str, name: &str) -> R<Option<Value>> {
-        let within = self.frame().module.name.strip_prefix(package).is_some_and(|rest| rest.starts_with('.'));
-        let full = format!("{package}.{name}");
-        if !within || self.modules.contains_key(package) || self.imports.resolve(&full).is_none() {
-            return Ok(None);
-        }
-        self.import(&full).map(Some)
-    }
-
-    /// A module that was imported, or is being run.
-    pub(crate) fn module(&self, name: &str) -> Option<Rc<Module>> {
-        self.modules.get(name).cloned()
-    }
-
-    /// The module of a source text of this program, run when first asked for.
-    pub(crate) fn source_module(&mut self, name: &str, source: &str) -> R<Rc<Module>> {
-        match self.modules.get(name) {
-            Some(module) => Ok(Rc::clone(module)),
-            None => self.run_source(name, "", source),
-        }
-    }
-
     /// A number for a text of expressions, no file's.
     pub(crate) fn next_file(&mut self) -> u32 {
         self.texts += 1;
@@ -391,29 +357,6 @@ impl<'a> Interp<'a> {
     /// Whether the source has used a module of this program.
     pub(crate) fn uses(&self, module: &str) -> bool {
         self.modules.contains_key(module)
-    }
-
-    fn run_source(&mut self, name: &str, package: &str, source: &str) -> R<Rc<Module>> {
-        let suite = python::parse_module(source)
-            .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
-        let module = self.new_module(name, package, false)?;
-        self.run_module(&module, &suite)?;
-        Ok(module)
-    }
-
-    pub(crate) fn new_module(&mut self, name: &str, package: &str, main: bool) -> R<Rc<Module>> {
-        let scope = self.scope(None, false)?;
-        scope.names.borrow_mut().insert(Rc::from("__name__"), Value::str(name));
-        scope.names.borrow_mut().insert(Rc::from("__file__"), Value::str(name));
-        if !package.is_empty() && package == name {
-            let path = self.list(vec![Value::str(name)])?;
-            scope.names.borrow_mut().insert(Rc::from("__path__"), path);
-        }
-        let file = u32::try_from(self.modules.len()).unwrap_or(u32::MAX);
-        let (name, package) = (Rc::from(name), package.to_owned());
-        let module = Rc::new(Module { name: Rc::clone(&name), package, scope, main, file });
-        self.modules.insert(name.to_string(), Rc::clone(&module));
-        Ok(module)
     }
 
     /// A built-in class by its name, made when first asked for.

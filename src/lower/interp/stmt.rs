@@ -235,8 +235,17 @@ impl Interp<'_> {
 
     /// Give an error its place, unless it has one.
     pub(crate) fn locate(&mut self, mut raise: Box<Raise>, span: Span) -> Box<Raise> {
-        if raise.span.is_none() && self.frames.last().is_some_and(|frame| frame.module.main) {
+        let Some(module) = self.frames.last().map(|frame| &frame.module) else { return raise };
+        if raise.span.is_none() && module.main {
             raise.span = Some(span);
+        }
+        if raise.span.is_none()
+            && raise.within.is_none()
+            && let Some(text) = &module.text
+        {
+            let line =
+                text.as_bytes().iter().take(span.start as usize).filter(|byte| **byte == b'\n').count() + 1;
+            raise.within = Some(format!("{}, line {line}", module.name));
         }
         raise
     }
@@ -253,6 +262,9 @@ fn assigned_names(stmt: &Stmt) -> Vec<Rc<str>> {
             _ => {}
         }
     }
+    let within = |suite: &[Stmt], names: &mut Vec<Rc<str>>| {
+        suite.iter().for_each(|stmt| names.extend(assigned_names(stmt)));
+    };
     let mut names = Vec::new();
     match stmt {
         Stmt::Assign(stmt) => stmt.targets.iter().for_each(|target| targets(target, &mut names)),
@@ -262,11 +274,14 @@ fn assigned_names(stmt: &Stmt) -> Vec<Rc<str>> {
         Stmt::FunctionDef(def) => names.push(Rc::from(def.name.as_str())),
         Stmt::For(stmt) => {
             targets(&stmt.target, &mut names);
-            stmt.body.iter().for_each(|stmt| names.extend(assigned_names(stmt)));
+            within(&stmt.body, &mut names);
         }
-        Stmt::If(stmt) => stmt.body.iter().for_each(|stmt| names.extend(assigned_names(stmt))),
-        Stmt::With(stmt) => stmt.body.iter().for_each(|stmt| names.extend(assigned_names(stmt))),
-        Stmt::Try(stmt) => stmt.body.iter().for_each(|stmt| names.extend(assigned_names(stmt))),
+        Stmt::With(stmt) => within(&stmt.body, &mut names),
+        Stmt::Try(stmt) => within(&stmt.body, &mut names),
+        Stmt::If(stmt) => {
+            within(&stmt.body, &mut names);
+            stmt.elif_else_clauses.iter().for_each(|clause| within(&clause.body, &mut names));
+        }
         _ => {}
     }
     names

@@ -95,7 +95,7 @@ impl Interp<'_> {
                 }
                 format!("<{} object>", object.class.name)
             }
-            Value::DType(dtype) => format!("torch.{}", crate::lower::torch::dtype_name(*dtype)),
+            Value::DType(dtype) => format!("torch.{}", dtype.name()),
             other => format!("<{}>", other.type_name()),
         };
         self.check_length("string", text.len(), limit)?;

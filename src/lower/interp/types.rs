@@ -103,14 +103,32 @@ impl Interp<'_> {
             Value::None => Ok(value.is_none()),
             Value::Builtin(builtin) if builtin.name == "partial" => Ok(matches!(value, Value::Partial(_))),
             Value::Opaque(name) => {
+                let derived = |base: &str| match value {
+                    Value::Object(object) => object.class.lineage().any(|class| &*class.name == base),
+                    _ => false,
+                };
                 let sequence =
-                    matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..));
-                let mapping = matches!(value, Value::Dict(_));
+                    matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..))
+                        || derived("list");
+                let mapping = matches!(value, Value::Dict(_)) || derived("dict");
+                // No class of another package made it. A name without a dot is a class that was not understood.
+                let strange = match value {
+                    Value::Opaque(_) => false,
+                    Value::Object(object) => {
+                        !object.class.lineage().any(|class| matches!(class.native, Native::Opaque))
+                    }
+                    _ => name.contains('.'),
+                };
                 let last = name.rsplit('.').next().unwrap_or(name);
                 match last {
                     "Iterable" | "Collection" | "Sized" => {
                         Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
                     }
+                    "Hashable" => Ok(!matches!(
+                        value,
+                        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Opaque(_)
+                    )),
+                    "EnumMeta" | "EnumType" => Ok(matches!(value, Value::Class(class) if class.is_enum())),
                     "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
                     "Sequence" | "List" | "Tuple" => Ok(sequence),
                     "Mapping" | "MutableMapping" | "Dict" => Ok(mapping),
@@ -121,7 +139,13 @@ impl Interp<'_> {
                         let callable = self.builtin_call("callable", Args::of(vec![value.clone()]))?;
                         self.truth(&callable)
                     }
+                    "bytes" | "bytearray" | "memoryview" | "complex"
+                        if !matches!(value, Value::Opaque(_)) =>
+                    {
+                        Ok(false)
+                    }
                     _ if name.starts_with("torch") => Ok(false),
+                    _ if strange && !is_abstract(name) => Ok(false),
                     _ => Err(Raise::unsupported(format!("isinstance with '{name}'"))),
                 }
             }
@@ -152,6 +176,13 @@ impl Interp<'_> {
             other => Err(Raise::unsupported(format!("issubclass with '{}'", other.type_name()))),
         }
     }
+}
+
+/// Whether a stand-in is of a module whose classes count others as their instances.
+fn is_abstract(stand_in: &str) -> bool {
+    ["collections.", "typing.", "typing_extensions.", "abc.", "numbers."]
+        .iter()
+        .any(|it| stand_in.starts_with(it))
 }
 
 /// What a built-in class is, and its base.

@@ -23,6 +23,20 @@ const NUMPY_SOURCE: &str = concat!(
 const NUMPY_RANDOM_SOURCE: &str = include_str!("python/numpy_random.py");
 const TORCHVISION_SOURCE: &str = include_str!("python/torchvision_ops.py");
 const PACKAGING_SOURCE: &str = include_str!("python/packaging_version.py");
+const BUILTINS_SOURCE: &str = include_str!("python/builtins.py");
+const INSPECT_SOURCE: &str = include_str!("python/inspect.py");
+/// Exceptions as text; calls leave no trace.
+const TRACEBACK_SOURCE: &str = include_str!("python/traceback.py");
+/// Python's keywords.
+const KEYWORD_SOURCE: &str = "\
+kwlist = 'False None True and as assert async await break class continue def del elif else except finally for from \
+global if import in is lambda nonlocal not or pass raise return try while with yield'.split()
+softkwlist = ['_', 'case', 'match', 'type']
+
+
+def iskeyword(s):
+    return s in kwlist
+";
 /// What a package finds of itself by looking at its folder: nothing, since modules are read when they are imported.
 const PKGUTIL_SOURCE: &str = "def walk_packages(path=None, prefix='', onerror=None):\n    return []\n\n\n\
                               def iter_modules(path=None, prefix=''):\n    return []\n";
@@ -220,6 +234,16 @@ pub(crate) fn random(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "random.composed", RANDOM_SOURCE, name)
 }
 
+/// The name in `inspect`.
+pub(crate) fn inspect(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "inspect.composed", INSPECT_SOURCE, name)
+}
+
+/// The class that stands for a built-in type among the bases of a class derived from it.
+pub(crate) fn derived(this: &mut Interp<'_>, name: &str) -> R<Value> {
+    get(this, "builtins.composed", BUILTINS_SOURCE, name)
+}
+
 /// The name in `torch.nn.utils`; those of its `parametrizations` begin with `parametrized_`.
 pub(crate) fn utils(this: &mut Interp<'_>, name: &str) -> R<Value> {
     get(this, "torch.nn.utils.composed", UTILS_SOURCE, name)
@@ -233,6 +257,8 @@ pub(crate) fn stands_in_for(module: &str) -> Option<&'static str> {
         }
         "packaging.version" => Some(PACKAGING_SOURCE),
         "pkgutil" => Some(PKGUTIL_SOURCE),
+        "keyword" => Some(KEYWORD_SOURCE),
+        "traceback" => Some(TRACEBACK_SOURCE),
         _ => None,
     }
 }

@@ -274,16 +274,18 @@ fn make(this: &mut Interp<'_>, shape: Shape, dtype: DType, fill: Fill) -> R<Valu
         };
         return known(this, sizes, dtype, init);
     }
-    let op = match fill {
-        Fill::Number(value) => Op::Full { shape, value, dtype },
-        Fill::Uniform => Op::Random { shape, distribution: Distribution::Uniform },
-        Fill::Normal => Op::Random { shape, distribution: Distribution::Normal },
+    let made = match fill {
+        Fill::Number(value) => this.append(Op::Full { shape, value, dtype }, &[])?,
+        Fill::Uniform => drawn(this, shape, Distribution::Uniform, dtype)?,
+        Fill::Normal => drawn(this, shape, Distribution::Normal, dtype)?,
     };
-    if matches!(op, Op::Random { .. }) && dtype == DType::F64 {
-        let drawn = this.append(op, &[])?;
-        return this.op(Op::Cast(dtype), &[drawn]);
-    }
-    this.op(op, &[])
+    this.wrap(made)
+}
+
+/// Random numbers; those of double precision are drawn in single.
+fn drawn(this: &mut Interp<'_>, shape: Shape, distribution: Distribution, dtype: DType) -> R<TensorRef> {
+    let drawn = this.append(Op::Random { shape, distribution }, &[])?;
+    if dtype == DType::F64 { this.append(Op::Cast(dtype), &[drawn]) } else { Ok(drawn) }
 }
 
 /// A tensor of known sizes and initial values.
@@ -403,9 +405,7 @@ pub(crate) fn materialise(
         Init::Values(values) => Op::Literal { sizes: sizes.to_vec(), values, dtype },
         // Only its shape matters here.
         _ if this.mode == Mode::Building => {
-            let op = Op::Random { shape: Shape::fixed(sizes), distribution: Distribution::Uniform };
-            let drawn = this.append(op, &[])?;
-            return if dtype == DType::F64 { this.append(Op::Cast(dtype), &[drawn]) } else { Ok(drawn) };
+            return drawn(this, Shape::fixed(sizes), Distribution::Uniform, dtype);
         }
         init => {
             let id = this.builder.declare(sizes.to_vec(), dtype, ParamKind::Unsaved, init)?;

@@ -374,26 +374,39 @@ fn soft_dim(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)> {
 }
 
 fn dropout(this: &mut Interp<'_>, args: &Bound, kind: Dropout) -> R<Value> {
+    let op = dropout_op(this, args, kind)?;
+    let input = operand(this, args, "input")?;
+    let result = this.append(op, &[input])?;
+    finish(this, args, result)
+}
+
+fn dropout_op(this: &mut Interp<'_>, args: &Bound, kind: Dropout) -> R<Op> {
     let p = args.float("p")?;
     if !(0.0..=1.0).contains(&p) {
         let message = format!("dropout probability has to be between 0 and 1, but got {p}");
         return Err(Raise::value_error(message));
     }
-    let when = when(this, &args.get("training"))?;
-    let input = operand(this, args, "input")?;
-    let result = this.append(Op::Dropout { p, kind, when }, &[input])?;
-    finish(this, args, result)
+    Ok(Op::Dropout { p, kind, when: when(this, &args.get("training"))? })
 }
 
-/// Dropout of whole channels; PyTorch falls back to single elements for other ranks only in `dropout2d` of matrices.
+/// Dropout of whole channels. `dropout1d` and `dropout3d` take a tensor that lacks a dimension for one sample, whatever
+/// its first dimension is.
 fn channels(this: &mut Interp<'_>, args: &Bound, batched_rank: usize) -> R<Value> {
     let tensor = args.tensor("input")?;
     let rank = this.fact(&tensor)?.shape.rank();
     if batched_rank > 0 && rank == batched_rank - 1 && batched_rank != 4 {
-        return Err(Raise::unsupported(format!(
-            "{} of a sample without a batch is not supported",
-            args.function
-        )));
+        let op = dropout_op(this, args, Dropout::Channel)?;
+        let wider = super::call(this, "unsqueeze", vec![Value::Tensor(tensor), Value::Int(0)])?;
+        let Value::Tensor(wider) = wider else { return Ok(wider) };
+        let wider = this.tensor_ref(&wider)?;
+        let dropped = this.append(op, &[wider])?;
+        let dropped = this.wrap(dropped)?;
+        let Value::Tensor(result) = super::call(this, "squeeze", vec![dropped.clone(), Value::Int(0)])?
+        else {
+            return Ok(dropped);
+        };
+        let result = this.tensor_ref(&result)?;
+        return finish(this, args, result);
     }
     dropout(this, args, Dropout::Channel)
 }

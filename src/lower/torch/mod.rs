@@ -35,7 +35,7 @@ pub(crate) mod signature;
 mod stdlib;
 pub(crate) mod strides;
 mod truncated;
-mod unsupported;
+pub(crate) mod unsupported;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ use std::sync::LazyLock;
 
 use ruff_python_ast::Operator;
 
-use crate::graph::{DType, Fact};
+use crate::graph::Fact;
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Interp, Mode, Run};
 use crate::lower::value::{Builtin, Tensor, TensorState, Value};
@@ -199,7 +199,7 @@ pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str
     if exists(name) || (base != name && exists(base)) || initialisers::is_method(name) {
         return this.own(Value::Method(Rc::new((value, Rc::from(name)))));
     }
-    if unsupported::METHODS.contains(&name) {
+    if unsupported::find("torch.Tensor", name).is_some() {
         return Err(Raise::unsupported(format!("Tensor.{name} is not supported")));
     }
     Err(crate::lower::interp::no_attribute(&value, name))
@@ -326,11 +326,6 @@ pub(crate) fn whole(number: f64) -> R<Value> {
     }
     #[expect(clippy::cast_possible_truncation, reason = "the range is checked above")]
     Ok(Value::Int(number as i64))
-}
-
-/// The name after `torch.`.
-pub(crate) fn dtype_name(dtype: DType) -> &'static str {
-    dtype.name()
 }
 
 /// An axis given as Python gives it.

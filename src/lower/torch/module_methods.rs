@@ -35,11 +35,7 @@ pub(crate) fn module_method(
             let train = this.get_attr(&value, "train")?;
             this.call(&train, Args::of(vec![Value::Bool(false)]))
         }
-        "to" | "type"
-            if args.positional.iter().chain(args.named.iter().map(|(_, value)| value)).any(other_type) =>
-        {
-            Err(other_precision(method))
-        }
+        "to" | "type" if values(&args).any(other_type) => Err(other_precision(method)),
         "half" | "bfloat16" => Err(other_precision(method)),
         "double" => set_precision(this, object, DType::F64),
         "float" => set_precision(this, object, DType::F32),
@@ -103,7 +99,7 @@ pub(crate) fn module_method(
         "__setattr__" => {
             let args = signature::bind("__setattr__", "name, value", args)?;
             let name = args.text("name")?;
-            this.set_attr(&value, &name, args.get("value"))?;
+            this.set_attr_plainly(&value, &name, args.get("value"))?;
             Ok(Value::None)
         }
         "__getattr__" => {
@@ -156,10 +152,14 @@ pub(crate) fn module_method(
     }
 }
 
+/// All arguments, named or not.
+fn values(args: &Args) -> impl Iterator<Item = &Value> {
+    args.positional.iter().chain(args.named.iter().map(|(_, value)| value))
+}
+
 /// The precision that the arguments name.
 fn asked_type(args: &Args) -> Option<DType> {
-    let mut all = args.positional.iter().chain(args.named.iter().map(|(_, value)| value));
-    all.find_map(|value| match value {
+    values(args).find_map(|value| match value {
         Value::DType(dtype) if dtype.is_floating() => Some(*dtype),
         _ => None,
     })
@@ -175,11 +175,9 @@ fn set_precision(this: &mut Interp<'_>, object: &Rc<Object>, dtype: DType) -> R<
             });
         for value in own.chain(buffers) {
             let Value::Tensor(tensor) = value else { continue };
-            let state = tensor.state.borrow().clone();
-            if let TensorState::Param(id) = state
-                && this.builder.param(id).dtype.is_floating()
-                && this.builder.param(id).dtype != dtype
-            {
+            let TensorState::Param(id) = *tensor.state.borrow() else { continue };
+            let before = this.builder.param(id).dtype;
+            if before.is_floating() && before != dtype {
                 this.builder.set_precision(id, dtype);
             }
         }

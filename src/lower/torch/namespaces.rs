@@ -1,8 +1,8 @@
 //! Modules that the interpreter knows by name: `torch` and its parts, `math`, `functools`, ...
 //!
 //! Input: a module's dotted name and an attribute. Output: a value; `AttributeError` where PyTorch has no such name; a
-//! stand-in that is refused when it is used, where PyTorch has it and this program does not. Limit: the list of names
-//! that only PyTorch has is not complete, so an unknown name in `torch` counts as missing there too.
+//! stand-in that is refused when it is used, where PyTorch has it and this program does not. Limit: of Python's own
+//! modules those parts that networks use.
 
 use std::rc::Rc;
 
@@ -33,6 +33,7 @@ const NAMES: &[&str] = &[
     "torch.nn.utils.parametrizations",
     "torch.nn.utils.parametrize",
     "torch.jit",
+    "torch.compiler",
     "torch.cuda",
     "torch.autograd",
     "torch.autograd.function",
@@ -50,6 +51,8 @@ const NAMES: &[&str] = &[
     "random",
     "re",
     "functools",
+    "importlib",
+    "importlib.util",
     "inspect",
     "operator",
     "itertools",
@@ -94,20 +97,17 @@ pub(crate) fn names(namespace: &str) -> Vec<&'static str> {
     match namespace {
         "torch" => super::names('t')
             .chain(composed::names('t'))
-            .chain(unsupported::TORCH.iter().copied())
+            .chain(unsupported::names(namespace))
             .chain([
                 "nn", "amp", "autograd", "cuda", "fft", "jit", "linalg", "utils", "Tensor", "Size", "dtype",
                 "bool",
             ])
             .chain(["float", "float32", "double", "float64", "long", "int64", "pi", "inf"])
             .collect(),
-        "torch.nn.functional" => super::names('f')
-            .chain(composed::names('f'))
-            .chain(unsupported::FUNCTIONAL.iter().copied())
-            .collect(),
-        "torch.nn" => {
-            public_names(namespace).into_iter().chain(unsupported::LAYERS.iter().copied()).collect()
+        "torch.nn.functional" => {
+            super::names('f').chain(composed::names('f')).chain(unsupported::names(namespace)).collect()
         }
+        "torch.nn" => public_names(namespace).into_iter().chain(unsupported::names(namespace)).collect(),
         _ => public_names(namespace),
     }
 }
@@ -126,6 +126,9 @@ fn or_stand_in(found: R<Value>, namespace: &str, name: &str) -> R<Value> {
 
 /// `module.name`.
 pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &str) -> R<Value> {
+    if matches!(name, "__name__" | "__file__") {
+        return Ok(Value::str(namespace));
+    }
     if let Some(builtin) = stdlib::find(namespace, name) {
         return Ok(Value::Builtin(builtin));
     }
@@ -162,11 +165,17 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "torch" => Value::Namespace("einops.layers.torch"),
             _ => composed::einops(this, name)?,
         }),
-        "torch.nn.functional" => match functional(name) {
+        "torch.nn.functional" => match function('f', name) {
+            Some(builtin) => Some(Value::Builtin(builtin)),
             None if composed::has('f', name) => Some(composed::function(this, name)?),
-            found => found,
+            None if name.starts_with('_') || unsupported::find(namespace, name).is_some() => {
+                Some(stand_in(namespace, name))
+            }
+            None => None,
         },
-        "torch.nn.init" => initialisers::find(name).map(Value::Builtin),
+        "torch.nn.init" => initialisers::find(name)
+            .map(Value::Builtin)
+            .or_else(|| unsupported::find(namespace, name).map(|name| stand_in(namespace, name))),
         "math" => match name {
             "pi" => Some(Value::Float(std::f64::consts::PI)),
             "e" => Some(Value::Float(std::f64::consts::E)),
@@ -209,6 +218,9 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "StrEnum" => Some(Value::Class(this.class("StrEnum")?)),
             _ => Some(stand_in(namespace, name)),
         },
+        "torch.jit" if name == "isinstance" => this.builtin(name)?,
+        "inspect" => Some(or_stand_in(composed::inspect(this, name), namespace, name)?),
+        "importlib" if name == "util" => Some(Value::Namespace("importlib.util")),
         "itertools" if name == "chain" => stdlib::find("itertools", "chain").map(Value::Builtin),
         "typing" => match name {
             "NamedTuple" => Some(Value::Class(this.class("NamedTuple")?)),
@@ -241,6 +253,7 @@ fn torch(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "linalg" => Value::Namespace("torch.linalg"),
         "fft" => Value::Namespace("torch.fft"),
         "nn" => Value::Namespace("torch.nn"),
+        "compiler" => Value::Namespace("torch.compiler"),
         "jit" => Value::Namespace("torch.jit"),
         "cuda" => Value::Namespace("torch.cuda"),
         "Tensor" => Value::Class(this.class("Tensor")?),
@@ -251,10 +264,21 @@ fn torch(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "long" | "int64" => Value::DType(DType::I64),
         "bool" => Value::DType(DType::Bool),
         "pi" => Value::Float(std::f64::consts::PI),
+        "e" => Value::Float(std::f64::consts::E),
         "inf" => Value::Float(f64::INFINITY),
+        "nan" => Value::Float(f64::NAN),
+        "newaxis" => Value::None,
         "__version__" => Value::str(VERSION),
         "functional" => Value::Namespace("torch.functional"),
-        name if unsupported::TORCH.contains(&name) || name.starts_with('_') => stand_in("torch", name),
+        // `torch.relu_(x)` is `x.relu_()`.
+        name if name.ends_with('_') && !name.starts_with('_') => {
+            let Some(known) = unsupported::find("torch", name) else { return Ok(None) };
+            let class = this.class("Tensor")?;
+            this.own(Value::ClassMethod(Rc::new((class, known))))?
+        }
+        name if name.starts_with('_') || unsupported::find("torch", name).is_some() => {
+            stand_in("torch", name)
+        }
         _ => return Ok(None),
     }))
 }
@@ -283,17 +307,9 @@ fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "parallel" | "quantized" | "intrinsic" | "qat" | "attention" | "_reduction" => {
             stand_in("torch.nn", name)
         }
-        name if unsupported::LAYERS.contains(&name) || name.starts_with('_') => stand_in("torch.nn", name),
+        name if name.starts_with('_') || unsupported::find("torch.nn", name).is_some() => {
+            stand_in("torch.nn", name)
+        }
         _ => return Ok(None),
     }))
-}
-
-fn functional(name: &str) -> Option<Value> {
-    if let Some(builtin) = function('f', name) {
-        return Some(Value::Builtin(builtin));
-    }
-    if unsupported::FUNCTIONAL.contains(&name) || name.starts_with('_') {
-        return Some(stand_in("torch.nn.functional", name));
-    }
-    None
 }

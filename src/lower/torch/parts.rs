@@ -1,7 +1,7 @@
 //! Functions that join tensors and take parts of them: `cat`, `stack`, `split`, `chunk`, `unbind`, `narrow`, ...
 //!
-//! Input: tensors and sizes. Output: nodes with exact bounds. Limit: a dimension that
-//! depends on the batch is split into pieces that are known or equal only.
+//! Input: tensors and sizes. Output: nodes with exact bounds. Limit: a dimension that depends
+//! on the batch is split into pieces that are known or equal only.
 
 use std::rc::Rc;
 

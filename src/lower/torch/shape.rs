@@ -361,7 +361,7 @@ fn size_list(args: &Bound) -> R<Vec<Dim>> {
 fn reshape(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     let tensor = args.tensor("input")?;
     if let [Value::DType(dtype)] = args.rest[..] {
-        return Err(Raise::unsupported(format!("view as {} is not supported", super::dtype_name(dtype))));
+        return Err(Raise::unsupported(format!("view as {} is not supported", dtype.name())));
     }
     to_shape(this, &tensor, &args.rest.clone(), &args)
 }

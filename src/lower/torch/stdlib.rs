@@ -135,6 +135,15 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch.autograd", "Variable", "data, requires_grad=False, volatile=False", |_, args| {
         Ok(args.get("data"))
     }),
+    entry("importlib", "import_module", "name, package=None", |this, args| {
+        let name = absolute(&args)?;
+        this.import(&name)
+    }),
+    entry("importlib.util", "find_spec", "name, package=None", |this, args| {
+        let name = absolute(&args)?;
+        let found = this.can_import(&name);
+        Ok(if found { Value::Opaque(Rc::from("importlib.machinery.ModuleSpec")) } else { Value::None })
+    }),
     entry("inspect", "isfunction", "object", |_, args| {
         let object = args.get("object");
         // The functions of torch.nn.functional are written in Python, most of torch's are not.
@@ -146,6 +155,14 @@ static FUNCTIONS: &[Entry] = &[
             _ => false,
         };
         Ok(Value::Bool(python))
+    }),
+    entry("inspect", "_parameters", "callable, bound=True", |this, args| {
+        let mut all = Vec::new();
+        for (name, kind, default) in this.parameters_of(&args.get("callable"), args.bool("bound")?)? {
+            let default = this.tuple(default.into_iter().collect())?;
+            all.push(this.tuple(vec![Value::str(&name), Value::Int(kind), default])?);
+        }
+        this.list(all)
     }),
     entry("inspect", "isclass", "object", |_, args| {
         Ok(Value::Bool(matches!(args.get("object"), Value::Class(_))))
@@ -336,6 +353,8 @@ static FUNCTIONS: &[Entry] = &[
         Ok(this.module(&name).map_or(Value::None, Value::Module))
     }),
     entry("enum", "auto", "", |_, _| Ok(Value::Opaque(Rc::from(crate::lower::interp::AUTO)))),
+    entry("torch.compiler", "is_compiling", "", |_, _| Ok(Value::Bool(false))),
+    entry("torch.compiler", "is_dynamo_compiling", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "is_scripting", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
@@ -377,7 +396,11 @@ static RENAMED: Builtin = Builtin {
         else {
             return Ok(args.get("wrapper"));
         };
-        let renamed = Function { name: Rc::clone(&wrapped.name), ..Function::clone(&wrapper) };
+        let mut renamed = Function { name: Rc::clone(&wrapped.name), ..Function::clone(&wrapper) };
+        let attrs = renamed.attrs.get_mut();
+        attrs.extend(wrapped.attrs.borrow().clone());
+        attrs.insert(Rc::from("__doc__"), this.get_attr(&args.get("wrapped"), "__doc__")?);
+        attrs.insert(Rc::from("__wrapped__"), args.get("wrapped"));
         this.own(Value::Function(Rc::new(renamed)))
     },
 };
@@ -539,4 +562,20 @@ fn parts(
     made: &mut BTreeMap<usize, Value>,
 ) -> R<Vec<Value>> {
     values.into_iter().map(|value| part(this, value, deep, made)).collect()
+}
+
+/// The absolute name of a module: a dot at its front is the package, each further one a package above.
+fn absolute(args: &Bound) -> R<String> {
+    let name = args.text("name")?;
+    let relative = name.trim_start_matches('.');
+    let level = name.len() - relative.len();
+    if level == 0 {
+        return Ok(name.to_string());
+    }
+    let package = args.text("package")?;
+    let base: Vec<&str> = package.split('.').collect();
+    match base.get(..(base.len() + 1).saturating_sub(level)) {
+        Some(base @ [_, ..]) => Ok(format!("{}.{relative}", base.join("."))),
+        _ => Err(Raise::python("ImportError", "attempted relative import beyond top-level package")),
+    }
 }

@@ -1,236 +1,50 @@
-//! Names that PyTorch has and this program does not support: using one is `UnsupportedSyntax`, not PyTorch's
+//! Names that PyTorch has and this program may not support: using one is `UnsupportedSyntax`, not PyTorch's
 //! `AttributeError`.
 //!
-//! Limit: a name that is in none of these lists, nor supported, counts as missing in PyTorch too.
+//! Input: a namespace and a name. Output: whether PyTorch 2.13 has it. The list is what
+//! `scripts/record_pytorch_names.py` found. Limit: names that begin with an underscore are not listed.
 
-/// Layers of PyTorch that are not supported here.
-pub(crate) const LAYERS: &[&str] = &[
-    "CrossEntropyLoss",
-    "MSELoss",
-    "L1Loss",
-    "NLLLoss",
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "KLDivLoss",
-    "SmoothL1Loss",
-    "HuberLoss",
-    "CTCLoss",
-    "CosineEmbeddingLoss",
-    "MarginRankingLoss",
-    "TripletMarginLoss",
-    "PoissonNLLLoss",
-    "HingeEmbeddingLoss",
-    "MultiMarginLoss",
-    "SoftMarginLoss",
-    "AdaptiveLogSoftmaxWithLoss",
-    "GaussianNLLLoss",
-    "MultiLabelMarginLoss",
-    "MultiLabelSoftMarginLoss",
-    "TripletMarginWithDistanceLoss",
-    "NLLLoss2d",
-    "Container",
-    "UninitializedParameter",
-    "UninitializedBuffer",
-    "RNNCellBase",
-];
+const NAMES: &str = include_str!("pytorch_names.txt");
 
-/// Names in `torch` that exist in PyTorch and are not supported.
-pub(crate) const TORCH: &[&str] = &[
-    "optim",
-    "no_grad",
-    "inference_mode",
-    "enable_grad",
-    "save",
-    "load",
-    "compile",
-    "fx",
-    "hub",
-    "distributed",
-    "distributions",
-    "special",
-    "sparse",
-    "multiprocessing",
-    "onnx",
-    "quantization",
-    "ao",
-    "backends",
-    "testing",
-    "random",
-    "types",
-    "float16",
-    "bfloat16",
-    "half",
-    "int32",
-    "int16",
-    "int8",
-    "uint8",
-    "complex64",
-    "channels_last",
-    "contiguous_format",
-    "preserve_format",
-    "Generator",
-    "nonzero",
-    "randint",
-    "multinomial",
-    "inverse",
-    "det",
-    "svd",
-    "qr",
-    "mode",
-    "histc",
-    "bincount",
-    "normal",
-    "allclose",
-    "equal",
-    "addr",
-    "mps",
-    "version",
-    "set_default_dtype",
-    "set_num_threads",
-    "get_num_threads",
-    "initial_seed",
-    "seed",
-    "combinations",
-    "digamma",
-    "lgamma",
-    "bernoulli_",
-    "poisson",
-    "empty_strided",
-    "lstm",
-    "gru",
-    "nested",
-    "export",
-    "func",
-    "vmap",
-    "package",
-    "profiler",
-    "futures",
-    "overrides",
-    "library",
-    "masked",
-    "ops",
-    "classes",
-    "strided",
-    "layout",
-    "memory_format",
-    "index_add",
-    "masked_select",
-    "masked_scatter",
-    "dsplit",
-    "select_scatter",
-    "argwhere",
-    "clip_",
-    "sigmoid_",
-    "tanh_",
-    "exp_",
-    "abs_",
-    "concat_",
-    "cummax",
-    "cummin",
-    "gradient",
-    "renorm",
-    "matrix_power",
-    "matrix_exp",
-    "slogdet",
-    "logdet",
-    "pinverse",
-    "cholesky",
-    "lu",
-    "eig",
-    "symeig",
-    "mean_",
-    "nanmedian",
-    "cov",
-    "corrcoef",
-    "vander",
-    "true_divide_",
-    "gcd",
-    "lcm",
-    "neg_",
-    "kaiser_window",
-    "stft",
-    "instance_norm",
-    "embedding",
-    "bilinear",
-    "int",
-    "istft",
-    "frombuffer",
-    "is_nonzero",
-    "is_storage",
-    "numel_",
-    "set_printoptions",
-    "set_default_device",
-    "set_default_tensor_type",
-    "set_float32_matmul_precision",
-    "get_rng_state",
-    "set_rng_state",
-    "use_deterministic_algorithms",
-    "Storage",
-    "FloatStorage",
-    "DoubleTensor",
-    "HalfTensor",
-    "IntTensor",
-    "ByteTensor",
-    "ShortTensor",
-    "CharTensor",
-    "short",
-    "uint16",
-    "cfloat",
-    "chalf",
-    "complex128",
-    "qint8",
-    "quint8",
-    "is_inference_mode_enabled",
-    "cat_",
-];
+/// The public names of a namespace, such as `torch.nn` or `torch.Tensor`.
+pub(crate) fn names(namespace: &str) -> impl Iterator<Item = &'static str> + use<> {
+    let mut lines = NAMES.lines().map(|line| line.split(' '));
+    let line = lines.find_map(|mut words| (words.next() == Some(namespace)).then_some(words));
+    line.into_iter().flatten()
+}
 
-/// Names in `torch.nn.functional` that exist in PyTorch and are not supported.
-pub(crate) const FUNCTIONAL: &[&str] = &[
-    "cross_entropy",
-    "nll_loss",
-    "mse_loss",
-    "l1_loss",
-    "smooth_l1_loss",
-    "huber_loss",
-    "kl_div",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cosine_embedding_loss",
-    "pdist",
-    "ctc_loss",
-    "margin_ranking_loss",
-    "triplet_margin_loss",
-    "hinge_embedding_loss",
-    "multi_margin_loss",
-    "soft_margin_loss",
-    "poisson_nll_loss",
-    "gaussian_nll_loss",
-    "multilabel_margin_loss",
-    "multilabel_soft_margin_loss",
-    "native_channel_shuffle",
-    "conv_tbc",
-    "triplet_margin_with_distance_loss",
-];
+/// A name of the namespace in PyTorch.
+pub(crate) fn find(namespace: &str, name: &str) -> Option<&'static str> {
+    names(namespace).find(|known| *known == name)
+}
 
-/// Names of tensor attributes that exist in PyTorch and are not supported here.
-pub(crate) const METHODS: &[&str] = &[
-    "backward",
-    "index_add",
-    "masked_select",
-    "nonzero",
-    "inverse",
-    "det",
-    "svd",
-    "qr",
-    "stride",
-    "storage",
-    "data_ptr",
-    "register_hook",
-    "retain_grad",
-    "histc",
-    "mode",
-    "renorm",
-    "addr",
-    "half",
-    "H",
-];
+/// Whether a stand-in is a type of elements, such as `torch.float16`.
+pub(crate) fn is_type(stand_in: &str) -> bool {
+    let Some(name) = stand_in.strip_prefix("torch.") else { return false };
+    let bits = name.trim_start_matches(|char: char| char.is_ascii_alphabetic());
+    let numbered = bits.starts_with(|char: char| char.is_ascii_digit())
+        && ["float", "bfloat", "int", "uint", "complex", "qint", "quint"]
+            .contains(&&name[..name.len() - bits.len()]);
+    numbered || matches!(name, "half" | "int" | "short" | "cfloat" | "cdouble" | "chalf")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pytorch_has_names_that_are_not_supported_here_and_lacks_others() {
+        for (namespace, name) in [("torch", "compile"), ("torch.nn", "CTCLoss"), ("torch.Tensor", "backward")]
+        {
+            assert_eq!(find(namespace, name), Some(name));
+        }
+        assert_eq!(find("torch", "relu_does_not_exist"), None);
+        assert_eq!(find("torch.nn.functional", "add"), None);
+        assert_eq!(names("torch.nothing").count(), 0);
+        for (name, is) in
+            [("torch.float16", true), ("torch.uint8", true), ("torch.int", true), ("torch.fx", false)]
+        {
+            assert_eq!(is_type(name), is, "{name}");
+        }
+    }
+}

@@ -164,32 +164,7 @@ def astuple(obj, *, tuple_factory=tuple):
     return tuple_factory([copy.deepcopy(getattr(obj, name)) for name in dataclasses._names(obj)])
 
 
-class _Environment:
-    """An environment without variables."""
-
-    def get(self, key, default=None):
-        return default
-
-    def __contains__(self, key):
-        return False
-
-    def __getitem__(self, key):
-        raise KeyError(key)
-
-    def __len__(self):
-        return 0
-
-    def __iter__(self):
-        return iter(())
-
-    def keys(self):
-        return ()
-
-    def items(self):
-        return ()
-
-
-environ = _Environment()
+environ = {}
 
 
 class _Modules:
@@ -244,8 +219,25 @@ class _Path:
         return (p[: len(p) - len(extension)], extension)
 
     @staticmethod
+    def isabs(s):
+        return s.startswith("/")
+
+    @staticmethod
+    def normpath(path):
+        parts = []
+        for part in path.split("/"):
+            if part == ".." and parts and parts[-1] != "..":
+                parts.pop()
+            elif part not in ("", ".") and not (part == ".." and path.startswith("/")):
+                parts.append(part)
+        return ("/" if path.startswith("/") else "") + "/".join(parts) or "."
+
+    @staticmethod
     def expanduser(path):
         return path
+
+    abspath = realpath = normpath
+    expandvars = normcase = expanduser
 
     @staticmethod
     def exists(path):

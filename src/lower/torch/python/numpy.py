@@ -20,8 +20,10 @@ euler_gamma = 0.5772156649015329
 class dtype:
     """A type of elements; called, it converts."""
 
-    def __init__(self, name, rank):
-        self.name = name
+    def __init__(self, given, rank=None):
+        if rank is None:
+            given, rank = _dtype(given).name, _dtype(given).rank
+        self.name = given
         self.rank = rank
         self.kind = "b" if rank == 0 else "i" if rank < 10 else "f"
 
