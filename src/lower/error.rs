@@ -4,6 +4,7 @@
 //! words it, and a byte range. Limit: ranges point into the main source only.
 
 use std::fmt;
+use std::rc::Rc;
 
 use crate::graph::BuildError;
 use crate::lower::value::Value;
@@ -69,8 +70,8 @@ pub(crate) struct Raise {
     pub(crate) kind: RaiseKind,
     /// Innermost expression of the main source.
     pub(crate) span: Option<Span>,
-    /// Innermost place in a file that the main source imports: module and line.
-    pub(crate) within: Option<String>,
+    /// Innermost place in a file that the main source imports: module, text and byte.
+    pub(crate) within: Option<(Rc<str>, Rc<str>, u32)>,
     /// What a repair may change, where the cause is known.
     pub(crate) hint: Option<Box<Hint>>,
 }
@@ -203,7 +204,11 @@ impl Raise {
             RaiseKind::Limit(message) => (Verdict::LimitExceeded, message),
         };
         let message = match self.within {
-            Some(within) => format!("{message} ({within})"),
+            Some((module, text, at)) => {
+                let line =
+                    text.as_bytes().iter().take(at as usize).filter(|byte| **byte == b'\n').count() + 1;
+                format!("{message} ({module}, line {line})")
+            }
             None => message,
         };
         Refusal { verdict, message, span: self.span.map(|span| (span.start, span.end)) }

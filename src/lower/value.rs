@@ -472,13 +472,19 @@ impl Drop for Heap {
             if let Ok(mut names) = scope.names.try_borrow_mut() {
                 names.clear();
             }
+            if let Ok(mut functions) = scope.functions.try_borrow_mut() {
+                functions.clear();
+            }
         }
         for value in &self.values {
             match value {
                 Value::List(items) | Value::Iter(items) => items.borrow_mut().clear(),
                 Value::Dict(dict) | Value::Set(dict) => dict.borrow_mut().clear(),
                 Value::Class(class) => class.attrs.borrow_mut().clear(),
-                Value::Function(function) => *function.class.borrow_mut() = None,
+                Value::Function(function) => {
+                    *function.class.borrow_mut() = None;
+                    function.attrs.borrow_mut().clear();
+                }
                 Value::Object(object) => {
                     object.attrs.borrow_mut().clear();
                     *object.module.borrow_mut() = None;

@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use crate::lower::error::{Hint, R, Raise};
-use crate::lower::interp::define::property_parts;
+use crate::lower::interp::define::Slot;
 use crate::lower::interp::derived::{ITEMS, of_object, special_of};
-use crate::lower::interp::{Args, Interp, containers};
+use crate::lower::interp::{Args, Interp, Mode, containers, inspecting};
 use crate::lower::torch;
 use crate::lower::value::{Class, Code, Descriptor, Native, Object, Value};
 
@@ -29,12 +29,15 @@ impl Interp<'_> {
                     Some(value) => Ok(self.loaded(&value)),
                     None => {
                         let full = format!("{}.{name}", module.name);
-                        match self.import(&full)? {
-                            Value::Opaque(_) => Err(Raise::attribute(format!(
+                        match self.find_module(&full)? {
+                            Some(module) => Ok(module),
+                            None if torch::composed::stands_in_for(&module.name).is_some() => {
+                                Ok(Value::Opaque(Rc::from(full)))
+                            }
+                            None => Err(Raise::attribute(format!(
                                 "module '{}' has no attribute '{name}'",
                                 module.name
                             ))),
-                            value => Ok(value),
                         }
                     }
                 }
@@ -56,10 +59,10 @@ impl Interp<'_> {
                 }
                 self.native_method(value, name)
             }
-            Value::Function(function) if function.attrs.borrow().contains_key(name) => {
-                Ok(function.attrs.borrow().get(name).cloned().unwrap_or(Value::None))
-            }
             Value::Function(function) => match name {
+                _ if function.attrs.borrow().contains_key(name) => {
+                    Ok(function.attrs.borrow().get(name).cloned().unwrap_or(Value::None))
+                }
                 "__name__" => Ok(Value::Str(Rc::clone(&function.name))),
                 "__qualname__" => Ok(Value::Str(Rc::clone(&function.qualname))),
                 "__doc__" => match &function.code {
@@ -69,7 +72,8 @@ impl Interp<'_> {
                 "__module__" => Ok(Value::Str(Rc::clone(&function.module.name))),
                 "__defaults__" | "__kwdefaults__" => {
                     let wanted = if name == "__defaults__" { 1 } else { 3 };
-                    let all = self.parameters_of(value, false)?;
+                    let all = inspecting::of_function(function);
+                    self.tick(all.len())?;
                     let of_kind = all.into_iter().filter(|(_, kind, _)| *kind == wanted);
                     let given: Vec<(Value, Value)> = of_kind
                         .filter_map(|(name, _, default)| Some((Value::str(&name), default?)))
@@ -157,7 +161,7 @@ impl Interp<'_> {
                 self.own(Value::Bound(Rc::new((object.clone(), attribute))))
             }
             Value::Descriptor(Descriptor::Property, inner) => {
-                self.call(property_parts(inner).0, Args::of(vec![object.clone()]))
+                self.call(&Slot::Get.of(inner), Args::of(vec![object.clone()]))
             }
             Value::Descriptor(Descriptor::Static, inner) => Ok(Value::clone(inner)),
             Value::Descriptor(Descriptor::Class, inner) => {
@@ -247,18 +251,21 @@ impl Interp<'_> {
             return self.bind(attribute, &value, &object.class).map(Some);
         }
         let own = object.attrs.borrow().get(name).cloned();
+        if let (Some(Value::Tensor(_)), Mode::Tracing { .. }) = (&own, &self.mode)
+            && let Some(compute) = torch::modules::parametrization(object, name)
+        {
+            return self.call(&compute, Args::default()).map(Some);
+        }
         if own.is_some() {
             return Ok(own);
         }
-        if let Some(attribute) = of_class {
-            return self.bind(attribute, &value, &object.class).map(Some);
-        }
-        // `self.__dict__ = self`: items are attributes.
-        let names = object.attrs.borrow().get("__dict__").cloned();
-        if let Some(names) = names
+        if let Some(names) = names_of(object)
             && self.contains(&names, &Value::str(name))?
         {
             return self.get_item(&names, &Value::str(name)).map(Some);
+        }
+        if let Some(attribute) = of_class {
+            return self.bind(attribute, &value, &object.class).map(Some);
         }
         Ok(torch::modules::registered(object, name))
     }
@@ -367,15 +374,17 @@ impl Interp<'_> {
                 if let Some(Value::Descriptor(Descriptor::Property, inner)) =
                     self.class_attr(&object.class, name, None)
                 {
-                    let Some(setter) = property_parts(&inner).1 else {
+                    let setter = Slot::Set.of(&inner);
+                    if setter.is_none() {
                         let class = &object.class.name;
                         let message = format!("property '{name}' of '{class}' object has no setter");
                         return Err(Raise::attribute(message));
-                    };
-                    return self.call(setter, Args::of(vec![target.clone(), value])).map(|_| ());
+                    }
+                    return self.call(&setter, Args::of(vec![target.clone(), value])).map(|_| ());
                 }
-                let names = object.attrs.borrow().get("__dict__").cloned();
-                if let Some(names) = names {
+                if name == "__dict__" && !object.class.is_module() {
+                    object.attrs.borrow_mut().retain(|name, _| &**name == ITEMS);
+                } else if let Some(names) = names_of(object) {
                     return self.set_item(&names, &Value::str(name), value);
                 }
                 object.attrs.borrow_mut().insert(Rc::from(name), value);
@@ -396,7 +405,11 @@ impl Interp<'_> {
                 module.scope.names.borrow_mut().insert(Rc::from(name), value);
                 Ok(())
             }
+            Value::Function(_) if matches!(name, "__defaults__" | "__kwdefaults__" | "__code__") => {
+                Err(Raise::unsupported(format!("setting {name} is not supported")))
+            }
             Value::Function(function) => {
+                self.tick(8)?;
                 function.attrs.borrow_mut().insert(Rc::from(name), value);
                 Ok(())
             }
@@ -406,11 +419,22 @@ impl Interp<'_> {
     }
 
     pub(crate) fn delete_attr(&mut self, target: &Value, name: &str) -> R<()> {
-        if let Value::Object(object) = target
-            && let Some(names) = object.attrs.borrow().get("__dict__").cloned()
-            && self.contains(&names, &Value::str(name))?
-        {
-            return self.delete_item(&names, &Value::str(name));
+        if let Value::Object(object) = target {
+            let of_class = self.class_attr(&object.class, name, None);
+            if let Some(Value::Descriptor(Descriptor::Property, inner)) = &of_class {
+                let deleter = Slot::Delete.of(inner);
+                if deleter.is_none() {
+                    let class = &object.class.name;
+                    let message = format!("property '{name}' of '{class}' object has no deleter");
+                    return Err(Raise::attribute(message));
+                }
+                return self.call(&deleter, Args::of(vec![target.clone()])).map(|_| ());
+            }
+            if let Some(names) = names_of(object)
+                && self.contains(&names, &Value::str(name))?
+            {
+                return self.delete_item(&names, &Value::str(name));
+            }
         }
         if let Value::Object(object) = target
             && (object.attrs.borrow_mut().remove(name).is_some() || torch::modules::unregister(object, name))
@@ -418,6 +442,17 @@ impl Interp<'_> {
             return Ok(());
         }
         Err(no_attribute(target, name))
+    }
+}
+
+/// The dictionary that holds the attributes of an object, where the source has asked for it or set it.
+fn names_of(object: &Object) -> Option<Value> {
+    match object.attrs.borrow().get("__dict__")? {
+        Value::Object(mapping) if Rc::as_ptr(mapping) == std::ptr::from_ref(object) => {
+            object.attrs.borrow().get(ITEMS).cloned()
+        }
+        Value::Object(mapping) => mapping.attrs.borrow().get(ITEMS).cloned(),
+        dict => Some(dict.clone()),
     }
 }
 

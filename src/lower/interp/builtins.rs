@@ -14,6 +14,9 @@ use crate::lower::torch;
 use crate::lower::value::{Builtin, Class, Module, Scope, Value};
 use crate::python;
 
+/// Steps of an exception that is made and caught: its message is put together, unseen.
+pub(super) const CAUGHT: usize = 16;
+
 static BUILTINS: &[Builtin] = &[
     entry("abs", "x", |this, args| {
         let value = args.get("x");
@@ -89,10 +92,10 @@ static BUILTINS: &[Builtin] = &[
     entry("getattr", "x, name, *default", |this, args| {
         let name = args.text("name")?;
         match this.get_attr(&args.get("x"), &name) {
-            Err(raise) if raise.class() == Some("AttributeError") => match args.rest.first() {
-                Some(default) => Ok(default.clone()),
-                None => Err(raise),
-            },
+            Err(raise) if raise.class() == Some("AttributeError") => {
+                this.tick(CAUGHT)?;
+                args.rest.first().cloned().ok_or(raise)
+            }
             result => result,
         }
     }),
@@ -100,7 +103,10 @@ static BUILTINS: &[Builtin] = &[
         let name = args.text("name")?;
         match this.get_attr(&args.get("x"), &name) {
             Ok(_) => Ok(Value::Bool(true)),
-            Err(raise) if raise.class() == Some("AttributeError") => Ok(Value::Bool(false)),
+            Err(raise) if raise.class() == Some("AttributeError") => {
+                this.tick(CAUGHT)?;
+                Ok(Value::Bool(false))
+            }
             Err(raise) => Err(raise),
         }
     }),

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
+use crate::lower::interp::derived::ITEMS;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::value::{Tuple, Value};
 
@@ -287,8 +288,17 @@ impl Interp<'_> {
                 }
             }
             "popitem" => {
-                let last = dict.borrow().entries().last().cloned();
-                let Some((index, value)) = last else {
+                let named =
+                    args.named.iter().find(|(name, _)| &**name == "last").map(|(_, value)| value.clone());
+                let last = match first.or(named) {
+                    Some(last) => self.truth(&last)?,
+                    None => true,
+                };
+                let entry = {
+                    let dict = dict.borrow();
+                    if last { dict.entries().last().cloned() } else { dict.entries().first().cloned() }
+                };
+                let Some((index, value)) = entry else {
                     return Err(Raise::python("KeyError", "popitem(): dictionary is empty"));
                 };
                 let key = self.key(&index)?;
@@ -336,6 +346,11 @@ impl Interp<'_> {
                 .collect());
         }
         let mut entries = Vec::new();
+        if let Value::Object(object) = value
+            && let Some(items @ Value::Dict(_)) = object.attrs.borrow().get(ITEMS).cloned()
+        {
+            return self.pairs(&items);
+        }
         if let Value::Object(object) = value
             && self.class_attr(&object.class, "keys", None).is_some()
         {

@@ -168,13 +168,11 @@ impl Interp<'_> {
                 let Some(value) = first else {
                     return Err(Raise::type_error(format!("{name} expected 1 argument")));
                 };
-                let setter = args.positional.get(1).cloned();
-                let value = match setter.filter(|_| &*name == "property") {
-                    Some(setter) => self.tuple(vec![value, setter])?,
-                    None => value,
-                };
                 let kind = match &*name {
-                    "property" => Descriptor::Property,
+                    "property" => {
+                        let part = |at: usize| args.positional.get(at).cloned().unwrap_or(Value::None);
+                        return self.property([value, part(1), part(2)]);
+                    }
                     "staticmethod" => Descriptor::Static,
                     _ => Descriptor::Class,
                 };

@@ -69,14 +69,15 @@ impl Interp<'_> {
                 && matches!(&*attribute.value, Expr::Name(_) | Expr::Attribute(_))
             {
                 let property = self.eval(&attribute.value)?;
-                if let Value::Descriptor(Descriptor::Property, inner) = &property {
-                    let getter = Value::clone(property_parts(inner).0);
-                    let setter = if attribute.attr.as_str() == "setter" { value } else { Value::None };
-                    let parts = self.tuple(vec![getter, setter])?;
-                    value = self.own(Value::Descriptor(Descriptor::Property, Rc::new(parts)))?;
-                } else {
-                    value = property;
-                }
+                value = match &property {
+                    Value::Descriptor(Descriptor::Property, inner) => {
+                        let slot = if attribute.attr.as_str() == "setter" { Slot::Set } else { Slot::Delete };
+                        let mut parts = [Slot::Get, Slot::Set, Slot::Delete].map(|slot| slot.of(inner));
+                        parts[slot as usize] = value;
+                        self.property(parts)?
+                    }
+                    _ => property,
+                };
                 continue;
             }
             let decorator = match self.eval(&decorator.expression) {
@@ -90,7 +91,10 @@ impl Interp<'_> {
                     let kind = match &*class.name {
                         "staticmethod" => Descriptor::Static,
                         "classmethod" => Descriptor::Class,
-                        "property" => Descriptor::Property,
+                        "property" => {
+                            value = self.property([value, Value::None, Value::None])?;
+                            continue;
+                        }
                         _ => return self.call(&decorator, Args::of(vec![value])),
                     };
                     self.own(Value::Descriptor(kind, Rc::new(value)))?
@@ -132,11 +136,12 @@ impl Interp<'_> {
         self.frame().scope = Rc::clone(&scope);
         let result = self.exec_block(&def.body);
         self.frame().scope = parent;
+        let functions = scope.functions.take();
         result?;
         let attrs = scope.names.borrow().clone();
         let class = self.make_class(def.name.as_str(), bases, attrs)?;
         // A decorator may have put another function in the place of one: `super()` in it means this class all the same.
-        for function in scope.functions.take() {
+        for function in functions {
             function.class.borrow_mut().get_or_insert_with(|| Rc::clone(&class));
         }
         if class.is_enum() {
@@ -144,6 +149,12 @@ impl Interp<'_> {
         }
         let value = self.decorate(Value::Class(class), &def.decorator_list)?;
         self.set_name(def.name.as_str(), value)
+    }
+
+    /// A property of its functions: getter, setter, deleter.
+    pub(crate) fn property(&mut self, parts: [Value; 3]) -> R<Value> {
+        let parts = self.tuple(parts.to_vec())?;
+        self.own(Value::Descriptor(Descriptor::Property, Rc::new(parts)))
     }
 
     /// The text at the start of a body.
@@ -230,11 +241,21 @@ impl Interp<'_> {
     }
 }
 
-/// Getter and setter of a property.
-pub(crate) fn property_parts(inner: &Value) -> (&Value, Option<&Value>) {
-    match inner {
-        Value::Tuple(parts) => (&parts.items[0], parts.items.get(1).filter(|setter| !setter.is_none())),
-        getter => (getter, None),
+/// A function of a property.
+#[derive(Clone, Copy)]
+pub(crate) enum Slot {
+    Get,
+    Set,
+    Delete,
+}
+
+impl Slot {
+    /// This function of a property as [`Interp::property`] makes it; `None` where it has none.
+    pub(crate) fn of(self, property: &Value) -> Value {
+        match property {
+            Value::Tuple(parts) => parts.items.get(self as usize).cloned().unwrap_or(Value::None),
+            _ => Value::None,
+        }
     }
 }
 

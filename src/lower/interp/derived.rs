@@ -20,7 +20,19 @@ const STANDS_FOR: &str = "__stands_for__";
 static OBJECT: &[Builtin] = &[
     entry("__setattr__", "self, name, value", |this, args| {
         let name = args.text("name")?;
-        this.set_attr_plainly(&args.get("self"), &name, args.get("value"))?;
+        let (object, value) = (args.get("self"), args.get("value"));
+        let registers = match &value {
+            Value::Object(value) => value.class.is_module(),
+            Value::Tensor(tensor) => tensor.parameter.get(),
+            _ => false,
+        };
+        if registers && matches!(&object, Value::Object(object) if object.class.is_module()) {
+            // It would not be in `state_dict`.
+            return Err(Raise::unsupported(
+                "a module or parameter that is hidden from its module is not supported",
+            ));
+        }
+        this.set_attr_plainly(&object, &name, value)?;
         Ok(Value::None)
     }),
     entry("__getattribute__", "self, name", |this, args| {

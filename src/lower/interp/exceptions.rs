@@ -9,6 +9,7 @@ use std::rc::Rc;
 use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtTry, WithItem};
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::builtins::CAUGHT;
 use crate::lower::interp::imports::expects_failed_import;
 use crate::lower::interp::managers::is_managed;
 use crate::lower::interp::stmt::Flow;
@@ -71,6 +72,7 @@ impl Interp<'_> {
             Ok(flow) => Ok(flow),
             Err(raise) if raise.class().is_some() => {
                 self.unwind(&standing);
+                self.tick(CAUGHT)?;
                 self.handle(stmt, raise)
             }
             Err(raise) => return Err(raise),

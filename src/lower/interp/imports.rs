@@ -68,13 +68,14 @@ impl Interp<'_> {
         Ok(Value::Opaque(Rc::from(name)))
     }
 
-    fn find_module(&mut self, name: &str) -> R<Option<Value>> {
+    pub(crate) fn find_module(&mut self, name: &str) -> R<Option<Value>> {
         if let Some(namespace) = namespaces::find(name) {
             return Ok(Some(Value::Namespace(namespace)));
         }
         if let Some(module) = self.module(name) {
             return Ok(Some(Value::Module(module)));
         }
+        self.tick(100)?;
         let Some((source, is_package)) = self.imports.resolve(name) else {
             return match composed::stands_in_for(name) {
                 Some(source) => Ok(Some(Value::Module(self.source_module(name, source)?))),
@@ -83,8 +84,11 @@ impl Interp<'_> {
         };
         let package =
             if is_package { name } else { name.rsplit_once('.').map_or("", |(package, _)| package) };
-        // A file of the user's own brings steps of its own, or large packages would use up those of one source.
-        self.limits.steps = self.limits.steps.saturating_add(self.limits.steps_per_import);
+        // A file of the user's own brings steps of its own, or large packages would use up those of one source; once.
+        if self.files_read.insert(name.to_owned()) {
+            self.limits.steps = self.limits.steps.saturating_add(self.limits.steps_per_import);
+        }
+        self.tick(source.len() / 8)?;
         Ok(Some(Value::Module(self.run_source(name, package, &source, Some(Rc::from(&*source)))?)))
     }
 
@@ -97,6 +101,9 @@ impl Interp<'_> {
             let found = name.rsplit_once('.').and_then(|(module, name)| {
                 self.modules.get(module).and_then(|module| module.scope.names.borrow().get(name).cloned())
             });
+            if let Some(module) = self.module(&name) {
+                return Value::Module(module);
+            }
             match found {
                 Some(Value::Opaque(other)) if other != name => name = other,
                 Some(Value::Opaque(_)) | None => break,
@@ -133,12 +140,13 @@ impl Interp<'_> {
     }
 
     /// Whether a module can be imported; it is not run.
-    pub(crate) fn can_import(&mut self, name: &str) -> bool {
-        namespaces::find(name).is_some()
+    pub(crate) fn can_import(&mut self, name: &str) -> R<bool> {
+        self.tick(100)?;
+        Ok(namespaces::find(name).is_some()
             || self.module(name).is_some()
             || composed::stands_in_for(name).is_some()
             || is_installed(name)
-            || self.imports.resolve(name).is_some()
+            || self.imports.resolve(name).is_some())
     }
 
     /// The submodule that `from package import name` means in a module of that package, which does not run the package:
@@ -298,5 +306,6 @@ impl Interp<'_> {
 
 fn is_installed(module: &str) -> bool {
     let package = module.split('.').next().unwrap_or_default();
-    INSTALLED.split(' ').any(|known| known == package)
+    // Gone from PyTorch, and still asked for.
+    module != "torch._six" && INSTALLED.split(' ').any(|known| known == package)
 }

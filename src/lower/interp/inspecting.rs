@@ -1,12 +1,14 @@
 //! The parameters of whatever can be called, for `inspect.signature`.
 //!
-//! Input: a function, method, class, partial or built-in function. Output: each parameter's name, kind (as numbered by
-//! `inspect`) and default. Limit: arguments that a partial has given are left out, those given by name too.
+//! Input: a function, method, class or partial. Output: each parameter's name, kind (as numbered by `inspect`) and
+//! default. Limit: those of built-in functions, data classes and named tuples are not known.
+
+use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::Interp;
 use crate::lower::torch::signature::{self, Kind};
-use crate::lower::value::{Code, Function, Native, Value};
+use crate::lower::value::{Code, Descriptor, Function, Native, Value};
 
 /// One parameter: name, kind and default.
 pub(crate) type Parameter = (String, i64, Option<Value>);
@@ -17,59 +19,87 @@ const KEYWORD_ONLY: i64 = 3;
 const VAR_KEYWORD: i64 = 4;
 
 impl Interp<'_> {
-    /// The parameters of `callable`; `bound` leaves out the object that a method is bound to.
-    pub(crate) fn parameters_of(&mut self, callable: &Value, bound: bool) -> R<Vec<Parameter>> {
-        let wrapped = match callable {
-            Value::Function(function) => function.attrs.borrow().get("__wrapped__").cloned(),
-            _ => None,
-        };
-        if let Some(wrapped) = wrapped {
-            return self.deeper(|this| this.parameters_of(&wrapped, bound));
-        }
-        match callable {
-            Value::Function(function) => Ok(of_function(function)),
-            Value::Bound(parts) => {
-                let all = self.deeper(|this| this.parameters_of(&parts.1, bound))?;
-                let first = usize::from(bound && all.first().is_some_and(|it| it.1 == POSITIONAL));
-                Ok(all.into_iter().skip(first).collect())
+    /// The parameters of `callable`, without the object that a method is bound to, and those of what a wrapper wraps;
+    /// unless `plainly`.
+    pub(crate) fn parameters_of(&mut self, callable: &Value, plainly: bool) -> R<Vec<Parameter>> {
+        self.tick(4)?;
+        let known = |what: &str| Raise::unsupported(format!("the signature of {what} is not supported"));
+        let all = match callable {
+            Value::Function(function) => {
+                let wrapped = function.attrs.borrow().get("__wrapped__").cloned().filter(|_| !plainly);
+                match wrapped {
+                    Some(wrapped) => self.deeper(|this| this.parameters_of(&wrapped, plainly))?,
+                    None => of_function(function),
+                }
             }
-            Value::Builtin(builtin) => Ok(of_text(builtin.signature)),
-            Value::Descriptor(_, inner) => self.deeper(|this| this.parameters_of(inner, bound)),
-            Value::Class(class) => match class.native {
-                Native::Layer(layer) => Ok(of_text(layer.signature)),
-                _ => match self.class_attr(class, "__init__", None) {
-                    Some(Value::Function(init)) => {
-                        let all = self.parameters_of(&Value::Function(init), bound)?;
-                        Ok(all.into_iter().skip(1).collect())
-                    }
-                    Some(Value::ClassMethod(native)) => match native.0.native {
-                        Native::Layer(layer) => Ok(of_text(layer.signature)),
-                        _ => Ok(Vec::new()),
-                    },
-                    _ => Ok(Vec::new()),
+            Value::Bound(parts) => {
+                let all = self.deeper(|this| this.parameters_of(&parts.1, plainly))?;
+                if plainly { all } else { without_first(all) }
+            }
+            Value::Descriptor(Descriptor::Static, inner) => {
+                self.deeper(|this| this.parameters_of(inner, plainly))?
+            }
+            Value::Class(class) => match (class.native, self.class_attr(class, "__init__", None)) {
+                (Native::Layer(layer), _) => of_text(layer.signature),
+                (_, Some(init @ Value::Function(_))) => {
+                    let all = self.parameters_of(&init, plainly)?;
+                    if plainly { all } else { without_first(all) }
+                }
+                (_, Some(Value::ClassMethod(init))) => match init.0.native {
+                    Native::Layer(layer) => of_text(layer.signature),
+                    _ => return Err(known("this class")),
                 },
+                _ => return Err(known("this class")),
             },
             Value::Partial(partial) => {
-                let all = self.deeper(|this| this.parameters_of(&partial.0, bound))?;
-                let given = |name: &str| partial.2.iter().any(|(known, _)| &**known == name);
-                Ok(all.into_iter().skip(partial.1.len()).filter(|(name, ..)| !given(name)).collect())
+                let all = self.deeper(|this| this.parameters_of(&partial.0, plainly))?;
+                after(all, partial.1.len(), &partial.2)
             }
             Value::Object(object) => match self.class_attr(&object.class, "__call__", None) {
                 Some(call @ Value::Function(_)) => {
-                    let all = self.parameters_of(&call, bound)?;
-                    Ok(all.into_iter().skip(usize::from(bound)).collect())
+                    let all = self.parameters_of(&call, plainly)?;
+                    if plainly { all } else { without_first(all) }
                 }
-                _ => Err(Raise::unsupported("the signature of this object is not supported")),
+                _ => return Err(known("this object")),
             },
-            Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
-            other => {
-                Err(Raise::type_error(format!("{} is not a callable object", self.repr(&other.clone())?)))
-            }
-        }
+            Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
+            other => return Err(known(&format!("a {}", other.type_name()))),
+        };
+        self.tick(all.len())?;
+        Ok(all)
     }
 }
 
-fn of_function(function: &Function) -> Vec<Parameter> {
+fn without_first(mut all: Vec<Parameter>) -> Vec<Parameter> {
+    if all.first().is_some_and(|(_, kind, _)| *kind == POSITIONAL) {
+        all.remove(0);
+    }
+    all
+}
+
+/// What is left of parameters after a partial: those given by position are gone, those given by name have that default,
+/// and with all behind them are taken by name.
+fn after(all: Vec<Parameter>, positional: usize, named: &[(Rc<str>, Value)]) -> Vec<Parameter> {
+    let mut left = Vec::new();
+    let mut by_name = false;
+    let mut skip = positional;
+    for (name, kind, default) in all {
+        if kind == POSITIONAL && skip > 0 {
+            skip -= 1;
+            continue;
+        }
+        let given = named.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.clone());
+        by_name |= given.is_some() && kind == POSITIONAL;
+        match kind {
+            POSITIONAL if by_name => left.push((name, KEYWORD_ONLY, given.or(default))),
+            VAR_POSITIONAL if by_name => {}
+            _ => left.push((name, kind, given.or(default))),
+        }
+    }
+    left
+}
+
+pub(crate) fn of_function(function: &Function) -> Vec<Parameter> {
     let parameters = match &function.code {
         Code::Def(def) => Some(&*def.parameters),
         Code::Lambda(lambda) => lambda.parameters.as_deref(),

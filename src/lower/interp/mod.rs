@@ -169,6 +169,8 @@ pub(crate) struct Interp<'a> {
     texts: u32,
     /// Packages of a running module that were imported in it by name.
     packages: BTreeSet<String>,
+    /// Files that have brought their steps.
+    files_read: BTreeSet<String>,
     /// Modules made so far, which number them.
     files: u32,
     imports: &'a dyn ImportResolver,
@@ -207,6 +209,7 @@ impl<'a> Interp<'a> {
             calls: 0,
             texts: 0,
             packages: BTreeSet::new(),
+            files_read: BTreeSet::new(),
             files: 0,
             imports,
         }

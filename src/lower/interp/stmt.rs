@@ -243,9 +243,7 @@ impl Interp<'_> {
             && raise.within.is_none()
             && let Some(text) = &module.text
         {
-            let line =
-                text.as_bytes().iter().take(span.start as usize).filter(|byte| **byte == b'\n').count() + 1;
-            raise.within = Some(format!("{}, line {line}", module.name));
+            raise.within = Some((Rc::clone(&module.name), Rc::clone(text), span.start));
         }
         raise
     }

@@ -124,10 +124,13 @@ impl Interp<'_> {
                     "Iterable" | "Collection" | "Sized" => {
                         Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
                     }
-                    "Hashable" => Ok(!matches!(
-                        value,
-                        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Opaque(_)
-                    )),
+                    "Hashable" => {
+                        let changes = matches!(
+                            value,
+                            Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Opaque(_)
+                        );
+                        Ok(!changes && !derived("dict") && !derived("list"))
+                    }
                     "EnumMeta" | "EnumType" => Ok(matches!(value, Value::Class(class) if class.is_enum())),
                     "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
                     "Sequence" | "List" | "Tuple" => Ok(sequence),
@@ -180,9 +183,17 @@ impl Interp<'_> {
 
 /// Whether a stand-in is of a module whose classes count others as their instances.
 fn is_abstract(stand_in: &str) -> bool {
-    ["collections.", "typing.", "typing_extensions.", "abc.", "numbers."]
-        .iter()
-        .any(|it| stand_in.starts_with(it))
+    let modules = [
+        "collections.",
+        "typing.",
+        "typing_extensions.",
+        "abc.",
+        "numbers.",
+        "types.",
+        "contextlib.",
+        "inspect.",
+    ];
+    modules.iter().any(|module| stand_in.starts_with(module))
 }
 
 /// What a built-in class is, and its base.

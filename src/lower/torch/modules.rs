@@ -233,6 +233,14 @@ pub(crate) fn registered(object: &Rc<Object>, name: &str) -> Option<Value> {
     params.or_else(buffers).or_else(modules).cloned()
 }
 
+/// What computes the parametrized tensor `name` of a module.
+pub(crate) fn parametrization(object: &Rc<Object>, name: &str) -> Option<Value> {
+    match registered(object, "parametrizations")? {
+        Value::Object(list) => registered(&list, name),
+        _ => None,
+    }
+}
+
 /// `_modules`, `_parameters` and `_buffers`, as copies.
 pub(crate) fn registry(this: &mut Interp<'_>, object: &Rc<Object>, name: &str) -> R<Value> {
     let entries: Vec<(Value, Value)> = {

@@ -219,6 +219,10 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             _ => Some(stand_in(namespace, name)),
         },
         "torch.jit" if name == "isinstance" => this.builtin(name)?,
+        "inspect" if name == "_empty" => {
+            let parameter = composed::inspect(this, "Parameter")?;
+            Some(this.get_attr(&parameter, "empty")?)
+        }
         "inspect" => Some(or_stand_in(composed::inspect(this, name), namespace, name)?),
         "importlib" if name == "util" => Some(Value::Namespace("importlib.util")),
         "itertools" if name == "chain" => stdlib::find("itertools", "chain").map(Value::Builtin),

@@ -141,7 +141,7 @@ static FUNCTIONS: &[Entry] = &[
     }),
     entry("importlib.util", "find_spec", "name, package=None", |this, args| {
         let name = absolute(&args)?;
-        let found = this.can_import(&name);
+        let found = this.can_import(&name)?;
         Ok(if found { Value::Opaque(Rc::from("importlib.machinery.ModuleSpec")) } else { Value::None })
     }),
     entry("inspect", "isfunction", "object", |_, args| {
@@ -156,9 +156,9 @@ static FUNCTIONS: &[Entry] = &[
         };
         Ok(Value::Bool(python))
     }),
-    entry("inspect", "_parameters", "callable, bound=True", |this, args| {
+    entry("inspect", "_parameters", "callable, plainly=False", |this, args| {
         let mut all = Vec::new();
-        for (name, kind, default) in this.parameters_of(&args.get("callable"), args.bool("bound")?)? {
+        for (name, kind, default) in this.parameters_of(&args.get("callable"), args.bool("plainly")?)? {
             let default = this.tuple(default.into_iter().collect())?;
             all.push(this.tuple(vec![Value::str(&name), Value::Int(kind), default])?);
         }
@@ -398,6 +398,7 @@ static RENAMED: Builtin = Builtin {
         };
         let mut renamed = Function { name: Rc::clone(&wrapped.name), ..Function::clone(&wrapper) };
         let attrs = renamed.attrs.get_mut();
+        this.tick(attrs.len() + wrapped.attrs.borrow().len())?;
         attrs.extend(wrapped.attrs.borrow().clone());
         attrs.insert(Rc::from("__doc__"), this.get_attr(&args.get("wrapped"), "__doc__")?);
         attrs.insert(Rc::from("__wrapped__"), args.get("wrapped"));
@@ -520,7 +521,13 @@ fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap
             }
             let attrs = object.attrs.borrow().clone();
             for (name, value) in attrs {
-                let value = part(this, value, deep, made)?;
+                // Both hold what the object itself holds.
+                let own = matches!(&*name, "__items__" | "__dict__") && !matches!(value, Value::Object(_));
+                let value = if own && !deep {
+                    copy_of(this, &value, false, made)?
+                } else {
+                    part(this, value, deep, made)?
+                };
                 copy.attrs.borrow_mut().insert(name, value);
             }
             let state = object.module.borrow();

@@ -4,18 +4,27 @@
 //! Input: a namespace and a name. Output: whether PyTorch 2.13 has it. The list is what
 //! `scripts/record_pytorch_names.py` found. Limit: names that begin with an underscore are not listed.
 
-const NAMES: &str = include_str!("pytorch_names.txt");
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+/// Names by namespace: a source may ask for one it lacks as often as its steps allow.
+static NAMES: LazyLock<BTreeMap<&str, BTreeSet<&str>>> = LazyLock::new(|| {
+    let lines = include_str!("pytorch_names.txt").lines();
+    let split = |line: &'static str| {
+        let (namespace, names) = line.split_once(' ').unwrap_or((line, ""));
+        (namespace, names.split(' ').collect())
+    };
+    lines.map(split).collect()
+});
 
 /// The public names of a namespace, such as `torch.nn` or `torch.Tensor`.
 pub(crate) fn names(namespace: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let mut lines = NAMES.lines().map(|line| line.split(' '));
-    let line = lines.find_map(|mut words| (words.next() == Some(namespace)).then_some(words));
-    line.into_iter().flatten()
+    NAMES.get(namespace).into_iter().flatten().copied()
 }
 
 /// A name of the namespace in PyTorch.
 pub(crate) fn find(namespace: &str, name: &str) -> Option<&'static str> {
-    names(namespace).find(|known| *known == name)
+    NAMES.get(namespace)?.get(name).copied()
 }
 
 /// Whether a stand-in is a type of elements, such as `torch.float16`.

@@ -40,6 +40,9 @@ class dict_:
     def __or__(self, other):
         return {**self.__items__, **other}
 
+    def __ror__(self, other):
+        return {**other, **self.__items__}
+
     def __ior__(self, other):
         self.__items__.update(other)
         return self
@@ -62,8 +65,8 @@ class dict_:
     def pop(self, *args):
         return self.__items__.pop(*args)
 
-    def popitem(self):
-        return self.__items__.popitem()
+    def popitem(self, last=True):
+        return self.__items__.popitem(last)
 
     def setdefault(self, key, default=None):
         return self.__items__.setdefault(key, default)
@@ -123,6 +126,18 @@ class list_:
 
     def __mul__(self, count):
         return self.__items__ * count
+
+    __rmul__ = __mul__
+
+    def __imul__(self, count):
+        self.__items__[:] = self.__items__ * count
+        return self
+
+    def __lt__(self, other):
+        return self.__items__ < (other.__items__ if isinstance(other, list_) else other)
+
+    def __gt__(self, other):
+        return self.__items__ > (other.__items__ if isinstance(other, list_) else other)
 
     def __repr__(self):
         return repr(self.__items__)

@@ -42,9 +42,10 @@ class BoundArguments:
 
     @property
     def kwargs(self):
-        result = {}
+        result, by_name = {}, False
         for name, parameter in self.signature.parameters.items():
-            if name in self.arguments and parameter.kind > 2:
+            by_name = by_name or parameter.kind > 2 or name not in self.arguments
+            if by_name and name in self.arguments:
                 result.update(self.arguments[name] if parameter.kind == 4 else {name: self.arguments[name]})
         return result
 
@@ -106,7 +107,7 @@ FullArgSpec = namedtuple("FullArgSpec", "args, varargs, varkw, defaults, kwonlya
 
 
 def getfullargspec(func):
-    parameters = [Parameter(name, kind, *default) for name, kind, default in inspect._parameters(func, False)]
+    parameters = [Parameter(name, kind, *default) for name, kind, default in inspect._parameters(func, True)]
 
     def named(*kinds):
         return [parameter.name for parameter in parameters if parameter.kind in kinds]
