@@ -384,12 +384,20 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
         return Ok(true);
     }
     if in_buffers {
+        let persistent = object.module.borrow().as_ref().is_none_or(|state| {
+            state.buffers.iter().any(|(known, _, persistent)| &**known == name && *persistent)
+        });
         let value = match value {
             Value::Tensor(tensor) if matches!(this.mode, Mode::Tracing { .. }) => {
                 // The buffer keeps its name and gets another value.
                 if let Some(Value::Tensor(buffer)) = registered(object, name) {
                     if Rc::ptr_eq(&buffer, tensor) {
                         return Ok(true);
+                    }
+                    if !persistent && this.fact(&buffer)?.shape != this.fact(tensor)?.shape {
+                        // One of another size, in no `state_dict`: what the pass has computed, as in an attribute.
+                        unregister(object, name);
+                        return Ok(false);
                     }
                     super::rebind(this, &buffer, tensor)?;
                     return Ok(true);
@@ -402,9 +410,6 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
             Value::None => Value::None,
             _ => return Err(wrong("buffer", "torch.Tensor")),
         };
-        let persistent = object.module.borrow().as_ref().is_none_or(|state| {
-            state.buffers.iter().any(|(known, _, persistent)| &**known == name && *persistent)
-        });
         put_buffer(object, name, value, persistent);
         return Ok(true);
     }
