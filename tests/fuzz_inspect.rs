@@ -19,13 +19,12 @@ use fuzz::networks::network;
 use fuzz::{Random, hostile, made, mutated};
 use llmatic_offline::descriptor;
 use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+use llmatic_offline::python;
 
 /// Cases of an ordinary run.
 const CASES: u64 = 2_000;
 /// Largest text of a case in bytes; larger ones are cut.
 const MAX_BYTES: usize = 64 << 10;
-/// Longest text that is read.
-const MOST_READ: usize = 256 << 10;
 /// Most that reading one source may hold at a time: limits are on counts, this is what they come to.
 const MAX_HELD: usize = 512 << 20;
 /// Most processor time of a case.
@@ -134,7 +133,7 @@ fn inspect(random: &mut Random, source: &str) -> Result<Network, Refusal> {
                     assert_eq!(one, other, "printed, it is another architecture:\n{printed}\n{source}");
                 }
                 // Constants of the network make a text longer than any that is read.
-                Err(refusal) if printed.len() > MOST_READ => {
+                Err(refusal) if printed.len() > python::MAX_BYTES => {
                     assert_eq!(refusal.verdict, Verdict::LimitExceeded, "{source}");
                 }
                 Err(refusal) => {

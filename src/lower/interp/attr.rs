@@ -71,17 +71,20 @@ impl Interp<'_> {
                 },
                 "__module__" => Ok(Value::Str(Rc::clone(&function.module.name))),
                 "__defaults__" | "__kwdefaults__" => {
-                    let wanted = if name == "__defaults__" { 1 } else { 3 };
+                    let positional = name == "__defaults__";
+                    let wanted = if positional { inspecting::POSITIONAL } else { inspecting::KEYWORD_ONLY };
                     let all = inspecting::of_function(function);
                     self.tick(all.len())?;
                     let of_kind = all.into_iter().filter(|(_, kind, _)| *kind == wanted);
                     let given: Vec<(Value, Value)> = of_kind
                         .filter_map(|(name, _, default)| Some((Value::str(&name), default?)))
                         .collect();
-                    match (given.is_empty(), wanted) {
-                        (true, _) => Ok(Value::None),
-                        (false, 1) => self.tuple(given.into_iter().map(|(_, default)| default).collect()),
-                        (false, _) => self.dict(given),
+                    if given.is_empty() {
+                        Ok(Value::None)
+                    } else if positional {
+                        self.tuple(given.into_iter().map(|(_, default)| default).collect())
+                    } else {
+                        self.dict(given)
                     }
                 }
                 _ => Err(no_attribute(value, name)),

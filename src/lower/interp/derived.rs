@@ -83,6 +83,11 @@ fn stands_for(class: &Class) -> Option<Rc<str>> {
     }
 }
 
+/// The built-in type that a class derives from, `dict` or `list`.
+pub(crate) fn base_of(class: &Rc<Class>) -> Option<Rc<str>> {
+    class.lineage().find_map(|class| stands_for(class))
+}
+
 impl Interp<'_> {
     /// The bases with what stands for built-in types before those.
     pub(crate) fn with_stand_ins(&mut self, bases: Vec<Rc<Class>>) -> R<Vec<Rc<Class>>> {
@@ -106,7 +111,7 @@ impl Interp<'_> {
 
     /// What a new object of a class derived from a built-in type holds.
     pub(crate) fn new_items(&mut self, class: &Rc<Class>) -> R<Option<Value>> {
-        match class.lineage().find_map(|class| stands_for(class)).as_deref() {
+        match base_of(class).as_deref() {
             Some("dict") => self.dict(Vec::new()).map(Some),
             Some(_) => self.list(Vec::new()).map(Some),
             None if class.lineage().any(|class| matches!(class.native, Native::Type)) => {
@@ -122,7 +127,7 @@ impl Interp<'_> {
     /// `dict.update(object, ...)` where the object's class derives from `dict`: the inherited method.
     pub(crate) fn inherited(&self, object: &Object, name: &str) -> Option<Value> {
         let stand_in = object.class.lineage().find(|class| stands_for(class).is_some())?;
-        stand_in.attrs.borrow().get(name).cloned()
+        stand_in.lineage().find_map(|class| class.attrs.borrow().get(name).cloned())
     }
 
     /// A special method of a dictionary or a list, called by name; `None` where it is none.

@@ -85,8 +85,7 @@ impl Interp<'_> {
                     match &item.key {
                         Some(key) => entries.push((self.eval(key)?, value)),
                         None => match &value {
-                            Value::Dict(dict) => entries.extend(dict.borrow().entries().iter().cloned()),
-                            Value::Object(_) => entries.extend(self.pairs(&value)?),
+                            Value::Dict(_) | Value::Object(_) => entries.extend(self.pairs(&value)?),
                             other => {
                                 let message = format!("'{}' object is not a mapping", other.type_name());
                                 return Err(Raise::type_error(message));

@@ -98,12 +98,12 @@ impl Interp<'_> {
         let mut name = Rc::clone(name);
         // The name may have been imported from a package that has it from one of its modules.
         for _ in 0..8 {
-            let found = name.rsplit_once('.').and_then(|(module, name)| {
-                self.modules.get(module).and_then(|module| module.scope.names.borrow().get(name).cloned())
-            });
             if let Some(module) = self.module(&name) {
                 return Value::Module(module);
             }
+            let found = name.rsplit_once('.').and_then(|(module, name)| {
+                self.modules.get(module).and_then(|module| module.scope.names.borrow().get(name).cloned())
+            });
             match found {
                 Some(Value::Opaque(other)) if other != name => name = other,
                 Some(Value::Opaque(_)) | None => break,
@@ -113,12 +113,16 @@ impl Interp<'_> {
         Value::Opaque(name)
     }
 
+    /// Whether the running module is in this package, which has not been run.
+    fn stands_outside(&mut self, package: &str) -> bool {
+        let within = self.frame().module.name.strip_prefix(package).is_some_and(|rest| rest.starts_with('.'));
+        within && !self.modules.contains_key(package)
+    }
+
     /// What `import name` gives. A package that the module is in is not run, since Python would be running it already:
     /// its name stands for it, and [`Interp::in_package`] finds what is asked of it.
     fn package_or_module(&mut self, name: &str) -> R<Value> {
-        let module = Rc::clone(&self.frame().module.name);
-        let within = module.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-        if within && !self.modules.contains_key(name) && self.imports.resolve(name).is_some() {
+        if self.stands_outside(name) && self.imports.resolve(name).is_some() {
             self.packages.insert(name.to_owned());
             return Ok(Value::Opaque(Rc::from(name)));
         }
@@ -152,8 +156,7 @@ impl Interp<'_> {
     /// The submodule that `from package import name` means in a module of that package, which does not run the package:
     /// Python would be running it already.
     fn sibling(&mut self, package: &str, name: &str) -> R<Option<Value>> {
-        let within = self.frame().module.name.strip_prefix(package).is_some_and(|rest| rest.starts_with('.'));
-        if !within || self.modules.contains_key(package) {
+        if !self.stands_outside(package) {
             return Ok(None);
         }
         let found = self.find_module(&format!("{package}.{name}"))?;

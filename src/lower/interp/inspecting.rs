@@ -13,9 +13,9 @@ use crate::lower::value::{Code, Descriptor, Function, Native, Value};
 /// One parameter: name, kind and default.
 pub(crate) type Parameter = (String, i64, Option<Value>);
 
-const POSITIONAL: i64 = 1;
+pub(crate) const POSITIONAL: i64 = 1;
 const VAR_POSITIONAL: i64 = 2;
-const KEYWORD_ONLY: i64 = 3;
+pub(crate) const KEYWORD_ONLY: i64 = 3;
 const VAR_KEYWORD: i64 = 4;
 
 impl Interp<'_> {

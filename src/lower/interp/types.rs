@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
+use crate::lower::interp::derived::base_of;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch;
 use crate::lower::value::{Class, Native, Value};
@@ -103,10 +104,11 @@ impl Interp<'_> {
             Value::None => Ok(value.is_none()),
             Value::Builtin(builtin) if builtin.name == "partial" => Ok(matches!(value, Value::Partial(_))),
             Value::Opaque(name) => {
-                let derived = |base: &str| match value {
-                    Value::Object(object) => object.class.lineage().any(|class| &*class.name == base),
-                    _ => false,
+                let base = match value {
+                    Value::Object(object) => base_of(&object.class),
+                    _ => None,
                 };
+                let derived = |name: &str| base.as_deref() == Some(name);
                 let sequence =
                     matches!(value, Value::List(_) | Value::Tuple(_) | Value::Str(_) | Value::Range(..))
                         || derived("list");

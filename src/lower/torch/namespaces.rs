@@ -308,9 +308,6 @@ fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "RNNBase" => Value::Class(this.class("RNNBase")?),
         "parameter" => Value::Namespace("torch.nn.parameter"),
         "utils" => Value::Namespace("torch.nn.utils"),
-        "parallel" | "quantized" | "intrinsic" | "qat" | "attention" | "_reduction" => {
-            stand_in("torch.nn", name)
-        }
         name if name.starts_with('_') || unsupported::find("torch.nn", name).is_some() => {
             stand_in("torch.nn", name)
         }

@@ -5,7 +5,45 @@ functions that are written for dictionaries take such an object where they take 
 """
 
 
-class dict_:
+class _Items:
+    """What both do with their items."""
+
+    def __getitem__(self, key):
+        return self.__items__[key]
+
+    def __setitem__(self, key, value):
+        self.__items__[key] = value
+
+    def __delitem__(self, key):
+        del self.__items__[key]
+
+    def __contains__(self, value):
+        return value in self.__items__
+
+    def __iter__(self):
+        return iter(self.__items__)
+
+    def __len__(self):
+        return len(self.__items__)
+
+    def __eq__(self, other):
+        return self.__items__ == _plain(other)
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __repr__(self):
+        return repr(self.__items__)
+
+    def clear(self):
+        self.__items__.clear()
+
+
+def _plain(value):
+    return value.__items__ if isinstance(value, _Items) else value
+
+
+class dict_(_Items):
     __stands_for__ = "dict"
 
     def __init__(self, *args, **kwargs):
@@ -16,27 +54,6 @@ class dict_:
             return self.__missing__(key)
         return self.__items__[key]
 
-    def __setitem__(self, key, value):
-        self.__items__[key] = value
-
-    def __delitem__(self, key):
-        del self.__items__[key]
-
-    def __contains__(self, key):
-        return key in self.__items__
-
-    def __iter__(self):
-        return iter(self.__items__)
-
-    def __len__(self):
-        return len(self.__items__)
-
-    def __eq__(self, other):
-        return self.__items__ == (other.__items__ if isinstance(other, dict_) else other)
-
-    def __ne__(self, other):
-        return not self == other
-
     def __or__(self, other):
         return {**self.__items__, **other}
 
@@ -46,9 +63,6 @@ class dict_:
     def __ior__(self, other):
         self.__items__.update(other)
         return self
-
-    def __repr__(self):
-        return repr(self.__items__)
 
     def keys(self):
         return self.__items__.keys()
@@ -74,9 +88,6 @@ class dict_:
     def update(self, *args, **kwargs):
         self.__items__.update(*args, **kwargs)
 
-    def clear(self):
-        self.__items__.clear()
-
     def copy(self):
         return dict(self.__items__)
 
@@ -84,38 +95,14 @@ class dict_:
         self.__items__.move_to_end(key, last)
 
 
-class list_:
+class list_(_Items):
     __stands_for__ = "list"
 
     def __init__(self, iterable=()):
         self.__items__.extend(iterable)
 
-    def __getitem__(self, index):
-        return self.__items__[index]
-
-    def __setitem__(self, index, value):
-        self.__items__[index] = value
-
-    def __delitem__(self, index):
-        del self.__items__[index]
-
-    def __contains__(self, value):
-        return value in self.__items__
-
-    def __iter__(self):
-        return iter(self.__items__)
-
-    def __len__(self):
-        return len(self.__items__)
-
-    def __eq__(self, other):
-        return self.__items__ == (other.__items__ if isinstance(other, list_) else other)
-
-    def __ne__(self, other):
-        return not self == other
-
     def __add__(self, other):
-        return self.__items__ + (other.__items__ if isinstance(other, list_) else other)
+        return self.__items__ + _plain(other)
 
     def __radd__(self, other):
         return other + self.__items__
@@ -134,13 +121,10 @@ class list_:
         return self
 
     def __lt__(self, other):
-        return self.__items__ < (other.__items__ if isinstance(other, list_) else other)
+        return self.__items__ < _plain(other)
 
     def __gt__(self, other):
-        return self.__items__ > (other.__items__ if isinstance(other, list_) else other)
-
-    def __repr__(self):
-        return repr(self.__items__)
+        return self.__items__ > _plain(other)
 
     def append(self, value):
         self.__items__.append(value)
@@ -156,9 +140,6 @@ class list_:
 
     def remove(self, value):
         self.__items__.remove(value)
-
-    def clear(self):
-        self.__items__.clear()
 
     def index(self, *args):
         return self.__items__.index(*args)
