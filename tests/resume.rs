@@ -132,6 +132,21 @@ fn a_parents_weights_that_are_gone_stop_a_resumed_run_instead_of_changing_its_re
 }
 
 #[test]
+fn whoever_may_be_a_parent_keeps_the_weights_that_its_children_inherit() {
+    for parents in ["random", "fittest", "curious", "seed", "latest", "ageing"] {
+        let config = || config(1, &format!("[search]\ninitial_networks = 1\nparents = \"{parents}\"\n"));
+        let directory = TempDir::new().unwrap();
+        let reference = go(&mut create(directory.path(), config()).unwrap());
+        let again = TempDir::new().unwrap();
+        let mut run = create(again.path(), config()).unwrap();
+        let stop = &mut |event: &Event| matches!(event, Event::Generation(row) if row.number == 2);
+        go_with(&mut run, &mut generator(), &mut WeightedSurrogate::default(), stop).unwrap_err();
+        drop(run);
+        assert_eq!(go(&mut Run::open(again.path()).unwrap()).digest, reference.digest, "{parents}");
+    }
+}
+
+#[test]
 fn an_interruption_says_how_to_go_on() {
     let directory = TempDir::new().unwrap();
     let mut run = create(directory.path(), config(1, "")).unwrap();

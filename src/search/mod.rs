@@ -32,7 +32,9 @@ mod surrogate;
 mod trainer;
 mod typed;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -188,11 +190,10 @@ fn measure(
     }
     run.state.close_generation(&candidates);
     // Before the commit: a committed elite has its weights, a weight file without an elite is harmless.
+    let needed = needed_weights(run);
     for (index, weights) in weights {
-        if let (Some(weights), Some(facts), true) =
-            (weights, &candidates[index].facts, candidates[index].archived())
-        {
-            let path = run.weights(&facts.architecture);
+        let path = candidates[index].facts.as_ref().map(|facts| run.weights(&facts.architecture));
+        if let (Some(weights), Some(path)) = (weights, path.filter(|path| needed.contains(path))) {
             weights.save(&path).map_err(|reason| SearchError::Io {
                 path: path.clone(),
                 source: std::io::Error::other(reason),
@@ -299,14 +300,20 @@ fn generation_row(
     }
 }
 
-/// Drop weight files of networks that are elites no more. A file that cannot be removed does no harm.
+/// Weight files of the elites, and of the networks that the next generation's children may inherit from: not all of
+/// these are elites.
+fn needed_weights(run: &Run) -> BTreeSet<PathBuf> {
+    let elites = run.state.archive.elites().map(|(_, elite)| elite);
+    let needed = elites.chain(propose::parents(&run.config, &run.state));
+    needed.map(|elite| run.weights(&elite.architecture)).collect()
+}
+
+/// Drop the weight files that are not needed any more. A file that cannot be removed does no harm.
 fn remove_old_weights(run: &Run) {
-    let mut kept: Vec<_> =
-        run.state.archive.elites().map(|(_, elite)| run.weights(&elite.architecture)).collect();
-    kept.extend(run.state.seed.as_ref().map(|seed| run.weights(&seed.architecture)));
+    let needed = needed_weights(run);
     let Ok(entries) = fs::read_dir(run.directory.join("weights")) else { return };
     for entry in entries.flatten() {
-        if !kept.contains(&entry.path()) {
+        if !needed.contains(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -126,6 +126,11 @@ fn pool<'a>(config: &SearchConfig, state: &'a State, count: usize) -> Option<Vec
     })
 }
 
+/// Who may be a parent in the next generation: their weights are kept.
+pub(super) fn parents<'a>(config: &SearchConfig, state: &'a State) -> impl Iterator<Item = &'a Elite> {
+    pool(config, state, 1).into_iter().flatten().chain(&state.seed)
+}
+
 /// `count` different parents; fewer if there are not so many. `None` before there is any.
 fn pick(config: &SearchConfig, state: &State, count: usize, stream: &mut Stream) -> Option<Vec<Elite>> {
     let mut pool = pool(config, state, count)?;
