@@ -72,6 +72,7 @@ impl Probe {
             Isa::Scalar => "portable",
             Isa::Avx2 => "AVX2",
             Isa::Avx512Vnni => "AVX512-VNNI",
+            Isa::Amx => "AMX-INT8",
             Isa::Neon => "NEON",
             Isa::NeonDot => "NEON-dotprod",
         }

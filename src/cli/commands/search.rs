@@ -20,6 +20,9 @@ use crate::cli::args::{ResumeArgs, SearchArgs};
 use crate::cli::printer::{self, Printer};
 use crate::cli::{Exit, Failure};
 
+/// Most earlier prompts that an LLM keeps what it computed of, where memory allows: more than an archive has elites.
+const KEPT_PROMPTS: usize = 256;
+
 /// `search`
 pub(crate) fn search(args: &SearchArgs) -> Result<(), Failure> {
     let (mut config, prompts) = configuration(args)?;
@@ -179,6 +182,7 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
     let mut llm = Llm::load(&selection, &options)?;
     llm.set_grammar(config.model.grammar)?;
     llm.set_vocabulary(config.model.vocabulary)?;
+    llm.keep_prompts(KEPT_PROMPTS, config.model.memory_mb as u64);
     if selection.alias.is_some() {
         config.model.name.clone_from(&selection.manifest.name);
     } else if config.model.name.contains(std::path::MAIN_SEPARATOR) || config.model.name.ends_with(".gguf") {

@@ -329,6 +329,11 @@ impl Decoder for AcceleratorDecoder {
         Ok(())
     }
 
+    fn grow(&mut self, slots: usize) {
+        let count = self.slots.len().max(slots);
+        self.slots.resize_with(count, || Slot { len: 0, layers: Vec::new() });
+    }
+
     fn truncate(&mut self, slot: usize, len: usize) {
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.len = slot.len.min(len);

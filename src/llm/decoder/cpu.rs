@@ -15,7 +15,7 @@ use super::weights::{Expert, Linear, Norm, Weights, head_name};
 use super::{Activation, Config, Decoder, Head, RopePairs, Span};
 use crate::llm::gguf::{Gguf, RawTensor};
 use crate::llm::kernels::math::{add, gelu, layer_norm, multiply, rms_norm, silu, softmax};
-use crate::llm::kernels::{Activations, Isa, Matrix, Product, SharedMut, Workers, blocks, matmul};
+use crate::llm::kernels::{Activations, Isa, Lines, Matrix, Product, SharedMut, Workers, blocks, matmul};
 use crate::llm::{LlmError, Work};
 
 type Layer = super::weights::Layer<Matrix, Vec<f32>>;
@@ -26,17 +26,23 @@ struct Slot {
     layers: Vec<LayerCache>,
 }
 
+impl Slot {
+    fn new(layers: usize, single: bool) -> Slot {
+        Slot { len: 0, layers: (0..layers).map(|_| LayerCache::new(single)).collect() }
+    }
+}
+
 /// Intermediate values of a step, kept from step to step: zeroing fresh memory costs more than some of the
 /// work.
 #[derive(Default)]
 struct Scratch {
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    mixed: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    out: Vec<f32>,
+    queries: Lines<f32>,
+    keys: Lines<f32>,
+    values: Lines<f32>,
+    mixed: Lines<f32>,
+    gate: Lines<f32>,
+    up: Lines<f32>,
+    out: Lines<f32>,
 }
 
 /// A token of a step and where it goes.
@@ -61,6 +67,8 @@ pub(crate) struct CpuDecoder {
     /// Whether a matrix is f32, so that activations are needed unrounded.
     dense: bool,
     slots: Vec<Slot>,
+    /// Whether keys and values are kept in f32.
+    single: bool,
     cache: CacheShape,
     /// `[position][rotated dims / 2]` of (cosine, sine).
     rotations: Vec<(f32, f32)>,
@@ -93,14 +101,14 @@ impl CpuDecoder {
             || weights.head.weight.is_dense();
         let cache = CacheShape { key_heads: config.key_heads, head_dim: config.head_dim, context };
         let single = config.caches_single(gguf);
-        let layers = || (0..config.layers).map(|_| LayerCache::new(single)).collect();
         Ok(CpuDecoder {
             embedding: gguf.tensor("token_embd.weight", &[config.vocabulary, config.hidden])?,
             weights,
             head: gguf.tensor(&format!("{}.weight", head_name(gguf)), &[config.vocabulary, config.hidden])?,
             narrow: None,
             dense,
-            slots: (0..slots).map(|_| Slot { len: 0, layers: layers() }).collect(),
+            slots: (0..slots).map(|_| Slot::new(config.layers, single)).collect(),
+            single,
             cache,
             rotations: Vec::new(),
             window_rotations: Vec::new(),
@@ -179,13 +187,13 @@ impl CpuDecoder {
 
     fn quantize_normed(&self, x: &[f32], norm: &Norm<Vec<f32>>) -> Activations {
         let hidden = self.config.hidden;
-        Activations::quantize(&self.workers, x.len() / hidden, hidden, self.dense, |token, row| {
+        Activations::quantize(&self.workers, self.isa, x.len() / hidden, hidden, self.dense, |token, row| {
             self.norm(&x[token * hidden..(token + 1) * hidden], norm, row);
         })
     }
 
     fn quantize_plain(&self, x: &[f32], width: usize) -> Activations {
-        Activations::quantize(&self.workers, x.len() / width, width, self.dense, |token, row| {
+        Activations::quantize(&self.workers, self.isa, x.len() / width, width, self.dense, |token, row| {
             row.copy_from_slice(&x[token * width..(token + 1) * width]);
         })
     }
@@ -224,11 +232,11 @@ impl CpuDecoder {
         let (query_width, key_width) = (heads * head_dim, key_heads * head_dim);
         let layer = &self.weights.layers[index];
         // Each is written whole below.
-        queries.resize(tokens * query_width, 0.0);
-        mixed.resize(tokens * query_width, 0.0);
-        keys.resize(tokens * key_width, 0.0);
-        values.resize(tokens * key_width, 0.0);
-        out.resize(x.len(), 0.0);
+        queries.resize(tokens * query_width);
+        mixed.resize(tokens * query_width);
+        keys.resize(tokens * key_width);
+        values.resize(tokens * key_width);
+        out.resize(x.len());
         matmul(
             &self.workers,
             self.isa,
@@ -335,11 +343,11 @@ impl CpuDecoder {
         let Scratch { gate, up, out, .. } = scratch;
         let width = self.config.feed_forward;
         let tokens = normed.tokens();
-        up.resize(tokens * width, 0.0);
-        out.resize(tokens * self.config.hidden, 0.0);
+        up.resize(tokens * width);
+        out.resize(tokens * self.config.hidden);
         let mut products = vec![Product { weights: &expert.up.weight, out: up }];
         if let Some(linear) = &expert.gate {
-            gate.resize(tokens * width, 0.0);
+            gate.resize(tokens * width);
             products.push(Product { weights: &linear.weight, out: gate });
         }
         matmul(&self.workers, self.isa, normed, &mut products);
@@ -383,9 +391,16 @@ impl CpuDecoder {
         for (expert, users) in experts.iter().zip(&users).filter(|(_, users)| !users.is_empty()) {
             // Where all tokens use it, as one token alone does with each of its experts, theirs are all of them.
             let own = (users.len() < tokens).then(|| {
-                Activations::quantize(&self.workers, users.len(), hidden, self.dense, |index, row| {
-                    row.copy_from_slice(&normed.values(users[index].0)[..hidden]);
-                })
+                Activations::quantize(
+                    &self.workers,
+                    self.isa,
+                    users.len(),
+                    hidden,
+                    self.dense,
+                    |index, row| {
+                        row.copy_from_slice(&normed.values(users[index].0)[..hidden]);
+                    },
+                )
             });
             self.expert(expert, own.as_ref().unwrap_or(normed), scratch);
             for ((token, weight), out) in users.iter().zip(scratch.out.chunks_exact_mut(hidden)) {
@@ -393,7 +408,8 @@ impl CpuDecoder {
                 add(self.isa, &mut mixed[token * hidden..(token + 1) * hidden], out);
             }
         }
-        scratch.out = mixed;
+        scratch.out.resize(mixed.len());
+        scratch.out.copy_from_slice(&mixed);
     }
 
     fn activate(&self, x: &mut [f32]) {
@@ -454,6 +470,12 @@ impl Decoder for CpuDecoder {
         let of_token = |bias: &Vec<f32>| tokens.iter().map(|token| bias[*token as usize]).collect();
         self.narrow = Some(Linear { weight, bias: self.weights.head.bias.as_ref().map(of_token) });
         Ok(())
+    }
+
+    fn grow(&mut self, slots: usize) {
+        let count = self.slots.len().max(slots);
+        let (layers, single) = (self.config.layers, self.single);
+        self.slots.resize_with(count, || Slot::new(layers, single));
     }
 
     fn truncate(&mut self, slot: usize, len: usize) {

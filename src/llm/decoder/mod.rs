@@ -222,6 +222,8 @@ pub(crate) trait Decoder: Send {
     }
     /// Says which tokens [`Head::Narrow`] is about. Their logits are those of the whole head, to the bit on the CPU.
     fn narrow(&mut self, tokens: &[u32]) -> Result<(), candle_core::Error>;
+    /// Makes it so many slots, but not fewer than there are.
+    fn grow(&mut self, slots: usize);
     /// Forgets all but the first `len` positions of a slot.
     fn truncate(&mut self, slot: usize, len: usize);
     /// Makes slot `to` start with the first `len` positions of slot `from`, and nothing else.

@@ -83,7 +83,7 @@ impl Llm {
         }
         let (mut waiting, mut tokens, mut cancelled) = (0, 0, false);
         loop {
-            while !cancelled && rows.len() < self.cached.len() && waiting < requests.len() {
+            while !cancelled && rows.len() < self.rows && waiting < requests.len() {
                 let request = &requests[waiting];
                 let mut row = self.admit(waiting, request, &prompts[waiting], &rows)?;
                 waiting += 1;
@@ -177,27 +177,10 @@ impl Llm {
     /// A slot that is not `running`, and how many tokens of `prefix` it now holds, and nothing else: the most
     /// that any slot held.
     pub(super) fn claim(&mut self, prefix: &[u32], running: &[usize]) -> Result<(usize, usize), LlmError> {
-        let prefix = if self.shares { prefix } else { &[] };
-        let shared = |cached: &[u32]| cached.iter().zip(prefix).take_while(|(a, b)| a == b).count();
-        let free = |slot: &usize| !running.contains(slot);
-        let mut source = (0, 0);
-        for (slot, cached) in self.cached.iter().enumerate() {
-            let len = shared(cached);
-            if len > source.1 || (len == source.1 && free(&slot) && !free(&source.0)) {
-                source = (slot, len);
-            }
-        }
-        let (from, len) = source;
-        let slot = if free(&from) && 2 * len >= self.cached[from].len() {
-            from
-        } else {
-            // The least is lost in the slot that holds the fewest tokens.
-            let free = (0..self.cached.len()).filter(free);
-            free.min_by_key(|slot| (self.cached[*slot].len(), *slot)).unwrap_or(from)
-        };
-        self.decoder.copy_prefix(from, slot, len).map_err(|error| self.compute(&error))?;
-        self.cached[slot] = prefix[..len].to_vec();
-        Ok((slot, len))
+        let claim = self.slots.claim(if self.shares { prefix } else { &[] }, running);
+        let copied = self.decoder.copy_prefix(claim.from, claim.slot, claim.len);
+        copied.map_err(|error| self.compute(&error))?;
+        Ok((claim.slot, claim.len))
     }
 
     /// Computes what is missing of `prompt`; returns whether the caller cancelled.
@@ -207,11 +190,11 @@ impl Llm {
         prompt: &[u32],
         watch: &mut dyn FnMut() -> Control,
     ) -> Result<bool, LlmError> {
-        let held = self.cached[slot].len();
+        let held = self.slots.tokens(slot).len();
         for tokens in prompt[held..].chunks(PREFILL_CHUNK) {
             let done = self.decoder.forward(&[Span { slot, tokens, logits: 0 }], &mut Vec::new());
             done.map_err(|error| self.compute(&error))?;
-            self.cached[slot].extend_from_slice(tokens);
+            self.slots.extend(slot, tokens);
             if watch() == Control::Cancel {
                 return Ok(true);
             }
@@ -221,9 +204,9 @@ impl Llm {
 
     /// Computes long pieces that grammars made rows write, but for their last tokens, so that a step stays small.
     fn prefill_forced(&mut self, rows: &[Row]) -> Result<(), LlmError> {
-        let most = (PREFILL_CHUNK / self.cached.len().max(1)).max(1);
+        let most = (PREFILL_CHUNK / self.rows).max(1);
         for row in rows {
-            if row.tokens.len() - self.cached[row.slot].len() > most {
+            if row.tokens.len() - self.slots.tokens(row.slot).len() > most {
                 self.prefill(row.slot, &row.tokens[..row.tokens.len() - 1], &mut || Control::Continue)?;
             }
         }
@@ -246,7 +229,7 @@ impl Llm {
             let room = requests[row.request].max_tokens - row.sampled - 1;
             let mut guess = if self.guesses { propose(&row.tokens, room) } else { Guess::default() };
             guess.fed = self.trust.worth(&guess, rows.len(), self.decoder.overhead());
-            fed.push([&row.tokens[self.cached[row.slot].len()..], &guess.tokens[..guess.fed]].concat());
+            fed.push([&row.tokens[self.slots.tokens(row.slot).len()..], &guess.tokens[..guess.fed]].concat());
             guesses.push(guess);
         }
         let spans: Vec<Span<'_>> = rows
@@ -285,7 +268,7 @@ impl Llm {
         self.trust.update(guess, &row.tokens[before..]);
         // The cache keeps what was fed and confirmed: everything but the newest token.
         let held = row.tokens.len() - 1;
-        self.cached[row.slot] = row.tokens[..held].to_vec();
+        self.slots.replace(row.slot, &row.tokens[..held]);
         self.decoder.truncate(row.slot, held);
         match verdict {
             Verdict::Goes => self.write_forced(row, request),

@@ -6,10 +6,12 @@
 mod batch;
 mod lookup;
 mod score;
+mod slots;
 #[cfg(test)]
 mod tests;
 
 use self::lookup::Trust;
+use self::slots::Slots;
 use super::constrain::Grammar;
 use super::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
 use super::gguf::{Gguf, first_line};
@@ -35,8 +37,10 @@ pub struct Llm {
     decoder: Box<dyn Decoder>,
     isa: Isa,
     context: usize,
-    /// Tokens whose keys and values each slot holds.
-    cached: Vec<Vec<u32>>,
+    /// Completions that are decoded together.
+    rows: usize,
+    /// Tokens whose keys and values each slot holds: as many as rows, and those of earlier prompts.
+    slots: Slots,
     plan: MemoryPlan,
     /// Texts that end a completion, by the manifest.
     stops: Vec<String>,
@@ -50,6 +54,7 @@ pub struct Llm {
     working: Option<Working>,
     /// Whether prompts share prefixes.
     shares: bool,
+    on_cpu: bool,
 }
 
 impl Llm {
@@ -82,7 +87,8 @@ impl Llm {
             decoder,
             isa: Isa::detect(),
             context,
-            cached: vec![Vec::new(); rows],
+            rows,
+            slots: Slots::new(rows),
             plan,
             guesses: true,
             trust: Trust::new(),
@@ -90,6 +96,7 @@ impl Llm {
             vocabulary,
             working: None,
             shares: true,
+            on_cpu: options.device == Device::Cpu,
         })
     }
 
@@ -218,10 +225,23 @@ impl Llm {
 
     /// Drops everything cached. Completions do not depend on it; timings do.
     pub fn forget(&mut self) {
-        for (slot, cached) in self.cached.iter_mut().enumerate() {
-            cached.clear();
+        for slot in 0..self.slots.len() {
+            self.slots.clear(slot);
             self.decoder.truncate(slot, 0);
         }
+    }
+
+    /// Keeps what was computed of up to `most` earlier prompts beside the rows, as far as all that the model takes stays
+    /// within `budget_mb`; prompts that begin alike then cost what they differ in. Completions do not depend on it.
+    /// Returns how many; none on an accelerator, where a prompt is computed quickly and every slot is allocated whole.
+    pub fn keep_prompts(&mut self, most: usize, budget_mb: u64) -> usize {
+        let slot_bytes = (self.plan.kv_cache_bytes / self.slots.len() as u64).max(1);
+        let room = (budget_mb * 1_000_000).saturating_sub(self.plan.total_bytes()) / slot_bytes;
+        let more = if self.on_cpu { most.min(room as usize) } else { 0 };
+        self.slots.grow(self.slots.len() + more);
+        self.decoder.grow(self.slots.len());
+        self.plan.kv_cache_bytes += more as u64 * slot_bytes;
+        more
     }
 
     /// The logits after `tokens`, computed afresh.

@@ -78,24 +78,21 @@ impl Llm {
         let prefix = &first[..shared - 1];
         let home = self.claim(prefix, &[])?.0;
         self.prefill(home, prefix, &mut || crate::llm::Control::Continue)?;
-        let slots = self.cached.len();
         // Every group leaves its slots as it found them: the prefix alone.
-        for offset in 1..slots.min(texts.len()) {
-            let slot = (home + offset) % slots;
-            self.decoder.copy_prefix(home, slot, prefix.len()).map_err(|error| self.compute(&error))?;
-            self.cached[slot] = prefix.to_vec();
+        let mut places = vec![home];
+        while places.len() < self.rows.min(texts.len()) {
+            places.push(self.claim(prefix, &places)?.0);
         }
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by(|a, b| texts[*a].cmp(&texts[*b]));
-        for group in order.chunks(slots) {
+        for group in order.chunks(places.len()) {
             let mut rows: Vec<Scored> = Vec::with_capacity(group.len());
-            for (offset, &index) in group.iter().enumerate() {
+            for (&slot, &index) in places.iter().zip(group) {
                 let tokens = texts[index][shared - 1..].to_vec();
                 let before = rows.last().map_or(&[][..], |row| &row.tokens);
                 let shared = before.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
                 // A row's last token is never fed.
                 let shared = shared.min(tokens.len() - 1).min(before.len().saturating_sub(1));
-                let slot = (home + offset) % slots;
                 rows.push(Scored { index, slot, tokens, shared, done: 0, sum: 0.0 });
             }
             self.score_side_by_side(&mut rows, prefix.len())?;
@@ -103,6 +100,10 @@ impl Llm {
                 scores[row.index] = Score { log_probability: row.sum, tokens: row.tokens.len() - 1 };
                 self.decoder.truncate(row.slot, prefix.len());
             }
+        }
+        for &slot in &places[1..] {
+            self.slots.clear(slot);
+            self.decoder.truncate(slot, 0);
         }
         Ok(scores)
     }

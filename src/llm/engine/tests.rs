@@ -248,6 +248,36 @@ fn equal_prefixes_are_computed_once() {
 }
 
 #[test]
+fn earlier_prompts_are_kept_within_the_budget_and_change_no_text() {
+    let mut plain = load(1, 2, 256).unwrap();
+    let mut keeping = load(2, 2, 256).unwrap();
+    let before = keeping.memory_plan();
+    let slot_bytes = before.kv_cache_bytes / 2;
+    assert_eq!(keeping.keep_prompts(1000, 0), 0);
+    let room = (before.total_bytes() + 5 * slot_bytes).div_ceil(1_000_000);
+    let kept = keeping.keep_prompts(1000, room);
+    assert!(kept >= 5 && keeping.memory_plan().total_bytes() <= room * 1_000_000, "{kept}");
+    assert_eq!(keeping.memory_plan().kv_cache_bytes, before.kv_cache_bytes + kept as u64 * slot_bytes);
+    let prompts: Vec<Request> =
+        (0..5).map(|index| request(&format!("{index}{}", "abcdefgh".repeat(4)), 10, index)).collect();
+    let mut known = [0; 2];
+    for _ in 0..3 {
+        for prompt in &prompts {
+            let texts =
+                [&mut plain, &mut keeping].map(|llm| run(llm, std::slice::from_ref(prompt)).remove(0));
+            assert_eq!(texts[0].text, texts[1].text);
+            for (known, completion) in known.iter_mut().zip(texts) {
+                *known += usize::from(completion.cached_prompt_tokens + 1 == completion.prompt_tokens);
+            }
+            let scores = ["x", "yz", "w"];
+            let prompt = &prompt.prompt;
+            assert_eq!(plain.score(prompt, &scores).unwrap(), keeping.score(prompt, &scores).unwrap());
+        }
+    }
+    assert_eq!(known, [0, 10], "two slots lose what more of them keep");
+}
+
+#[test]
 fn another_stream_gives_another_text_and_greedy_ignores_it() {
     let mut llm = load(1, 2, 256).unwrap();
     let texts = run(&mut llm, &[request("xyz", 30, 1), request("xyz", 30, 2)]);

@@ -2,34 +2,48 @@
 //! kernels.
 //!
 //! `code = round_half_even(x * 127 / max|x|)` within a block. Tokens are cut into tiles of 8, 4, 2 or 1;
-//! within a tile the layout is `[columns / 4][token][4]`. Limit: a token's codes never depend on another
-//! token's.
+//! within a tile the layout is `[columns / 4][token][4]`. Where the kernel has tile registers, tiles are of 16 or 8
+//! tokens, the last one filled up with zeros, and the layout is `[columns / 32][token][32]`. Limit: a token's codes
+//! never depend on another token's.
 
-use super::{BLOCK, SharedMut, TILE, Workers};
+use super::lines::Lines;
+use super::{BLOCK, Isa, SharedMut, TILE, Workers};
 
 /// Tokens of one product, quantized.
 pub(crate) struct Activations {
     tokens: usize,
     cols: usize,
-    /// `[tile][cols / 4][token][4]`
-    codes: Vec<i8>,
+    order: Order,
+    /// `[tile][cols / 4][token][4]`, or `[tile][cols / 32][token][32]`.
+    codes: Lines<i8>,
     /// `[tile][cols / 32][token]`
-    scales: Vec<f32>,
+    scales: Lines<f32>,
     /// `[tile][cols / 16][token]`: sums of codes.
-    sums16: Vec<i32>,
+    sums16: Lines<i32>,
     /// `[tile][cols / 32][token]`: sums of codes.
-    sums32: Vec<i32>,
+    sums32: Lines<i32>,
     /// `[tile][cols / 32][token]`: scale times sum.
-    scaled_sums: Vec<f32>,
+    scaled_sums: Lines<f32>,
     /// `[token][cols]`, unrounded; empty unless asked for.
     values: Vec<f32>,
 }
 
-/// Up to eight tokens that one kernel call multiplies.
+/// How tokens lie in a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Four columns of every token, then the next four.
+    Fours,
+    /// A block of every token, then the next block.
+    Blocks,
+}
+
+/// Tokens that one kernel call multiplies.
 pub(crate) struct Tile<'a> {
     /// Index of the first token.
     pub(crate) first: usize,
-    /// 8, 4, 2 or 1 tokens.
+    /// Number of tokens; the others up to `width` are zero.
+    pub(crate) tokens: usize,
+    /// 8, 4, 2 or 1 tokens in fours, 16 or 8 in blocks.
     pub(crate) width: usize,
     pub(crate) codes: &'a [i8],
     pub(crate) scales: &'a [f32],
@@ -39,24 +53,29 @@ pub(crate) struct Tile<'a> {
 }
 
 impl Activations {
-    /// Quantizes `tokens` rows of `cols` values; `fill(token, row)` writes each row once. `keep` also keeps
-    /// them as they are, for f32 weights.
+    /// Quantizes `tokens` rows of `cols` values for the kernels of `isa`; `fill(token, row)` writes each row once.
+    /// `keep` also keeps them as they are, for f32 weights.
     pub(crate) fn quantize(
         workers: &Workers,
+        isa: Isa,
         tokens: usize,
         cols: usize,
         keep: bool,
         fill: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Activations {
         let padded = cols.next_multiple_of(BLOCK);
+        let order = isa.order(tokens);
+        let tiles: Vec<(usize, usize)> = tile_bounds(order, tokens).collect();
+        let room = tiles.last().map_or(0, |&(first, width)| first + width);
         let mut activations = Activations {
             tokens,
             cols: padded,
-            codes: vec![0; tokens * padded],
-            scales: vec![0.0; tokens * padded / BLOCK],
-            sums16: vec![0; tokens * padded / 16],
-            sums32: vec![0; tokens * padded / BLOCK],
-            scaled_sums: vec![0.0; tokens * padded / BLOCK],
+            order,
+            codes: Lines::zeroed(room * padded),
+            scales: Lines::zeroed(room * padded / BLOCK),
+            sums16: Lines::zeroed(room * padded / 16),
+            sums32: Lines::zeroed(room * padded / BLOCK),
+            scaled_sums: Lines::zeroed(room * padded / BLOCK),
             values: vec![0.0; if keep { tokens * padded } else { 0 }],
         };
         let codes = SharedMut::new(&mut activations.codes);
@@ -65,7 +84,6 @@ impl Activations {
         let sums32 = SharedMut::new(&mut activations.sums32);
         let scaled_sums = SharedMut::new(&mut activations.scaled_sums);
         let kept = SharedMut::new(&mut activations.values);
-        let tiles: Vec<(usize, usize)> = tile_bounds(tokens).collect();
         workers.for_each(tiles.len(), |index| {
             let (first, width) = tiles[index];
             let part = |per_token: usize| (first * per_token, width * per_token);
@@ -81,7 +99,7 @@ impl Activations {
                 )
             };
             let mut row = vec![0.0f32; padded];
-            for lane in 0..width {
+            for lane in 0..width.min(tokens - first) {
                 fill(first + lane, &mut row[..cols]);
                 if keep {
                     // SAFETY: each token has its own row.
@@ -89,9 +107,17 @@ impl Activations {
                 }
                 for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
                     let (quantized, scale) = quantize_block(values);
-                    for (group, four) in quantized.as_chunks::<4>().0.iter().enumerate() {
-                        let at = ((block * 8 + group) * width + lane) * 4;
-                        codes[at..at + 4].copy_from_slice(four);
+                    match order {
+                        Order::Fours => {
+                            for (group, four) in quantized.as_chunks::<4>().0.iter().enumerate() {
+                                let at = ((block * 8 + group) * width + lane) * 4;
+                                codes[at..at + 4].copy_from_slice(four);
+                            }
+                        }
+                        Order::Blocks => {
+                            let at = (block * width + lane) * BLOCK;
+                            codes[at..at + BLOCK].copy_from_slice(&quantized);
+                        }
                     }
                     let low: i32 = quantized[..16].iter().map(|&code| i32::from(code)).sum();
                     let high: i32 = quantized[16..].iter().map(|&code| i32::from(code)).sum();
@@ -116,6 +142,11 @@ impl Activations {
         self.cols
     }
 
+    /// How tokens lie in tiles.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
     /// A token's values as they were; only where they were kept.
     pub(crate) fn values(&self, token: usize) -> &[f32] {
         &self.values[token * self.cols..(token + 1) * self.cols]
@@ -124,10 +155,11 @@ impl Activations {
     /// The tiles, in token order.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = Tile<'_>> {
         let (cols, halves, blocks) = (self.cols, self.cols / 16, self.cols / BLOCK);
-        tile_bounds(self.tokens).map(move |(first, width)| {
+        tile_bounds(self.order, self.tokens).map(move |(first, width)| {
             let end = first + width;
             Tile {
                 first,
+                tokens: width.min(self.tokens - first),
                 width,
                 codes: &self.codes[first * cols..end * cols],
                 scales: &self.scales[first * blocks..end * blocks],
@@ -139,11 +171,23 @@ impl Activations {
     }
 }
 
-/// (first token, width) of each tile: eights, then what is left in powers of two.
-fn tile_bounds(tokens: usize) -> impl Iterator<Item = (usize, usize)> {
+/// (first token, width) of each tile: eights, then what is left in powers of two; or sixteens, the last of which may be
+/// an eight, and need not be full.
+fn tile_bounds(order: Order, tokens: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;
     std::iter::from_fn(move || {
-        let width = [TILE, 4, 2, 1].into_iter().find(|&width| first + width <= tokens)?;
+        let left = tokens.saturating_sub(first);
+        let width = match order {
+            Order::Fours => [TILE / 2, 4, 2, 1].into_iter().find(|&width| width <= left)?,
+            Order::Blocks if left == 0 => return None,
+            Order::Blocks => {
+                if left > TILE / 2 {
+                    TILE
+                } else {
+                    TILE / 2
+                }
+            }
+        };
         first += width;
         Some((first - width, width))
     })
@@ -175,14 +219,16 @@ fn quantize_block(values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
 
 #[cfg(test)]
 mod tests {
-    use super::{quantize_block, tile_bounds};
+    use super::{Order, quantize_block, tile_bounds};
 
     #[test]
     fn tiles_cover_every_token_once() {
         for tokens in 0..40 {
-            let tiles: Vec<_> = tile_bounds(tokens).collect();
-            let covered: Vec<usize> = tiles.iter().flat_map(|&(first, width)| first..first + width).collect();
-            assert_eq!(covered, (0..tokens).collect::<Vec<_>>());
+            let covered = |order| -> Vec<usize> {
+                tile_bounds(order, tokens).flat_map(|(first, width)| first..first + width).collect()
+            };
+            assert_eq!(covered(Order::Fours), (0..tokens).collect::<Vec<_>>());
+            assert_eq!(covered(Order::Blocks), (0..tokens.next_multiple_of(8)).collect::<Vec<_>>());
         }
     }
 

@@ -30,7 +30,7 @@ macro_rules! for_each_isa {
                 Isa::Avx2 => unsafe { avx2($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                Isa::Avx512Vnni => unsafe { avx512($($arg),*) },
+                Isa::Avx512Vnni | Isa::Amx => unsafe { avx512($($arg),*) },
                 _ => plain($($arg),*),
             }
         }

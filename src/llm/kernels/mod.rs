@@ -7,10 +7,12 @@
 //! So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
 //! the number of threads. Matrices stored in f32 stay f32 (`dense`). The idea of integer blocks is ggml's
 //! (`Q8_0` products); the layout is our own.
-//! Limit: x86-64 has AVX2 and AVX-512 VNNI versions, aarch64 NEON ones with and without `sdot`, which were tested under
+//! Limit: x86-64 has AVX2, AVX-512 VNNI and AMX versions, aarch64 NEON ones with and without `sdot`, which were tested under
 //! emulation only and never timed; other processors take the scalar one.
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +20,7 @@ mod avx512;
 pub(crate) mod blocks;
 mod dense;
 pub(crate) mod halves;
+mod lines;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -28,16 +31,17 @@ mod scalar;
 mod unpack;
 mod workers;
 
-pub(crate) use activations::{Activations, Tile};
+pub(crate) use activations::{Activations, Order, Tile};
 pub(crate) use dense::Matrix;
+pub(crate) use lines::Lines;
 pub(crate) use pack::{Levels, PackedMatrix, Panel, Scales};
 use unpack::PanelScratch;
 pub(crate) use workers::{SharedMut, Workers};
 
 /// Rows of a weight matrix that are stored together.
 pub(crate) const PANEL: usize = 16;
-/// Most tokens that one kernel call multiplies.
-pub(crate) const TILE: usize = 8;
+/// Most tokens that one kernel call multiplies; half of them where kernels have no tile registers.
+pub(crate) const TILE: usize = 16;
 /// Columns that share one activation scale.
 pub(crate) const BLOCK: usize = 32;
 
@@ -53,6 +57,8 @@ pub(crate) enum Isa {
     Avx2,
     /// 512-bit four-way products (`vpdpbusd`).
     Avx512Vnni,
+    /// The same, and tile registers (`tdpbssd`) where enough tokens share the weights.
+    Amx,
     /// 128-bit products (`smull`): every aarch64.
     Neon,
     /// 128-bit four-way products (`sdot`).
@@ -62,7 +68,7 @@ pub(crate) enum Isa {
 impl Isa {
     /// Those that this processor can run, the best first; the last is [`Isa::Scalar`].
     pub(crate) fn all() -> impl Iterator<Item = Isa> {
-        [Isa::Avx512Vnni, Isa::Avx2, Isa::NeonDot, Isa::Neon, Isa::Scalar]
+        [Isa::Amx, Isa::Avx512Vnni, Isa::Avx2, Isa::NeonDot, Isa::Neon, Isa::Scalar]
             .into_iter()
             .filter(|isa| isa.available())
     }
@@ -77,8 +83,13 @@ impl Isa {
         match self {
             Isa::Scalar => 0,
             Isa::Avx2 | Isa::Neon | Isa::NeonDot => 4,
-            Isa::Avx512Vnni => TILE,
+            Isa::Avx512Vnni | Isa::Amx => TILE / 2,
         }
+    }
+
+    /// How the activations of so many tokens must lie.
+    fn order(self, tokens: usize) -> Order {
+        if self == Isa::Amx && tokens > TILE { Order::Blocks } else { Order::Fours }
     }
 
     /// Whether this processor can run it.
@@ -95,6 +106,8 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Isa::Avx512Vnni.available() && amx::available(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "aarch64")]
@@ -137,6 +150,8 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
     }
     // One tile: the kernels unpack in registers. More: unpacking once is cheaper.
     let expand = isa == Isa::Scalar || tokens > isa.fused_tokens();
+    let isa = if isa == Isa::Amx && activations.order() == Order::Fours { Isa::Avx512Vnni } else { isa };
+    assert!((activations.order() == Order::Blocks) == (isa == Isa::Amx), "activations are another kernel's");
     workers.for_each_with(panels, |scratch: &mut PanelScratch, index| {
         let target = targets.iter().rev().find(|target| target.first_panel <= index);
         let Some(target) = target else { return };
@@ -152,10 +167,13 @@ pub(crate) fn matmul(workers: &Workers, isa: Isa, activations: &Activations, pro
         let mut sums: TileSums = [[0.0; PANEL]; TILE];
         for tile in activations.tiles() {
             run(isa, &panel, &tile, &mut sums);
-            for (lane, sums) in sums.iter().enumerate().take(tile.width) {
+            for (lane, sums) in sums.iter().enumerate().take(tile.tokens) {
                 // SAFETY: panels are disjoint ranges of rows, so no other call writes these elements.
                 let out = unsafe { target.out.slice((tile.first + lane) * rows + first_row, width) };
-                out.copy_from_slice(&sums[..width]);
+                match out.first_chunk_mut() {
+                    Some(whole) => *whole = *sums,
+                    None => out.copy_from_slice(&sums[..width]),
+                }
             }
         }
     });
@@ -170,6 +188,9 @@ pub(crate) fn multiply_in_registers(isa: Isa, rounds: usize) -> u64 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { avx512::multiply_in_registers(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Amx => unsafe { amx::multiply_in_registers(rounds) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
         Isa::Neon => unsafe { neon::multiply_in_registers::<false>(rounds) },
@@ -188,6 +209,9 @@ fn run(isa: Isa, panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { avx512::run(panel, tile, sums) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Amx => unsafe { amx::run(panel, tile, sums) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
         Isa::Neon => unsafe { neon::run::<false>(panel, tile, sums) },
@@ -200,7 +224,7 @@ fn run(isa: Isa, panel: &Panel<'_>, tile: &Tile<'_>, sums: &mut TileSums) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activations, BLOCK, Isa, Matrix, Product, Workers, blocks, matmul};
+    use super::{Activations, BLOCK, Isa, Lines, Matrix, Product, Workers, blocks, matmul};
     use crate::rng::RootSeed;
     use candle_core::quantized::{GgmlDType, QTensor};
     use candle_core::{Device, Tensor};
@@ -237,7 +261,7 @@ mod tests {
     fn product(isa: Isa, threads: usize, weights: &Matrix, x: &[f32], tokens: usize) -> Vec<f32> {
         let workers = Workers::new(threads).unwrap();
         let cols = x.len() / tokens;
-        let activations = Activations::quantize(&workers, tokens, cols, true, |token, row| {
+        let activations = Activations::quantize(&workers, isa, tokens, cols, true, |token, row| {
             row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
         });
         let mut out = vec![0.0; tokens * weights.rows()];
@@ -250,7 +274,7 @@ mod tests {
         let (rows, cols) = (40, 512);
         for dtype in TYPES {
             let (weights, _) = quantized(dtype, rows, cols);
-            for tokens in [1, 2, 3, 4, 7, 8, 13] {
+            for tokens in [1, 2, 3, 4, 7, 8, 13, 16, 21, 25] {
                 let x = normal(tokens * cols, 2);
                 let expected = product(Isa::Scalar, 1, &weights, &x, tokens);
                 for isa in Isa::all() {
@@ -351,12 +375,13 @@ mod tests {
         for dtype in [GgmlDType::Q5_0, GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q8_0] {
             let (weights, _) = quantized(dtype, rows, cols);
             for isa in Isa::all().filter(|isa| *isa != Isa::Scalar) {
-                for tokens in [1, 2, 4, 8, 128] {
+                for tokens in [1, 2, 4, 8, 16, 128] {
                     let x = normal(tokens * cols, 3);
-                    let activations = Activations::quantize(&workers, tokens, cols, true, |token, row| {
-                        row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
-                    });
-                    let mut out = vec![0.0; tokens * rows];
+                    let activations =
+                        Activations::quantize(&workers, isa, tokens, cols, true, |token, row| {
+                            row.copy_from_slice(&x[token * cols..(token + 1) * cols]);
+                        });
+                    let mut out = Lines::zeroed(tokens * rows);
                     let seconds = (0..20)
                         .map(|_| {
                             let start = std::time::Instant::now();

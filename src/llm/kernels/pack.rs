@@ -270,7 +270,8 @@ impl PackedMatrix {
         self.panels.len()
     }
 
-    /// Panel `index`; `expand` asks for its codes as bytes, with scales as f32.
+    /// Panel `index`; `expand` asks for its codes as bytes (for AMX as signed ones, less their offset), with scales as
+    /// f32.
     pub(crate) fn panel<'a>(
         &'a self,
         isa: Isa,
@@ -285,6 +286,7 @@ impl PackedMatrix {
         let all = &self.panels[index * panel_bytes..(index + 1) * panel_bytes];
         let [single, halves, factors, min_halves, min_factors, mut codes] = sizes.starts(all);
         let (mut bits, mut stride) = (self.format.bits(), sizes.bytes());
+        let Format { block, mut offset, .. } = self.format;
         let mut unit_blocks = columns / self.format.block;
         let shared = |halves, factors| SharedScales { halves, factors };
         let scales = if matches!(self.format.scales, ScaleKind::Shared(_)) && !expand {
@@ -292,8 +294,8 @@ impl PackedMatrix {
             Scales::Shared { scales: shared(halves, factors), mins }
         } else {
             let count = unit_blocks * PANEL;
-            scales.resize(units * count, 0.0);
-            mins.resize(if self.format.mins { units * count } else { 0 }, 0.0);
+            scales.resize(units * count);
+            mins.resize(if self.format.mins { units * count } else { 0 });
             let decode = |halves: &[u8], factors: &[u8], unit: usize, out: &mut [f32]| {
                 let (from, out) = (unit * stride, &mut out[unit * count..(unit + 1) * count]);
                 match self.format.scales {
@@ -302,8 +304,11 @@ impl PackedMatrix {
                     ScaleKind::Shared(_) => unpack::scales_of(isa, &halves[from..], &factors[from..], out),
                 }
             };
-            let widen = expand && bits != 8;
-            bytes.resize(if widen { self.cols * PANEL } else { 0 }, 0);
+            // Tiles multiply signed bytes.
+            let signed = isa == Isa::Amx;
+            let widen = expand && (signed || bits != 8);
+            let zero = if widen && signed { self.format.offset as u8 } else { 0 };
+            bytes.resize(if widen { self.cols * PANEL } else { 0 });
             // Unit by unit, as they lie in memory.
             for unit in 0..units {
                 decode(halves, factors, unit, scales);
@@ -312,16 +317,16 @@ impl PackedMatrix {
                 }
                 if widen {
                     let out = &mut bytes[unit * columns * PANEL..(unit + 1) * columns * PANEL];
-                    unpack::bytes_of(isa, &codes[unit * stride..][..sizes.codes], bits, out);
+                    unpack::bytes_of(isa, &codes[unit * stride..][..sizes.codes], bits, zero, out);
                 }
             }
             if widen {
                 (codes, bits) = (bytes, 8);
                 (units, unit_blocks, stride) = (1, units * unit_blocks, self.cols * PANEL);
             }
+            offset -= i32::from(zero);
             Scales::Ready { scales, mins: self.format.mins.then_some(mins) }
         };
-        let Format { block, offset, .. } = self.format;
         Panel { block, offset, levels: self.format.levels(), bits, units, unit_blocks, stride, codes, scales }
     }
 }

@@ -25,9 +25,11 @@ static OPEN: Mutex<(Weak<Chunk>, usize)> = Mutex::new((Weak::new(), 0));
 /// Numbers that any bits make.
 pub(crate) trait Plain: Copy + Send + Sync {}
 
+impl Plain for i8 {}
 impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for u64 {}
+impl Plain for i32 {}
 impl Plain for f32 {}
 
 /// An array of numbers.

@@ -177,7 +177,7 @@ fn sum<const H: usize, E: Element>(isa: Isa, call: Rows<'_, E>, out: &mut [[f32;
         Isa::Avx2 => unsafe { avx2::<H, E>(call, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx512Vnni => unsafe { avx512::<H, E>(call, out) },
+        Isa::Avx512Vnni | Isa::Amx => unsafe { avx512::<H, E>(call, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
         Isa::Neon | Isa::NeonDot => unsafe { neon::<H, E>(call, out) },

@@ -4,6 +4,7 @@
 //! bits apart in registers. Layout: `pack`. Limit: plain loops, compiled per instruction set.
 
 use super::halves::from_half;
+use super::lines::Lines;
 use super::math::for_each_isa;
 use super::pack::LINE;
 use super::{Isa, PANEL};
@@ -11,9 +12,9 @@ use super::{Isa, PANEL};
 /// Where one thread unpacks panels to.
 #[derive(Default)]
 pub(crate) struct PanelScratch {
-    pub(super) codes: Vec<u8>,
+    pub(super) codes: Lines<u8>,
     /// Scales, minima.
-    pub(super) scales: [Vec<f32>; 2],
+    pub(super) scales: [Lines<f32>; 2],
 }
 
 for_each_isa! {
@@ -48,20 +49,29 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// Codes of `bits` (4, 5 or 6) bits to one byte each.
-    fn bytes_of(codes: &[u8], bits: usize, out: &mut [u8]) {
+    /// Codes of `bits` (4, 5, 6 or 8) bits to one byte each, less `zero`, modulo 256.
+    fn bytes_of(codes: &[u8], bits: usize, zero: u8, out: &mut [u8]) {
         let (codes, out) = (codes.as_chunks::<LINE>().0, out.as_chunks_mut::<LINE>().0);
         match bits {
-            4 => blocks_to_bytes::<8, 0>(codes, out),
-            5 => blocks_to_bytes::<8, 1>(codes, out),
-            _ => blocks_to_bytes::<4, 2>(codes, out),
+            4 => blocks_to_bytes::<8, 0>(codes, zero, out),
+            5 => blocks_to_bytes::<8, 1>(codes, zero, out),
+            6 => blocks_to_bytes::<4, 2>(codes, zero, out),
+            _ => {
+                for (out, code) in out.as_flattened_mut().iter_mut().zip(codes.as_flattened()) {
+                    *out = code.wrapping_sub(zero);
+                }
+            }
         }
     }
 }
 
 /// Blocks of `GROUPS` groups, with `HIGH` bits above the fourth.
 #[inline(always)]
-fn blocks_to_bytes<const GROUPS: usize, const HIGH: usize>(codes: &[[u8; LINE]], out: &mut [[u8; LINE]]) {
+fn blocks_to_bytes<const GROUPS: usize, const HIGH: usize>(
+    codes: &[[u8; LINE]],
+    zero: u8,
+    out: &mut [[u8; LINE]],
+) {
     let lines = GROUPS / 2 + usize::from(HIGH > 0);
     for (codes, out) in codes.chunks_exact(lines).zip(out.chunks_exact_mut(GROUPS)) {
         for (group, out) in out.iter_mut().enumerate() {
@@ -75,6 +85,9 @@ fn blocks_to_bytes<const GROUPS: usize, const HIGH: usize>(codes: &[[u8; LINE]],
                 for (out, high) in out.iter_mut().zip(&codes[GROUPS / 2]) {
                     *out |= (high >> (group * HIGH) & mask) << 4;
                 }
+            }
+            for out in out {
+                *out = out.wrapping_sub(zero);
             }
         }
     }
