@@ -395,3 +395,37 @@ fn doctor_says_what_is_missing_and_where_it_goes() {
     let said = text(&run(home.path(), &["doctor"]).stdout);
     assert!(said.contains("data/cifar10 (2 files, 2 MB)"), "{said}");
 }
+
+#[test]
+fn operators_are_compared_from_runs_and_from_the_tables_of_several_machines() {
+    let home = home();
+    std::fs::write(
+        home.path().join("dry.toml"),
+        "[data]\nname = \"surrogate\"\n[model]\nname = \"scripted:script.jsonl\"\n[search]\nchildren = 4\n",
+    )
+    .unwrap();
+    let compare = |seeds: [&str; 4], out: &str| {
+        let arms =
+            ["bench", "operators", "--config", "dry.toml", "--arms", "typed,rewrite", "--evaluations", "6"];
+        let output = run(home.path(), &[&arms[..], &seeds[..], &["--out", out]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let whole = compare(["--seeds", "2", "--first-seed", "0"], "whole");
+    assert!(whole.contains("| typed | 2 | 6 ± 0 |") && whole.contains("| minus typed | seeds |"), "{whole}");
+    compare(["--seeds", "1", "--first-seed", "0"], "a");
+    compare(["--seeds", "1", "--first-seed", "1"], "b");
+    let merge = |files: &str| run(home.path(), &["bench", "operators", "--merge", files]);
+    assert_eq!(text(&merge("whole/operators.csv").stdout), whole);
+    // The time of the quickest run is another one in each part, so that they do not add up.
+    let (code, message) =
+        refused(home.path(), &["bench", "operators", "--merge", "a/operators.csv,b/operators.csv"]);
+    assert!(code == 1 && message.contains("b/operators.csv: expected runs of 6 evaluations"), "{message}");
+    let (code, message) = refused(home.path(), &["bench", "operators", "--merge", "script.jsonl"]);
+    assert!(code == 1 && message.contains("script.jsonl: line 1: expected `arm,seed"), "{message}");
+    let same = std::fs::read_to_string(home.path().join("a/operators.csv")).unwrap();
+    let other: String = same.lines().map(|line| line.replacen(",0,6,", ",7,6,", 1) + "\n").collect();
+    std::fs::write(home.path().join("c.csv"), other).unwrap();
+    let output = merge("a/operators.csv,c.csv");
+    assert!(text(&output.stdout).contains("| rewrite | 2 |"), "{}", text(&output.stderr));
+}

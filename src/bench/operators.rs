@@ -1,6 +1,7 @@
 //! Operators compared on a real evaluator: what finished runs came to, at equal evaluations and at equal wall clock.
 //!
-//! Input: run records, by arm. Output: a Markdown table of means and sample deviations over seeds. Archives are
+//! Input: run records, or tables (`table`) of what runs came to elsewhere. Output: Markdown tables of means and sample
+//! deviations over seeds, and of differences paired by seed. Archives are
 //! rebuilt from the first so many trained networks, so that a generation that overshoots the budget gives nobody an
 //! advantage. Limit: seconds are those of the machine that ran them; arms compare only if they ran alone on one
 //! machine.
@@ -10,6 +11,8 @@ use std::fmt::Write as _;
 use crate::bench::curve::Point;
 use crate::search::{GenerationRow, RunRecord, State};
 
+mod table;
+
 /// What one run came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RunFigures {
@@ -17,6 +20,8 @@ pub struct RunFigures {
     pub trained: usize,
     /// Best validation accuracy among them.
     pub best: f64,
+    /// Best validation accuracy within the seconds that are compared.
+    pub best_in_time: f64,
     /// Sum of fitness over niches.
     pub qd_score: f64,
     /// Filled niches over niches.
@@ -33,23 +38,31 @@ pub struct RunFigures {
     pub train_seconds: f64,
 }
 
-/// The runs of one arm.
-#[derive(Debug, Clone)]
-pub struct ArmRuns {
-    /// Its name.
-    pub name: String,
-    /// One record per seed.
-    pub runs: Vec<RunRecord>,
+/// One run of an arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmRun {
+    /// The arm's name.
+    pub arm: String,
+    /// The run's root seed.
+    pub seed: u64,
+    /// What it came to.
+    pub figures: RunFigures,
 }
 
-/// What the runs of each arm came to at `evaluations`, for the two tables.
-pub fn all_figures(arms: &[ArmRuns], evaluations: usize) -> Vec<Vec<RunFigures>> {
-    let of = |arm: &ArmRuns| arm.runs.iter().map(|record| figures(record, evaluations)).collect();
-    arms.iter().map(of).collect()
+/// Runs at one budget.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Networks that count in each run.
+    pub evaluations: usize,
+    /// The time in which best networks are compared, in seconds.
+    pub seconds: f64,
+    /// In any order; the first one's arm is what the others are compared with.
+    pub runs: Vec<ArmRun>,
 }
 
 /// What the first `evaluations` trained networks of a run came to.
-pub fn figures(record: &RunRecord, evaluations: usize) -> RunFigures {
+/// `seconds` is the time of [`RunFigures::best_in_time`].
+pub fn figures(record: &RunRecord, evaluations: usize, seconds: f64) -> RunFigures {
     let mut state = State::new(&record.config, record.book.instructions().len());
     let (mut texts, mut written, mut read) = (0usize, 0u64, 0u64);
     let mut last = 0;
@@ -69,6 +82,7 @@ pub fn figures(record: &RunRecord, evaluations: usize) -> RunFigures {
     RunFigures {
         trained: state.trained as usize,
         best: stats.best.unwrap_or(0.0),
+        best_in_time: best_after(&record.generations, seconds),
         qd_score: stats.qd_score,
         coverage: stats.coverage,
         texts: texts as f64 / (state.trained.max(1)) as f64,
@@ -96,66 +110,86 @@ pub fn spent(generations: &[GenerationRow]) -> f64 {
     generations.iter().map(GenerationRow::seconds).sum()
 }
 
-/// A table of the arms' figures, and of their best networks in the time that the quickest run took.
-pub fn markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String {
-    let seconds = |record: &RunRecord| spent(&record.generations);
-    let runs = || arms.iter().flat_map(|arm| &arm.runs);
-    let quickest = runs().map(seconds).fold(f64::INFINITY, f64::min);
-    let mut text = format!(
-        "| operators | seeds | trained | best validation, % | in {quickest:.0} s, % | QD-score | coverage, % | \
-         texts per \
-         network | tokens written | tokens read | s writing | s training |\n|---|{}\n",
-        "---|".repeat(11)
-    );
-    for (arm, figures) in arms.iter().zip(figures) {
-        let of = |value: fn(&RunFigures) -> f64, digits: usize| mean(figures.iter().map(value), digits);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            arm.name,
-            arm.runs.len(),
-            of(|run| run.trained as f64, 0),
-            of(|run| 100.0 * run.best, 2),
-            mean(arm.runs.iter().map(|record| 100.0 * best_after(&record.generations, quickest)), 2),
-            of(|run| run.qd_score, 3),
-            of(|run| 100.0 * run.coverage, 1),
-            of(|run| run.texts, 2),
-            of(|run| run.written, 0),
-            of(|run| run.read, 0),
-            of(|run| run.generate_seconds, 1),
-            of(|run| run.train_seconds, 1),
-        );
+impl Comparison {
+    /// The arms in the order of their first runs, each with its runs.
+    fn arms(&self) -> Vec<(&str, Vec<&ArmRun>)> {
+        let mut arms: Vec<(&str, Vec<&ArmRun>)> = Vec::new();
+        for run in &self.runs {
+            match arms.iter_mut().find(|(arm, _)| *arm == run.arm) {
+                Some((_, runs)) => runs.push(run),
+                None => arms.push((&run.arm, vec![run])),
+            }
+        }
+        arms
     }
-    text
-}
 
-/// Differences in best validation accuracy, each arm minus the first, paired by seed: mean and standard error in
-/// points.
-pub fn paired_markdown(arms: &[ArmRuns], figures: &[Vec<RunFigures>]) -> String {
-    let mut arms = arms.iter().zip(figures);
-    let Some((first, base)) = arms.next() else { return String::new() };
-    let mut text = format!(
-        "| minus {} | best validation, points | QD-score | coverage, points |\n|---|---|---|---|\n",
-        first.name
-    );
-    for (arm, figures) in arms {
-        let of = |value: fn(&RunFigures) -> f64, digits: usize| {
-            let pairs = figures.iter().zip(base);
-            let differences: Vec<f64> = pairs.map(|(run, base)| value(run) - value(base)).collect();
-            let Point { mean, deviation } = Point::of(&differences);
-            let error = deviation / (differences.len().max(1) as f64).sqrt();
-            format!("{mean:+.digits$} ± {error:.digits$}")
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} |",
-            arm.name,
-            of(|run| 100.0 * run.best, 2),
-            of(|run| run.qd_score, 3),
-            of(|run| 100.0 * run.coverage, 1)
+    /// A table of the arms' figures, mean and sample deviation over seeds.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "| operators | seeds | trained | best validation, % | in {:.0} s, % | QD-score | coverage, % | texts per \
+             network | tokens written | tokens read | s writing | s training |\n|---|{}\n",
+            self.seconds,
+            "---|".repeat(11)
         );
+        for (arm, runs) in self.arms() {
+            let of = |value: fn(&RunFigures) -> f64, digits: usize| {
+                mean(runs.iter().map(|run| value(&run.figures)), digits)
+            };
+            let _ = writeln!(
+                text,
+                "| {arm} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                runs.len(),
+                of(|run| run.trained as f64, 0),
+                of(|run| 100.0 * run.best, 2),
+                of(|run| 100.0 * run.best_in_time, 2),
+                of(|run| run.qd_score, 3),
+                of(|run| 100.0 * run.coverage, 1),
+                of(|run| run.texts, 2),
+                of(|run| run.written, 0),
+                of(|run| run.read, 0),
+                of(|run| run.generate_seconds, 1),
+                of(|run| run.train_seconds, 1),
+            );
+        }
+        text
     }
-    text
+
+    /// Differences of each arm's runs and those of the first arm at the same seeds: mean and standard error.
+    pub fn paired_markdown(&self) -> String {
+        let arms = self.arms();
+        let Some(((first, base), others)) = arms.split_first() else { return String::new() };
+        let mut text = format!(
+            "| minus {first} | seeds | best validation, points | in {:.0} s, points | QD-score | coverage, points |\n\
+             |---|---|---|---|---|---|\n",
+            self.seconds
+        );
+        for (arm, runs) in others {
+            let pairs: Vec<(&RunFigures, &RunFigures)> = runs
+                .iter()
+                .filter_map(|run| {
+                    let base = base.iter().find(|base| base.seed == run.seed)?;
+                    Some((&run.figures, &base.figures))
+                })
+                .collect();
+            let of = |value: fn(&RunFigures) -> f64, digits: usize| {
+                let differences: Vec<f64> =
+                    pairs.iter().map(|(run, base)| value(run) - value(base)).collect();
+                let Point { mean, deviation } = Point::of(&differences);
+                let error = deviation / (differences.len().max(1) as f64).sqrt();
+                format!("{mean:+.digits$} ± {error:.digits$}")
+            };
+            let _ = writeln!(
+                text,
+                "| {arm} | {} | {} | {} | {} | {} |",
+                pairs.len(),
+                of(|run| 100.0 * run.best, 2),
+                of(|run| 100.0 * run.best_in_time, 2),
+                of(|run| run.qd_score, 3),
+                of(|run| 100.0 * run.coverage, 1)
+            );
+        }
+        text
+    }
 }
 
 /// Whether these generations trained as many networks as were asked for, and took as long.
@@ -176,7 +210,7 @@ fn mean(values: impl Iterator<Item = f64>, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{best_after, is_full};
+    use super::{ArmRun, Comparison, RunFigures, best_after, is_full};
     use crate::search::GenerationRow;
 
     /// Generations of (networks trained, seconds of writing and training, best so far).
@@ -199,6 +233,39 @@ mod tests {
         assert!(!is_full(&rows, 14, 0.0), "one network is missing");
         assert!(!is_full(&rows, 1, 32.5), "half a second is missing");
         assert!(!is_full(&[], 1, 0.0));
+    }
+
+    #[test]
+    fn arms_are_paired_by_seed_and_a_seed_that_only_one_has_does_not_count() {
+        let run = |arm: &str, seed, best| {
+            let figures = RunFigures {
+                trained: 32,
+                best,
+                best_in_time: best / 2.0,
+                qd_score: 10.0 * best,
+                coverage: 0.5,
+                texts: 1.0,
+                written: 0.0,
+                read: 0.0,
+                generate_seconds: 0.0,
+                train_seconds: 1.0,
+            };
+            ArmRun { arm: arm.into(), seed, figures }
+        };
+        // Arm by arm or seed by seed is all the same.
+        let runs =
+            vec![run("a", 0, 0.5), run("b", 1, 0.75), run("a", 1, 0.5), run("b", 0, 0.5), run("b", 2, 0.0)];
+        let comparison = Comparison { evaluations: 32, seconds: 100.0, runs };
+        let paired = comparison.paired_markdown();
+        assert!(
+            paired.contains("| b | 2 | +12.50 ± 12.50 | +6.25 ± 6.25 | +1.250 ± 1.250 | +0.0 ± 0.0 |"),
+            "{paired}"
+        );
+        let table = comparison.markdown();
+        assert!(
+            table.contains("| in 100 s, % |") && table.contains("\n| a | 2 | 32 ± 0 | 50.00 ± 0.00 |"),
+            "{table}"
+        );
     }
 
     #[test]

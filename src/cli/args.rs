@@ -335,9 +335,12 @@ pub(crate) struct OperatorsArgs {
     /// Threads; 0: as the run file says
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Folder of the runs, which go on where they stopped
+    /// Folder of the runs, which go on where they stopped, and of operators.csv, a line for each of them
     #[arg(long, value_name = "DIR", default_value = "runs/operators")]
     pub(crate) out: PathBuf,
+    /// Run nothing; print the tables of the runs in these operators.csv, such as other machines', with commas between
+    #[arg(long, value_name = "FILES", value_delimiter = ',')]
+    pub(crate) merge: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

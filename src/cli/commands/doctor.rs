@@ -66,7 +66,7 @@ fn plan(selection: &Selection) -> Result<String, Failure> {
     let mb = |bytes: u64| bytes.div_ceil(1_000_000);
     Ok(format!(
         "memory: {} takes {} MB for weights, {} MB for the KV cache ({rows} rows of {context} tokens), \
-         {} MB to compute in: {} of {budget} MB",
+         {} MB to compute in: {} of {budget} MB; the rest keeps what a search computed of earlier prompts",
         selection.manifest.name,
         mb(plan.weights_bytes),
         mb(plan.kv_cache_bytes),

@@ -1,18 +1,18 @@
 //! `bench operators`: one run per arm and seed on a real evaluator, then a table of what they came to.
 //!
 //! Input: a run file that all arms share, arms, seeds, a number of evaluations. Output: Markdown on standard output;
-//! runs in a folder, which go on where they stopped. An arm is a name of [`ARMS`], or a run file whose keys lie over
-//! the shared one;
-//! `:PRIOR` behind it runs a control of the LLM. One limit: runs follow one another, so that their seconds compare.
+//! runs in a folder, which go on where they stopped, and a table of them, which other machines' can be added to. An arm
+//! is a name of [`ARMS`], or a run file whose keys lie over the shared one; `:PRIOR` behind it runs a control of the
+//! LLM. One limit: runs follow one another, so that their seconds compare.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use llmatic_offline::bench::operators::{ArmRuns, all_figures, is_full, markdown, paired_markdown};
+use llmatic_offline::bench::operators::{ArmRun, Comparison, figures, is_full, spent};
 use llmatic_offline::config::{self, QUICKSTART, SearchConfig};
 use llmatic_offline::llm::Generator;
-use llmatic_offline::search::{self, Event, GenerationRow, Run};
+use llmatic_offline::search::{self, Event, GenerationRow, Run, RunRecord};
 use toml::{Table, Value};
 
 use super::search::{evaluator, generator, on_interrupt, prompts, search_watched, use_threads};
@@ -37,6 +37,10 @@ const ARMS: [(&str, [f64; 5], bool); 7] = [
 
 /// `bench operators`
 pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
+    if !args.merge.is_empty() {
+        say(&merged(&args.merge)?);
+        return Ok(());
+    }
     if args.seeds == 0 || args.evaluations == 0 {
         return Err(Failure::refused("--seeds and --evaluations: expected 1 or more, got 0"));
     }
@@ -49,11 +53,10 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
     let cancelled = on_interrupt()?;
     // By the name asked for: the LLM, and the name it has in run files.
     let mut llms: BTreeMap<String, (Box<dyn Generator>, String)> = BTreeMap::new();
-    let mut results: Vec<ArmRuns> =
-        arms.iter().map(|(name, _)| ArmRuns { name: name.clone(), runs: Vec::new() }).collect();
+    let mut records: Vec<(&str, u64, RunRecord)> = Vec::new();
     // Seed by seed, so that a comparison that is stopped early is complete for the seeds before.
     for seed in (0..args.seeds).map(|offset| args.first_seed + offset) {
-        for ((name, over), result) in arms.iter().zip(&mut results) {
+        for (name, over) in &arms {
             let directory = args.out.join(format!("{}-{seed}", folder_name(name)));
             let (mut config, book) = configuration(args, name, over, seed)?;
             use_threads(config.threads);
@@ -103,14 +106,54 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
             if !full(args, &record.generations) {
                 printer::note(&format!("{name}, seed {seed}: fewer networks were trained than asked for"));
             }
-            result.runs.push(record);
+            records.push((name, seed, record));
+            write_table(args, &compared(args, &records))?;
         }
     }
-    let figures = all_figures(&results, args.evaluations);
-    printer::raw(&markdown(&results, &figures));
-    printer::raw("\nPaired by seed, mean and standard error\n\n");
-    printer::raw(&paired_markdown(&results, &figures));
+    say(&compared(args, &records));
     Ok(())
+}
+
+/// What the runs so far came to.
+fn compared(args: &OperatorsArgs, records: &[(&str, u64, RunRecord)]) -> Comparison {
+    let quickest =
+        records.iter().map(|(_, _, record)| spent(&record.generations)).fold(f64::INFINITY, f64::min);
+    let seconds = if args.seconds > 0 { args.seconds as f64 } else { quickest };
+    let run = |(arm, seed, record): &(&str, u64, RunRecord)| ArmRun {
+        arm: (*arm).to_owned(),
+        seed: *seed,
+        figures: figures(record, args.evaluations, seconds),
+    };
+    Comparison { evaluations: args.evaluations, seconds, runs: records.iter().map(run).collect() }
+}
+
+fn write_table(args: &OperatorsArgs, comparison: &Comparison) -> Result<(), Failure> {
+    let path = args.out.join("operators.csv");
+    std::fs::write(&path, comparison.csv())
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+}
+
+/// The runs of several tables.
+fn merged(files: &[PathBuf]) -> Result<Comparison, Failure> {
+    let mut all: Option<Comparison> = None;
+    for file in files {
+        let refused = |reason: String| {
+            Failure::refused(format!("{}: {reason}", file.display()))
+                .hint("`bench operators` writes such a table as operators.csv into the folder of its runs")
+        };
+        let found = Comparison::from_csv(&read(file)?).map_err(refused)?;
+        match &mut all {
+            Some(all) => all.add(found).map_err(refused)?,
+            None => all = Some(found),
+        }
+    }
+    all.ok_or_else(|| Failure::refused("--merge: expected a file, got none"))
+}
+
+fn say(comparison: &Comparison) {
+    printer::raw(&comparison.markdown());
+    printer::raw("\nPaired by seed, mean and standard error\n\n");
+    printer::raw(&comparison.paired_markdown());
 }
 
 fn full(args: &OperatorsArgs, generations: &[GenerationRow]) -> bool {

@@ -107,6 +107,11 @@ impl Constraint {
         }
     }
 
+    /// Whether it is the grammar of a search space.
+    pub(crate) fn is_space(&self) -> bool {
+        self.space
+    }
+
     /// The text that must come next in a search space; empty where there is a choice.
     pub(crate) fn forced(&mut self) -> String {
         if !self.space || self.lost || self.matcher.is_stopped() {

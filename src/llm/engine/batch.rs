@@ -3,7 +3,8 @@
 //! Each running request has a slot of the KV cache. A new prompt takes over the longest prefix that any
 //! slot already holds (of this call or an earlier one), prefills the rest, and joins the common step of one
 //! token, and guesses at the next few, per row; a finished row leaves at once and a waiting request takes
-//! its slot. Where a row's grammar leaves no choice its tokens are fed together and none is sampled. None of this
+//! its slot. Where a row's grammar leaves no choice its tokens are fed together and none is sampled; texts of a search
+//! space begin alike, so what another slot holds of them is taken over as they grow. None of this
 //! changes a completion on the CPU, where a token's logits do not depend on what is computed beside it. Limit: a prompt
 //! is prefilled before the running rows go on.
 
@@ -98,6 +99,7 @@ impl Llm {
                     continue;
                 }
                 let running = rows.len() + 1;
+                self.take_over(&row)?;
                 let mut watch = || on_progress(Progress { tokens, rows_running: running });
                 cancelled = self.prefill(row.slot, &row.tokens[..row.tokens.len() - 1], &mut watch)?;
                 rows.push(row);
@@ -202,10 +204,28 @@ impl Llm {
         Ok(false)
     }
 
+    /// Takes what a row has to compute from a slot that holds it, where a grammar makes texts share more than prompts.
+    fn take_over(&mut self, row: &Row) -> Result<(), LlmError> {
+        let held = self.slots.tokens(row.slot).len();
+        let wanted = &row.tokens[..row.tokens.len() - 1];
+        if row.constraint.as_ref().is_none_or(|it| !it.is_space()) || !self.shares || wanted.len() <= held + 1
+        {
+            return Ok(());
+        }
+        let (from, len) = self.slots.longest(wanted, &[row.slot]);
+        // A copy costs less than two tokens.
+        if len > held + 1 {
+            self.decoder.copy_prefix(from, row.slot, len).map_err(|error| self.compute(&error))?;
+            self.slots.replace(row.slot, &wanted[..len]);
+        }
+        Ok(())
+    }
+
     /// Computes long pieces that grammars made rows write, but for their last tokens, so that a step stays small.
     fn prefill_forced(&mut self, rows: &[Row]) -> Result<(), LlmError> {
         let most = (PREFILL_CHUNK / self.rows).max(1);
         for row in rows {
+            self.take_over(row)?;
             if row.tokens.len() - self.slots.tokens(row.slot).len() > most {
                 self.prefill(row.slot, &row.tokens[..row.tokens.len() - 1], &mut || Control::Continue)?;
             }
@@ -270,6 +290,9 @@ impl Llm {
         let held = row.tokens.len() - 1;
         self.slots.replace(row.slot, &row.tokens[..held]);
         self.decoder.truncate(row.slot, held);
+        if row.constraint.as_ref().is_some_and(Constraint::is_space) {
+            self.slots.keep(row.slot);
+        }
         match verdict {
             Verdict::Goes => self.write_forced(row, request),
             ends => Ok(ends),

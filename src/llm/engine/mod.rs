@@ -231,9 +231,10 @@ impl Llm {
         }
     }
 
-    /// Keeps what was computed of up to `most` earlier prompts beside the rows, as far as all that the model takes stays
-    /// within `budget_mb`; prompts that begin alike then cost what they differ in. Completions do not depend on it.
-    /// Returns how many; none on an accelerator, where a prompt is computed quickly and every slot is allocated whole.
+    /// Keeps what was computed of up to `most` earlier prompts beside the rows, as far as all that the model takes
+    /// stays within `budget_mb`; prompts that begin alike then cost what they differ in. Completions do not depend on
+    /// it. Returns how many; none on an accelerator, where a prompt is computed quickly and every slot is allocated
+    /// whole.
     pub fn keep_prompts(&mut self, most: usize, budget_mb: u64) -> usize {
         let slot_bytes = (self.plan.kv_cache_bytes / self.slots.len() as u64).max(1);
         let room = (budget_mb * 1_000_000).saturating_sub(self.plan.total_bytes()) / slot_bytes;

@@ -16,7 +16,7 @@ pub(super) struct Slots {
 #[derive(Clone, Default)]
 struct Held {
     tokens: Vec<u32>,
-    /// How many of them, those not yet computed included, are a prompt; what follows was written.
+    /// How many of them, those not yet computed included, are worth keeping: a prompt; what follows was written.
     prompt: usize,
     /// When it was last of use; 0 for nothing worth keeping.
     used: u64,
@@ -65,6 +65,24 @@ impl Slots {
         self.extend(slot, tokens);
     }
 
+    /// What was written in this slot is worth keeping too.
+    pub(super) fn keep(&mut self, slot: usize) {
+        let held = &mut self.held[slot];
+        held.prompt = held.prompt.max(held.tokens.len());
+    }
+
+    /// The slot that holds the most of the beginning of `tokens`, and how much: of several one that is not `taken`.
+    pub(super) fn longest(&self, tokens: &[u32], taken: &[usize]) -> (usize, usize) {
+        let (mut from, mut len) = (0, 0);
+        for (slot, held) in self.held.iter().enumerate() {
+            let shared = held.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+            if shared > len || (shared == len && !taken.contains(&slot) && taken.contains(&from)) {
+                (from, len) = (slot, shared);
+            }
+        }
+        (from, len)
+    }
+
     /// Nothing in this slot is worth keeping.
     pub(super) fn clear(&mut self, slot: usize) {
         self.held[slot] = Held::default();
@@ -75,13 +93,7 @@ impl Slots {
     pub(super) fn claim(&mut self, prompt: &[u32], taken: &[usize]) -> Claim {
         self.clock += 1;
         let free = |slot: &usize| !taken.contains(slot);
-        let (mut from, mut len) = (0, 0);
-        for (slot, held) in self.held.iter().enumerate() {
-            let shared = held.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-            if shared > len || (shared == len && free(&slot) && !free(&from)) {
-                (from, len) = (slot, shared);
-            }
-        }
+        let (from, len) = self.longest(prompt, taken);
         let slot = if free(&from) && len >= self.held[from].prompt {
             from
         } else {
@@ -128,6 +140,18 @@ mod tests {
         assert_eq!(compute(&mut slots, &[1, 1]), Claim { from: 0, slot: 0, len: 2 });
         slots.clear(0);
         assert_eq!(compute(&mut slots, &[4]).slot, 0);
+    }
+
+    #[test]
+    fn what_was_written_is_lost_unless_it_is_kept() {
+        let mut slots = Slots::new(2);
+        compute(&mut slots, &[1, 2]);
+        slots.extend(0, &[7, 8]);
+        assert_eq!(slots.longest(&[1, 2, 7, 9], &[]), (0, 3));
+        slots.keep(0);
+        assert_eq!(compute(&mut slots, &[1, 2]), Claim { from: 0, slot: 1, len: 2 });
+        assert_eq!(slots.longest(&[1, 2], &[0]), (1, 2));
+        assert_eq!(slots.longest(&[1, 2, 7, 9], &[0]), (0, 3));
     }
 
     #[test]

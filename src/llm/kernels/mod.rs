@@ -7,8 +7,8 @@
 //! So a result depends neither on the instruction set, nor on how many tokens are computed together, nor on
 //! the number of threads. Matrices stored in f32 stay f32 (`dense`). The idea of integer blocks is ggml's
 //! (`Q8_0` products); the layout is our own.
-//! Limit: x86-64 has AVX2, AVX-512 VNNI and AMX versions, aarch64 NEON ones with and without `sdot`, which were tested under
-//! emulation only and never timed; other processors take the scalar one.
+//! Limit: x86-64 has AVX2, AVX-512 VNNI and AMX versions, aarch64 NEON ones with and without `sdot`, which were tested
+//! under emulation only and never timed; other processors take the scalar one.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
