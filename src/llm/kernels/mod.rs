@@ -304,11 +304,16 @@ mod tests {
                 .collect();
             let workers = Workers::new(1).unwrap();
             let weights = Matrix::load(&workers, dtype, &bytes, rows, cols).unwrap();
-            for sign in [1.0f32, -1.0] {
-                let x: Vec<f32> = (0..4 * cols).map(|_| sign).collect();
-                let expected = product(Isa::Scalar, 1, &weights, &x, 4);
+            // Few tokens, and enough for tile registers.
+            for (sign, tokens) in [(1.0f32, 4), (-1.0, 4), (1.0, 17), (-1.0, 17)] {
+                let x = vec![sign; tokens * cols];
+                let expected = product(Isa::Scalar, 1, &weights, &x, tokens);
                 for isa in Isa::all() {
-                    assert_eq!(expected, product(isa, 1, &weights, &x, 4), "{dtype:?} {fill:#x} {isa:?}");
+                    assert_eq!(
+                        expected,
+                        product(isa, 1, &weights, &x, tokens),
+                        "{dtype:?} {fill:#x} {isa:?}"
+                    );
                 }
             }
         }
