@@ -62,7 +62,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let arm = Arm { prior: Prior::Llm, shuffle: false };
     let operators = Operators::Llmatic;
-    let this = EngineRun { directory: folder.path(), operators, arm, evaluations: 1, seed: 0 };
+    let this = EngineRun { directory: folder.path(), operators, arm, evaluations: 1, texts: 0, seed: 0 };
     let (mut config, prompts) = configuration(&this).unwrap();
     config.search.evaluations = 0;
     (config.search.generations, config.search.children) = (GENERATIONS, CHILDREN);

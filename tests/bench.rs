@@ -9,6 +9,7 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use llmatic_offline::bench::nasbench201::network::Skeleton;
 use llmatic_offline::bench::nasbench201::{
@@ -240,4 +241,40 @@ fn the_surrogate_beats_its_baselines_at_twenty_and_fifty_evaluations() {
     let from_file = BenchConfig { table: path, ..config(DataSet::Cifar10, Method::Local, 30, 2) };
     let again = run_on(&table, &from_file, &|_, _| {}).unwrap();
     assert_eq!(run(&from_file, &|_, _| {}).unwrap(), again);
+}
+
+#[test]
+fn searches_of_several_machines_add_up_to_the_same_table_curves_and_plot() {
+    let Some((path, _)) = real_table() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let bench = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmatic-offline"));
+        command.args(["bench", "nasbench201", "--table"]).arg(&path).current_dir(folder.path());
+        let output = command.args(more).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), said)
+    };
+    let search = |first: &str, seeds: &str, out: &str| {
+        let prior = ["--method", "rank,local", "--prior", "none,random", "--evaluations", "30"];
+        let (exit, table, said) =
+            bench(&[&prior[..], &["--first-seed", first, "--seeds", seeds, "--out", out]].concat());
+        assert_eq!(exit, Some(0), "{said}");
+        table
+    };
+    let whole = search("0", "3", "whole");
+    assert!(whole.contains("| rank: none minus | 20 |") && whole.contains("| local | 3 |"), "{whole}");
+    search("0", "1", "a");
+    search("1", "2", "b");
+    let files = "a/cifar10-searches.csv,b/cifar10-searches.csv";
+    assert_eq!(bench(&["--merge", files, "--out", "both"]), {
+        let said = ["csv", "svg"].map(|ending| format!("wrote both/cifar10.{ending}\n")).concat();
+        (Some(0), whole, format!("{said}wrote both/cifar10-searches.csv\n"))
+    });
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("both/cifar10.csv"), read("whole/cifar10.csv"));
+    assert_eq!(read("both/cifar10.svg"), read("whole/cifar10.svg"));
+    let (exit, _, said) = bench(&["--merge", "a/cifar10-searches.csv,a/cifar10-searches.csv"]);
+    assert!(exit == Some(1) && said.contains("rank: none with seed 0 again"), "{said}");
+    let (exit, _, said) = bench(&["--merge", "a/cifar10.csv"]);
+    assert!(exit == Some(1) && said.contains("a/cifar10.csv: line 1: expected `dataset,method"), "{said}");
 }

@@ -26,6 +26,16 @@ impl Point {
     }
 }
 
+/// The mean of differences between pairs, one per seed, with its standard error: nothing for no pair, no error for one.
+pub fn mean_difference(differences: &[f64], digits: usize) -> String {
+    let Point { mean, deviation } = Point::of(differences);
+    match differences.len() {
+        0 => String::new(),
+        1 => format!("{mean:+.digits$}"),
+        pairs => format!("{mean:+.digits$} ± {:.digits$}", deviation / (pairs as f64).sqrt()),
+    }
+}
+
 impl Curve {
     /// A curve of one best-so-far sequence per seed; all are cut to the shortest.
     pub fn new(mut seeds: Vec<Vec<f64>>) -> Self {
@@ -59,7 +69,7 @@ impl Curve {
 
 #[cfg(test)]
 mod tests {
-    use crate::bench::curve::Curve;
+    use crate::bench::curve::{Curve, mean_difference};
 
     #[test]
     fn mean_and_sample_deviation_are_taken_over_seeds() {
@@ -69,6 +79,13 @@ mod tests {
         assert_eq!((point.mean, point.deviation), (3.0, 2.0));
         assert_eq!(curve.values_at(2), [2.0, 6.0, 7.0]);
         assert!(curve.at(3).mean.is_nan() && curve.at(0).mean.is_nan());
+    }
+
+    #[test]
+    fn a_difference_has_the_error_of_its_mean() {
+        // Deviation sqrt 2 over two pairs.
+        assert_eq!(mean_difference(&[1.0, 3.0], 2), "+2.00 ± 1.00");
+        assert_eq!((mean_difference(&[-0.5], 1), mean_difference(&[], 1)), ("-0.5".into(), String::new()));
     }
 
     #[test]

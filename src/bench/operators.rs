@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bench::curve::Point;
+use crate::bench::curve::{Point, mean_difference};
 use crate::search::{GenerationRow, RunRecord, State};
 
 mod table;
@@ -174,9 +174,7 @@ impl Comparison {
             let of = |value: fn(&RunFigures) -> f64, digits: usize| {
                 let differences: Vec<f64> =
                     pairs.iter().map(|(run, base)| value(run) - value(base)).collect();
-                let Point { mean, deviation } = Point::of(&differences);
-                let error = deviation / (differences.len().max(1) as f64).sqrt();
-                format!("{mean:+.digits$} ± {error:.digits$}")
+                mean_difference(&differences, digits)
             };
             let _ = writeln!(
                 text,

@@ -359,16 +359,22 @@ pub(crate) struct NasBench201Args {
     /// Distinct cells that a search may evaluate
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) evaluations: usize,
+    /// Texts that a search of llmatic, infill or edits may have written as well, whatever becomes of them; 0: any number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) texts: usize,
     /// Searches per method
     #[arg(long, value_name = "K", default_value_t = 20)]
     pub(crate) seeds: u64,
     /// Root seed of the first search; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first_seed: u64,
-    /// Folder for the curves (CSV) and the plot (SVG), for the runs of llmatic, infill and edits, which go on where
-    /// they stopped, and for the scores that rank asked for
+    /// Folder for the curves (CSV), the plot (SVG) and the cells that each search paid for (D-searches.csv), for the
+    /// runs of llmatic, infill and edits, which go on where they stopped, and for the scores that rank asked for
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Search nothing; compare the searches in these D-searches.csv, such as other machines', with commas between
+    #[arg(long, value_name = "FILES", value_delimiter = ',')]
+    pub(crate) merge: Vec<PathBuf>,
     /// The LLM of rank, llmatic and infill: a model's name, an alias, or a GGUF file
     #[arg(long, value_name = "M", default_value = "none")]
     pub(crate) model: String,

@@ -2,11 +2,12 @@
 //!
 //! Input: an arm, an LLM, a seed, a run directory. Output: the evaluations in the order of the run. The engine is the
 //! one of real searches (`search`), told by `configs/nasbench201.toml`; only reading (`CellReader`) and measuring
-//! (the table) are other ones. Runs lie in directories and go on where they stopped. Limit: a search that finds
-//! nothing new any more is ended after twenty texts per evaluation asked for.
+//! (the table) are other ones. Runs lie in directories and go on where they stopped. A budget counts evaluations (of
+//! distinct cells), or texts as well, as the paper's does. Limit: a search that finds nothing new any more is ended
+//! after twenty texts per evaluation asked for.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bench::nasbench201::prior::{Arm, legend, listed};
 use crate::bench::nasbench201::{Cell, CellReader, DataSet, SIZES, Table};
@@ -16,8 +17,8 @@ use crate::graph::Graph;
 use crate::llm::Generator;
 use crate::rng::RootSeed;
 use crate::search::{
-    self, DataIdentity, Evaluator, EvaluatorError, Event, Measured, Parts, Run, SearchError, Task,
-    TrainProgress, Verdict,
+    self, DataIdentity, Evaluator, EvaluatorError, Event, GenerationRow, Measured, Parts, Run, SearchError,
+    Task, TrainProgress, Verdict,
 };
 
 /// The run file.
@@ -51,6 +52,8 @@ pub struct EngineRun<'a> {
     pub arm: Arm,
     /// Cells that it may pay for.
     pub evaluations: usize,
+    /// Texts that it may have written, whatever becomes of them; 0: any number.
+    pub texts: usize,
     /// The root seed.
     pub seed: u64,
 }
@@ -114,16 +117,19 @@ pub fn run(
     observe: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Vec<Evaluation>, SearchError> {
     let reader = evaluator.reader;
-    if this.directory.join("run.db").exists() {
-        drive(&mut Run::open(this.directory)?, generator, evaluator, cancelled, observe)?;
+    let mut run = if this.directory.join("run.db").exists() {
+        Run::open(this.directory)?
     } else {
         let (config, prompts) = configuration(this)?;
         let (model, data) = (generator.describe(), evaluator.data());
-        let mut run = Run::create(this.directory, config, &prompts, &model, &data)?;
-        drive(&mut run, generator, evaluator, cancelled, observe)?;
-    }
+        Run::create(this.directory, config, &prompts, &model, &data)?
+    };
+    drive(this, &mut run, generator, evaluator, cancelled, observe)?;
+    drop(run);
     let record = search::load(this.directory)?;
-    let accepted = record.candidates.iter().filter(|candidate| candidate.verdict == Verdict::Accepted);
+    // The last generation may have written more than was left. Nobody wrote the seed network.
+    let most = if this.texts == 0 { usize::MAX } else { this.texts.saturating_add(1) };
+    let accepted = record.candidates.iter().take(most).filter(|it| it.verdict == Verdict::Accepted);
     let evaluations = accepted.filter_map(|candidate| {
         let (facts, score) = (candidate.facts.as_ref()?, candidate.score.as_ref()?);
         let point = reader.cell(&facts.architecture)?.number();
@@ -136,6 +142,7 @@ pub fn run(
 }
 
 fn drive(
+    this: &EngineRun<'_>,
     run: &mut Run,
     generator: &mut dyn Generator,
     evaluator: &mut TableEvaluator<'_>,
@@ -145,7 +152,31 @@ fn drive(
     let reader = evaluator.reader;
     let space = run.config.model.grammar.then(Cell::grammar);
     generator.keep_to(space.as_deref())?;
-    search::search(run, &mut Parts { generator, reader, evaluator, cancelled, observe }).map(|_| ())
+    if this.texts == 0 {
+        return search::search(run, &mut Parts { generator, reader, evaluator, cancelled, observe })
+            .map(|_| ());
+    }
+    let texts = |row: &GenerationRow| if row.number == 0 { 0 } else { row.candidates + row.retried };
+    let mut written: u64 = run.generations()?.iter().map(texts).sum();
+    if written >= this.texts as u64 {
+        return Ok(());
+    }
+    let stop = AtomicBool::new(false);
+    let mut watch = |event: Event| {
+        if let Event::Generation(row) = &event {
+            written += texts(row);
+        }
+        let enough = written >= this.texts as u64;
+        if enough || cancelled.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        observe(event);
+    };
+    let parts = &mut Parts { generator, reader, evaluator, cancelled: &stop, observe: &mut watch };
+    match search::search(run, parts) {
+        Err(SearchError::Interrupted { .. }) if !cancelled.load(Ordering::Relaxed) => Ok(()),
+        ended => ended.map(|_| ()),
+    }
 }
 
 /// The run file and the instructions of a search.

@@ -13,6 +13,7 @@ pub mod network;
 pub mod prior;
 pub mod report;
 pub mod scores;
+pub mod searches;
 mod space;
 mod table;
 
@@ -21,7 +22,8 @@ use std::path::PathBuf;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use crate::bench::curve::Curve;
-use crate::bench::search::{self, Evaluation, Method, SearchError};
+use crate::bench::nasbench201::searches::SearchRun;
+use crate::bench::search::{self, Method, SearchError};
 use crate::rng::RootSeed;
 
 pub use cell::{CELLS, Cell, CellError, EDGES, Operation};
@@ -53,8 +55,8 @@ pub struct BenchResult {
     pub dataset: DataSet,
     /// The method, with its arm if it has several.
     pub method: String,
-    /// The first root seed.
-    pub first_seed: u64,
+    /// The root seeds.
+    pub seeds: Vec<u64>,
     /// Best validation accuracy seen after each evaluation, per seed.
     pub validation: Curve,
     /// Test accuracy of the cell that was best by validation then, per seed.
@@ -97,59 +99,76 @@ pub fn run_on(
     config: &BenchConfig,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<BenchResult, BenchError> {
+    Ok(summarise(table, &search_on(table, config, progress)?))
+}
+
+/// The searches of [`run_on`], in the order of their seeds.
+///
+/// # Errors
+/// [`BenchError`] if an argument is out of range.
+pub fn search_on(
+    table: &Table,
+    config: &BenchConfig,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Vec<SearchRun>, BenchError> {
     if config.seeds == 0 {
         return Err(BenchError::NoSeeds);
     }
     let done = std::sync::atomic::AtomicU64::new(0);
     // Each seed is a search of its own, and the results are collected in the order of the seeds.
-    let searches: Result<Vec<Vec<Evaluation>>, SearchError> = (0..config.seeds)
+    let runs: Result<Vec<SearchRun>, SearchError> = (0..config.seeds)
         .into_par_iter()
         .map(|offset| {
-            let seed = RootSeed(config.first_seed.wrapping_add(offset));
+            let seed = config.first_seed.wrapping_add(offset);
             let evaluate = |point| table.record(Cell::from_number(point)).validation[config.dataset as usize];
-            let found = search::run(&CellSpace, config.method, config.evaluations, seed, evaluate)?;
+            let found = search::run(&CellSpace, config.method, config.evaluations, RootSeed(seed), evaluate)?;
             progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, config.seeds);
-            Ok(found)
+            Ok(SearchRun {
+                dataset: config.dataset,
+                method: config.method.name().to_owned(),
+                arm: None,
+                model: String::new(),
+                evaluations: config.evaluations,
+                texts: 0,
+                seed,
+                cells: found.iter().map(|evaluation| evaluation.point).collect(),
+            })
         })
         .collect();
-    Ok(summarise(table, config.dataset, config.method.name(), config.first_seed, &searches?))
+    Ok(runs?)
 }
 
-/// The curves of searches that were run already, none of them empty, each as long as the longest: a search that ended
-/// before its budget keeps its best.
-pub fn summarise(
-    table: &Table,
-    dataset: DataSet,
-    method: &str,
-    first_seed: u64,
-    searches: &[Vec<Evaluation>],
-) -> BenchResult {
-    let longest = searches.iter().map(Vec::len).max().unwrap_or(0);
-    let of = |point| table.record(Cell::from_number(point));
-    let name = dataset;
-    let dataset = dataset as usize;
+/// The curves of searches of one method on one data set, none of them empty, each as long as the longest: a search
+/// that ended before its budget keeps its best.
+pub fn summarise(table: &Table, runs: &[SearchRun]) -> BenchResult {
+    let longest = runs.iter().map(|run| run.cells.len()).max().unwrap_or(0);
+    let name = runs.first().map_or(DataSet::Cifar10, |run| run.dataset);
+    let dataset = name as usize;
+    let of = |cell: usize| table.record(Cell::from_number(cell));
     let optimum = table.record(table.best(name)).validation[dataset];
     let (mut validation, mut test, mut found_at) = (Vec::new(), Vec::new(), Vec::new());
-    for evaluations in searches {
-        let Some(&(mut best)) = evaluations.first() else { continue };
-        let mut incumbents: Vec<Evaluation> = evaluations
+    for run in runs {
+        let Some(&(mut best)) = run.cells.first() else { continue };
+        let mut incumbents: Vec<usize> = run
+            .cells
             .iter()
-            .map(|&evaluation| {
-                if evaluation.fitness > best.fitness {
-                    best = evaluation;
+            .map(|&cell| {
+                if of(cell).validation[dataset] > of(best).validation[dataset] {
+                    best = cell;
                 }
                 best
             })
             .collect();
         incumbents.resize(longest, best);
-        found_at.push(evaluations.iter().position(|e| e.fitness >= optimum).map(|place| place + 1));
-        validation.push(incumbents.iter().map(|e| e.fitness).collect());
-        test.push(incumbents.iter().map(|e| of(e.point).test[dataset]).collect());
+        let found = run.cells.iter().position(|&cell| of(cell).validation[dataset] >= optimum);
+        found_at.push(found.map(|place| place + 1));
+        validation.push(incumbents.iter().map(|&cell| of(cell).validation[dataset]).collect());
+        test.push(incumbents.iter().map(|&cell| of(cell).test[dataset]).collect());
     }
     BenchResult {
         dataset: name,
-        method: method.to_owned(),
-        first_seed,
+        method: runs.first().map(SearchRun::name).unwrap_or_default(),
+        seeds: runs.iter().filter(|run| !run.cells.is_empty()).map(|run| run.seed).collect(),
         validation: Curve::new(validation),
         test: Curve::new(test),
         found_at,

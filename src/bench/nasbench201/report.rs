@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bench::curve::Point;
+use crate::bench::curve::mean_difference;
 use crate::bench::nasbench201::{BenchResult, DataSet};
 use crate::bench::svg::{self, Chart, Line};
 
@@ -73,16 +73,16 @@ pub fn csv(results: &[BenchResult]) -> String {
 pub fn markdown(results: &[BenchResult]) -> String {
     let longest = results.iter().map(BenchResult::evaluations).max().unwrap_or(0);
     let milestones: Vec<usize> = MILESTONES.into_iter().filter(|&m| m <= longest).collect();
-    let mut text = String::from("| method |");
+    let mut text = String::from("| method | seeds |");
     for milestone in &milestones {
         let _ = write!(text, " {milestone} |");
     }
     let _ = writeln!(text, " optimum found by {longest} | median evaluations to it | test at {longest} |");
     text += "|---|";
-    text += &"---|".repeat(milestones.len() + 3);
+    text += &"---|".repeat(milestones.len() + 4);
     text.push('\n');
     for result in results {
-        let _ = write!(text, "| {} |", result.method);
+        let _ = write!(text, "| {} | {} |", result.method, result.seeds());
         for &milestone in &milestones {
             if milestone > result.evaluations() {
                 text += " |";
@@ -114,15 +114,14 @@ pub fn paired_markdown(results: &[BenchResult]) -> String {
     for other in others {
         let _ = write!(text, "| {} |", other.method);
         for &milestone in &milestones {
-            let pairs =
-                first.validation.values_at(milestone).into_iter().zip(other.validation.values_at(milestone));
-            let differences: Vec<f64> = pairs.map(|(a, b)| a - b).collect();
-            let Point { mean, deviation } = Point::of(&differences);
-            let _ = match differences.len() {
-                0 => write!(text, " |"),
-                1 => write!(text, " {mean:+.2} |"),
-                pairs => write!(text, " {mean:+.2} ± {:.2} |", deviation / (pairs as f64).sqrt()),
-            };
+            let of = |result: &BenchResult| result.validation.values_at(milestone);
+            let differences: Vec<f64> = (first.seeds.iter().zip(of(first)))
+                .filter_map(|(seed, value)| {
+                    let place = other.seeds.iter().position(|other| other == seed)?;
+                    Some(value - of(other).get(place)?)
+                })
+                .collect();
+            let _ = write!(text, " {} |", mean_difference(&differences, 2));
         }
         text.push('\n');
     }
@@ -188,7 +187,7 @@ mod tests {
         BenchResult {
             dataset: DataSet::Cifar100,
             method: "local".into(),
-            first_seed: 0,
+            seeds: vec![3, 4],
             validation: Curve::new(vec![vec![50.0; 20], second.clone()]),
             test: Curve::new(vec![vec![51.0; 20], second]),
             found_at: vec![None, Some(20)],
@@ -208,9 +207,9 @@ mod tests {
     #[test]
     fn markdown_shows_the_milestones_that_were_reached() {
         let expected = "\
-| method | 20 | optimum found by 20 | median evaluations to it | test at 20 |
-|---|---|---|---|---|
-| local | 55.00 ± 7.07 | 50 % | - | 55.50 ± 6.36 |
+| method | seeds | 20 | optimum found by 20 | median evaluations to it | test at 20 |
+|---|---|---|---|---|---|
+| local | 2 | 55.00 ± 7.07 | 50 % | - | 55.50 ± 6.36 |
 ";
         assert_eq!(markdown(&[result()]), expected);
         let published = published_markdown(DataSet::ImageNet16);
@@ -222,8 +221,9 @@ mod tests {
     fn differences_are_taken_seed_by_seed() {
         let mut other = result();
         other.method = "none, shuffled".into();
-        other.validation = Curve::new(vec![vec![49.0; 20], vec![57.0; 20]]);
-        // +1 and +3: mean 2, deviation sqrt 2, standard error 1.
+        other.seeds = vec![4, 7, 3];
+        other.validation = Curve::new(vec![vec![57.0; 20], vec![0.0; 20], vec![49.0; 20]]);
+        // Seeds 3 and 4: +1 and +3, mean 2, deviation sqrt 2, standard error 1.
         let expected = "| local minus | 20 |\n|---|---|\n| none, shuffled | +2.00 ± 1.00 |\n";
         assert_eq!(paired_markdown(&[result(), other.clone()]), expected);
         assert!(csv(&[other]).contains("cifar100,none shuffled,2,20,"));

@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 use llmatic_offline::bench::nasbench201::engine::{self, EngineRun, Operators, TableEvaluator};
 use llmatic_offline::bench::nasbench201::prior::{Arm, CellPrior};
 use llmatic_offline::bench::nasbench201::scores::ScoreCache;
+use llmatic_offline::bench::nasbench201::searches::{self, SearchRun};
 use llmatic_offline::bench::nasbench201::{
-    BenchConfig, BenchError, BenchResult, Cell, CellReader, CellSpace, DataSet, Table, report, run_on,
+    BenchConfig, BenchError, BenchResult, Cell, CellReader, CellSpace, DataSet, Table, report, search_on,
     summarise,
 };
 use llmatic_offline::bench::search::{Evaluation, Method, run_ranked};
@@ -23,7 +24,7 @@ use super::bench_llm::bench_llm;
 use super::bench_prompts::bench_prompts;
 use super::operators::operators;
 use super::search::{generator, on_interrupt, use_threads};
-use super::{machine_device, machine_threads};
+use super::{machine_device, machine_threads, read};
 use crate::cli::args::{BenchArgs, BenchCommand, NasBench201Args};
 use crate::cli::{Failure, printer};
 
@@ -61,6 +62,9 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
     let datasets: Vec<DataSet> = datasets.collect::<Result<_, _>>()?;
     let searchers: Vec<Searcher> = args.method.iter().map(|name| searcher(name)).collect::<Result<_, _>>()?;
     let arms = arms(args)?;
+    if !args.merge.is_empty() {
+        return merge(args, &load(args)?);
+    }
     if args.seeds == 0 {
         return Err(refused(&BenchError::NoSeeds));
     }
@@ -68,10 +72,7 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
     if let (None, Some((_, name))) = (&args.out, engine) {
         return Err(Failure::refused(format!("--out: expected a folder for the runs of {name}, got none")));
     }
-    let table = Table::load(&args.table).map_err(|error| {
-        refused(&error)
-            .hint("scripts/nasbench201_to_csv.py makes the table from the official NATS-Bench files")
-    })?;
+    let table = load(args)?;
     use_threads(if args.threads == 0 { machine_threads() } else { args.threads });
     let scores = match &args.out {
         Some(folder) if searchers.contains(&Searcher::Rank) => {
@@ -93,52 +94,103 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn say(bench: &Bench<'_>, results: &[BenchResult], paired: &[Vec<BenchResult>]) {
+fn load(args: &NasBench201Args) -> Result<Table, Failure> {
+    Table::load(&args.table).map_err(|error| {
+        refused(&error)
+            .hint("scripts/nasbench201_to_csv.py makes the table from the official NATS-Bench files")
+    })
+}
+
+/// The comparison of searches that were run before.
+fn merge(args: &NasBench201Args, table: &Table) -> Result<(), Failure> {
+    let mut runs = Vec::new();
+    for file in &args.merge {
+        let refused = |reason: String| {
+            Failure::refused(format!("{}: {reason}", file.display()))
+                .hint("`bench nasbench201` writes such a table as D-searches.csv into its folder --out")
+        };
+        searches::add(&mut runs, searches::from_csv(&read(file)?).map_err(refused)?).map_err(refused)?;
+    }
+    let mut first = true;
+    for dataset in DataSet::ALL {
+        let of_dataset: Vec<SearchRun> = runs.iter().filter(|run| run.dataset == dataset).cloned().collect();
+        if of_dataset.is_empty() {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            printer::raw("\n");
+        }
+        conclude(args, table, &of_dataset)?;
+    }
+    Ok(())
+}
+
+/// Says and writes what the searches on one data set came to.
+fn conclude(args: &NasBench201Args, table: &Table, runs: &[SearchRun]) -> Result<(), Failure> {
+    let Some(dataset) = runs.first().map(|run| run.dataset) else { return Ok(()) };
+    // By method and arm, each in the order of its first search.
+    let mut groups: Vec<Vec<SearchRun>> = Vec::new();
+    for run in runs {
+        match groups.iter_mut().find(|group| group[0].is_like(run)) {
+            Some(group) => group.push(run.clone()),
+            None => groups.push(vec![run.clone()]),
+        }
+    }
+    let results: Vec<BenchResult> = groups.iter().map(|group| summarise(table, group)).collect();
     printer::raw(&format!(
-        "Validation accuracy on {} (optimum {:.2} %), mean and deviation over {} seeds, by evaluations\n\n",
-        bench.dataset.title(),
+        "Validation accuracy on {} (optimum {:.2} %), mean and deviation over seeds, by evaluations\n\n",
+        dataset.title(),
         results.first().map_or(f64::NAN, |result| result.optimum),
-        bench.args.seeds
     ));
-    printer::raw(&report::markdown(results));
-    for group in paired.iter().filter(|group| group.len() > 1) {
+    printer::raw(&report::markdown(&results));
+    let mut methods: Vec<&str> = Vec::new();
+    for run in runs.iter().filter(|run| run.arm.is_some()) {
+        if !methods.contains(&run.method.as_str()) {
+            methods.push(&run.method);
+        }
+    }
+    for method in methods {
+        let of_method = |group: &&Vec<SearchRun>| group[0].arm.is_some() && group[0].method == method;
+        let arms: Vec<&Vec<SearchRun>> = groups.iter().filter(of_method).collect();
+        if arms.len() < 2 {
+            continue;
+        }
+        let model = arms.iter().map(|arm| arm[0].model.as_str()).find(|model| !model.is_empty());
         printer::raw(&format!(
             "\nDifferences, paired by seed, mean and standard error; model {}\n\n",
-            bench.args.model
+            model.unwrap_or("none")
         ));
-        printer::raw(&report::paired_markdown(group));
+        let results: Vec<BenchResult> = arms.iter().map(|arm| summarise(table, arm)).collect();
+        printer::raw(&report::paired_markdown(&results));
     }
     printer::raw("\n");
-    printer::raw(&report::published_markdown(bench.dataset));
+    printer::raw(&report::published_markdown(dataset));
+    match &args.out {
+        Some(folder) => write(folder, dataset, &results, runs),
+        None => Ok(()),
+    }
 }
 
 impl Bench<'_> {
     /// All methods on the bench's data set, said and written.
     fn compare(&mut self, searchers: &[Searcher], arms: &[Arm]) -> Result<(), Failure> {
-        let (mut results, mut paired) = (Vec::new(), Vec::new());
+        let mut runs = Vec::new();
         for (&searcher, name) in searchers.iter().zip(&self.args.method) {
             match searcher {
-                Searcher::Table(method) => results.push(self.table_search(method)?),
+                Searcher::Table(method) => runs.extend(self.table_search(method)?),
                 // No LLM is in it: it has one arm.
-                Searcher::Engine(Operators::Typed) => {
-                    results.push(self.arm(searcher, name, Arm { prior: Prior::None, shuffle: false })?);
-                }
+                Searcher::Engine(Operators::Typed) => runs.extend(self.arm(searcher, name, None)?),
                 _ => {
-                    let of_arm = |arm: &Arm| self.arm(searcher, &format!("{name}: {}", arm.name()), *arm);
-                    let group = arms.iter().map(of_arm).collect::<Result<Vec<_>, _>>()?;
-                    results.extend(group.clone());
-                    paired.push(group);
+                    for &arm in arms {
+                        runs.extend(self.arm(searcher, name, Some(arm))?);
+                    }
                 }
             }
         }
-        say(self, &results, &paired);
-        match &self.args.out {
-            Some(folder) => write(folder, self.dataset, &results),
-            None => Ok(()),
-        }
+        conclude(self.args, &self.table, &runs)
     }
 
-    fn table_search(&self, method: Method) -> Result<BenchResult, Failure> {
+    fn table_search(&self, method: Method) -> Result<Vec<SearchRun>, Failure> {
         let config = BenchConfig {
             table: self.args.table.clone(),
             dataset: self.dataset,
@@ -147,30 +199,46 @@ impl Bench<'_> {
             seeds: self.args.seeds,
             first_seed: self.args.first_seed,
         };
-        let result = run_on(&self.table, &config, &|_, _| {}).map_err(|error: BenchError| refused(&error))?;
+        let runs =
+            search_on(&self.table, &config, &|_, _| {}).map_err(|error: BenchError| refused(&error))?;
         self.note(method.name());
-        Ok(result)
+        Ok(runs)
     }
 
-    /// All seeds of one arm.
-    fn arm(&mut self, searcher: Searcher, name: &str, arm: Arm) -> Result<BenchResult, Failure> {
+    /// All seeds of a method, or of one of its arms.
+    fn arm(&mut self, searcher: Searcher, method: &str, arm: Option<Arm>) -> Result<Vec<SearchRun>, Failure> {
         if self.generator.is_none() {
             self.generator = Some(model(self.args)?);
         }
         if matches!(searcher, Searcher::Engine(_)) && self.reader.is_none() {
             self.reader = Some(CellReader::new());
         }
-        let mut searches = Vec::new();
+        let decides = arm.unwrap_or(Arm { prior: Prior::None, shuffle: false });
+        let model = if decides.prior.asks() { self.args.model.clone() } else { String::new() };
+        let mut run = SearchRun {
+            dataset: self.dataset,
+            method: method.to_owned(),
+            arm,
+            model,
+            evaluations: self.args.evaluations,
+            texts: if matches!(searcher, Searcher::Engine(_)) { self.args.texts } else { 0 },
+            seed: self.args.first_seed,
+            cells: Vec::new(),
+        };
+        let name = run.name();
+        let mut runs = Vec::new();
         for offset in 0..self.args.seeds {
-            let seed = self.args.first_seed.wrapping_add(offset);
-            searches.push(match searcher {
-                Searcher::Engine(operators) => self.engine(operators, name, arm, seed)?,
-                _ => self.ranked(arm, seed)?,
-            });
-            printer::note(&format!("{name}: seed {seed} done"));
+            run.seed = self.args.first_seed.wrapping_add(offset);
+            let found = match searcher {
+                Searcher::Engine(operators) => self.engine(operators, &name, decides, run.seed)?,
+                _ => self.ranked(decides, run.seed)?,
+            };
+            run.cells = found.iter().map(|evaluation| evaluation.point).collect();
+            printer::note(&format!("{name}: seed {} done", run.seed));
+            runs.push(run.clone());
         }
-        self.note(name);
-        Ok(summarise(&self.table, self.dataset, name, self.args.first_seed, &searches))
+        self.note(&name);
+        Ok(runs)
     }
 
     fn ranked(&mut self, arm: Arm, seed: u64) -> Result<Vec<Evaluation>, Failure> {
@@ -201,15 +269,15 @@ impl Bench<'_> {
             .collect::<String>()
             .replace("--", "-");
         let directory = folder.join("runs").join(format!("{}-{words}-{seed}", self.dataset.name()));
-        let this =
-            EngineRun { directory: &directory, operators, arm, evaluations: self.args.evaluations, seed };
+        let NasBench201Args { evaluations, texts, .. } = *self.args;
+        let this = EngineRun { directory: &directory, operators, arm, evaluations, texts, seed };
         let mut evaluator = TableEvaluator { table: &self.table, reader, dataset: self.dataset };
         let found = engine::run(&this, generator.as_mut(), &mut evaluator, &self.cancelled, &mut |_| {})?;
-        if found.len() < self.args.evaluations {
+        if found.len() < evaluations {
             printer::note(&format!(
                 "{name}: seed {seed} found {} new cells of {} asked for",
                 found.len(),
-                self.args.evaluations
+                evaluations
             ));
         }
         Ok(found)
@@ -274,10 +342,20 @@ fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("{}: {error}", path.display()))
 }
 
-fn write(folder: &Path, dataset: DataSet, results: &[BenchResult]) -> Result<(), Failure> {
+fn write(
+    folder: &Path,
+    dataset: DataSet,
+    results: &[BenchResult],
+    runs: &[SearchRun],
+) -> Result<(), Failure> {
     make(folder)?;
-    for (ending, text) in [("csv", report::csv(results)), ("svg", report::svg(results))] {
-        let path = folder.join(format!("{}.{ending}", dataset.name()));
+    let files = [
+        (".csv", report::csv(results)),
+        (".svg", report::svg(results)),
+        ("-searches.csv", searches::to_csv(runs)),
+    ];
+    for (ending, text) in files {
+        let path = folder.join(format!("{}{ending}", dataset.name()));
         std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
         printer::note(&format!("wrote {}", path.display()));
     }
