@@ -103,6 +103,18 @@ fn arms_are_compared_seed_by_seed_and_finished_runs_are_not_run_again() {
     let (again, said) = compare(&["--arms", "typed,rewrite", "--seeds", "2", "--evaluations", "9"]);
     assert_eq!(again, table);
     assert_eq!(said.matches("done before").count(), 4, "{said}");
+    std::fs::write(home.path().join("typed.toml"), "seed = 1\n[search]\nchildren = 0\n").unwrap();
+    let refusal = |arms: &str, seed: &str| {
+        let arguments = ["bench", "operators", "--config", "dry.toml", "--arms", arms, "--first-seed", seed];
+        refused(home.path(), &arguments)
+    };
+    let (exit, said) = refusal("typed.toml", "0");
+    assert!(exit == 1 && said.contains("typed.toml:3: search.children: expected 1 to 10000"), "{said}");
+    std::fs::write(home.path().join("typed.toml"), "[search]\nchildren = 3\n").unwrap();
+    let (exit, said) = refusal("typed,typed.toml", "0");
+    assert!(exit == 1 && said.contains("different folders, got typed and typed.toml"), "{said}");
+    let (exit, said) = refusal("typed", "9223372036854775807");
+    assert!(exit == 1 && said.contains("seeds below 2^63"), "{said}");
     let (one, said) = compare(&["--seeds", "1", "--evaluations", "9", "--arms", "rewrite"]);
     assert!(one.contains("| rewrite | 1 | 9 | ") && said.contains("done before"), "{one}{said}");
 }
@@ -256,6 +268,21 @@ fn folders_that_cannot_be_used_are_refused_in_one_message() {
                 .into()
         )
     );
+    for out in ["script.jsonl", "script.jsonl/run"] {
+        let (exit, said) = refused(home.path(), &dry(&["--out", out]));
+        assert!(exit == 1 && said.contains("choose another with --out"), "{exit} {said}");
+    }
+    std::fs::create_dir(home.path().join("damaged")).unwrap();
+    for content in [
+        "",
+        "no database at all, but long enough to have a header of a hundred bytes or more, and then some more words",
+    ] {
+        std::fs::write(home.path().join("damaged/run.db"), content).unwrap();
+        for command in ["digest", "resume"] {
+            let (exit, said) = refused(home.path(), &[command, "damaged"]);
+            assert!(exit == 3 && said.contains("it is damaged, or no run of this program"), "{exit} {said}");
+        }
+    }
     let (exit, said) = refused(home.path(), &dry(&["--out", "/proc/run"]));
     assert!(exit == 3 && said.starts_with("error: /proc/run"), "{exit} {said}");
 }
@@ -276,6 +303,9 @@ fn wrong_run_files_are_refused_with_file_and_line() {
                 .into()
         )
     );
+    let (exit, said) = with("[limits]\nmacs = 10\n");
+    assert!(exit == 1 && said.contains("seed network") && said.contains("[limits]"), "{said}");
+    assert!(!home.path().join("runs").exists(), "nothing was begun");
     let (exit, said) = with("seed = = 1\n");
     assert!(exit == 1 && said.starts_with("error: run.toml:1: "), "{said}");
     assert_eq!(

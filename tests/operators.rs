@@ -162,6 +162,28 @@ fn an_interrupted_ranking_run_ends_with_the_same_digest() {
 }
 
 #[test]
+fn a_ranking_run_whose_surrogate_skips_edits_resumes_to_the_same_digest() {
+    // Edits that were skipped are free again, whatever was scored behind them before the interruption.
+    let extra = format!(
+        "[surrogate]\nkind = \"ridge\"\nproposals = 4\nstart = 5\n{RANK}rank_options = 4\nprior = \"random\"\n"
+    );
+    let settings = || {
+        let text =
+            format!("seed = 3\n[search]\ngenerations = 14\nchildren = 4\ninitial_networks = 2\n{extra}");
+        config::resolve(&text, "test.toml", &[], Device::Cpu, 2).unwrap()
+    };
+    let reference = TempDir::new().unwrap();
+    let expected = go(reference.path(), settings(), &mut scorer(), &mut |_| false).unwrap().digest;
+    for last in [4, 6, 9, 12] {
+        let directory = TempDir::new().unwrap();
+        let stop = &mut |event: &Event| matches!(event, Event::Generation(row) if row.number == last);
+        go(directory.path(), settings(), &mut scorer(), stop).unwrap_err();
+        let summary = go(directory.path(), settings(), &mut scorer(), &mut |_| false).unwrap();
+        assert_eq!(summary.digest, expected, "interrupted after generation {last}");
+    }
+}
+
+#[test]
 fn an_llm_that_cannot_score_makes_ranking_a_typed_edit() {
     let (_, rows) = whole(1, RANK, ScriptedGenerator::none());
     assert!(rows[1..].iter().all(|row| row.operator == Operator::Typed));
@@ -389,7 +411,7 @@ fn a_measured_latency_is_an_axis_that_a_resumed_run_replays_instead_of_measuring
 #[test]
 fn a_search_ends_with_the_generation_that_has_trained_enough() {
     let (summary, _) = whole(1, &format!("evaluations = 8\n{TYPED}"), ScriptedGenerator::none());
-    assert!((8..8 + 6).contains(&summary.trained), "{}", summary.trained);
+    assert!((7..7 + 6).contains(&summary.trained), "{}", summary.trained);
     assert!(summary.generations < 5);
 }
 

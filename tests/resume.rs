@@ -51,6 +51,18 @@ fn a_finished_run_says_again_what_it_came_to() {
     let second = go_with(&mut run, &mut generator(), &mut evaluator, &mut |_| false).unwrap();
     assert_eq!(first, second);
     assert!(evaluator.trained.is_empty() && evaluator.tests == 0);
+    drop(run);
+    // Sources are in the database, so that they come back as they were.
+    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let (best, elite) = (read("best.py"), read(&first.best.as_ref().unwrap().file));
+    assert!(
+        best.contains("load_file(\"best.safetensors\")") && !elite.contains("best.safetensors"),
+        "{best}"
+    );
+    std::fs::remove_file(directory.path().join("best.py")).unwrap();
+    std::fs::remove_dir_all(directory.path().join("elites")).unwrap();
+    go(&mut Run::open(directory.path()).unwrap());
+    assert_eq!((read("best.py"), read(&first.best.unwrap().file)), (best, elite));
 }
 
 #[test]

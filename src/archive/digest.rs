@@ -25,9 +25,9 @@ impl Hasher {
         self.0.update(number.to_le_bytes());
     }
 
-    /// A float, by its bits.
+    /// A float, by its bits; a zero without its sign, which a database does not keep.
     pub fn float(&mut self, float: f64) {
-        self.number(float.to_bits());
+        self.number((float + 0.0).to_bits());
     }
 
     /// Something that may be absent.

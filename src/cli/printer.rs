@@ -177,7 +177,7 @@ impl Printer {
             String::new()
         };
         self.say(&format!(
-            "generation {}/{}: {} written ({} copies asked again), {} valid, {} novel, {} archived, {} niches, \
+            "generation {}/{}: {} written ({} copies and duplicates asked again), {} valid, {} novel, {} archived, {} niches, \
              best {best}{speed}{eta}",
             row.number,
             self.generations - 1,

@@ -12,11 +12,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::config::DescriptorKind;
-use crate::search::{Candidate, RunRecord, VERDICTS, Verdict};
+use crate::search::{Candidate, Operator, RunRecord, VERDICTS, Verdict};
 
 use chart::{Line, Niche};
 
 const STYLE: &str = include_str!("style.css");
+
+/// Niches that a map of the archive may have.
+const MOST_DRAWN: usize = 10_000;
 
 /// The page of a run, finished or not.
 pub fn html(run: &RunRecord) -> String {
@@ -57,7 +60,9 @@ fn escape(text: &str) -> String {
 
 fn tiles(page: &mut String, run: &RunRecord) {
     let stats = run.state.archive.stats();
-    let final_ones = || run.candidates.iter().filter(|candidate| !candidate.retried);
+    // Nobody wrote the seed network.
+    let written = || run.candidates.iter().filter(|candidate| candidate.operator != Operator::Seed);
+    let final_ones = || written().filter(|candidate| !candidate.retried);
     let count = |test: fn(&Candidate) -> bool| final_ones().filter(|candidate| test(candidate)).count();
     let trained = final_ones().filter(|candidate| candidate.verdict == Verdict::Accepted).count();
     let best = run.results.iter().find(|row| row.best);
@@ -69,7 +74,7 @@ fn tiles(page: &mut String, run: &RunRecord) {
     accuracy(&mut tile, best.and_then(|row| row.test), "its test accuracy");
     tile(format!("{} / {}", stats.elites, run.state.archive.niches().centroids().len()), "niches filled");
     tile(format!("{:.3}", stats.qd_score), "QD-score (sum of fitness)");
-    tile(format!("{}", run.candidates.len()), "texts written, the seed included");
+    tile(format!("{}", written().count()), "texts written");
     tile(format!("{}", count(Candidate::valid)), "are networks");
     tile(format!("{trained}"), "were trained");
     tile(format!("{}", stats.clipped), "descriptors clipped");
@@ -82,6 +87,10 @@ fn accuracy(tile: &mut impl FnMut(String, &str), value: Option<f64>, name: &str)
 
 fn archive(run: &RunRecord) -> String {
     let state = &run.state;
+    let count = state.archive.niches().centroids().len();
+    if count > MOST_DRAWN {
+        return format!("<p>No map: {count} niches are too many to tell apart in one.</p>");
+    }
     let elites: BTreeMap<usize, _> = state.archive.elites().collect();
     let niches: Vec<Niche> = voronoi::polygons(state.archive.niches().centroids())
         .into_iter()

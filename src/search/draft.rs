@@ -16,7 +16,7 @@ use super::rank::{self, Picked};
 use super::read::{Network, Reader};
 use super::record::Operator;
 use super::typed::{self, EditKind, Edited};
-use super::{Run, source};
+use super::{Run, ScriptedGenerator, source};
 
 /// What becomes of a proposal.
 #[derive(Debug)]
@@ -88,6 +88,16 @@ pub fn check_prompts(config: &SearchConfig, book: &PromptBook) -> Result<(), Con
         ("infill", PromptKind::Infill, operators.infill),
         ("rank", PromptKind::Rank, operators.rank),
     ];
+    let typed = book.instructions().iter().any(|instruction| instruction.kind == PromptKind::Typed);
+    if config.model.name == ScriptedGenerator::NONE
+        && operators.prior.asks()
+        && operators.infill + operators.rank > 0.0
+        && !typed
+    {
+        let message = "operators.infill, operators.rank: without a model they are typed edits, and the prompts \
+                       have no instruction of kind \"typed\"";
+        return fail(message.into(), "take those of configs/prompts.toml over, or name a model");
+    }
     let asked = [PromptKind::Mutation, PromptKind::Crossover, PromptKind::Rank];
     for (name, kind, rate) in rates {
         if rate > 0.0 && !book.instructions().iter().any(|instruction| instruction.kind == kind) {

@@ -2,7 +2,10 @@
 //!
 //! One limit: a candidate's failure is never here; it is a verdict in the record.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
 
 use crate::archive::ArchiveError;
 use crate::config::ConfigError;
@@ -140,11 +143,11 @@ impl SearchError {
                 LlmError::NotFinite { .. } | LlmError::Compute { .. } | LlmError::Threads { .. },
             ) => ErrorClass::Failure,
             SearchError::Evaluator(error) if !error.input => ErrorClass::Failure,
+            SearchError::Io { source, .. } if is_no_folder(source) => ErrorClass::Input,
             SearchError::Io { .. }
             | SearchError::Database { .. }
             | SearchError::Corrupt { .. }
-            | SearchError::Archive { .. }
-            | SearchError::SeedNetwork { .. } => ErrorClass::Failure,
+            | SearchError::Archive { .. } => ErrorClass::Failure,
             _ => ErrorClass::Input,
         }
     }
@@ -159,6 +162,18 @@ impl SearchError {
             SearchError::NotEmpty { .. } => Some("choose another folder with --out".into()),
             SearchError::NoRun { .. } => Some("a run is made by: llmatic-offline search --out DIR".into()),
             SearchError::Locked { .. } => Some("wait for it, or stop it".into()),
+            SearchError::Io { source, .. } if is_no_folder(source) => {
+                Some("expected a folder, or a place for a new one; choose another with --out".into())
+            }
+            SearchError::Database { source, .. } if is_no_database(source) => Some(
+                "it is damaged, or no run of this program; without a copy of it, start a new run with --out"
+                    .into(),
+            ),
+            SearchError::SeedNetwork { .. } => Some(
+                "raise the limits of the run file ([limits]), or lower train.learning_rate where training \
+                 failed; then start again in another folder"
+                    .into(),
+            ),
             SearchError::Io { .. } | SearchError::Database { .. } => {
                 Some("free some space or make it writable; a started run then goes on with `resume`".into())
             }
@@ -172,4 +187,15 @@ impl SearchError {
             _ => None,
         }
     }
+}
+
+/// Whether a file is where a folder was expected.
+fn is_no_folder(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists)
+}
+
+/// Whether a file is no database, or lacks the tables of one.
+fn is_no_database(error: &rusqlite::Error) -> bool {
+    let known = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::Unknown];
+    error.sqlite_error_code().is_some_and(|code| known.contains(&code))
 }

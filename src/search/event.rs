@@ -93,11 +93,11 @@ pub struct Summary {
     pub directory: String,
     /// Generations, the seed network's included.
     pub generations: u64,
-    /// Source texts asked for, copies that were asked again included.
+    /// Source texts, the seed network's and those of copies and duplicates that were asked again included.
     pub candidates: u64,
-    /// Copies that were asked again.
+    /// Copies and duplicates that were asked again.
     pub retried: u64,
-    /// Sources that are networks.
+    /// Sources that are networks. Here and below the seed network, which nobody wrote, is left out.
     pub valid: u64,
     /// Networks not seen before.
     pub novel: u64,
@@ -131,7 +131,7 @@ pub struct Summary {
     pub train_seconds: f64,
     /// Tokens written per trained network; `None` before there is one.
     pub tokens_per_trained: Option<f64>,
-    /// Seconds, writing and training, per trained network.
+    /// Seconds, writing and training, per trained network, without the seed network's.
     pub seconds_per_trained: Option<f64>,
     /// What each operator came to.
     pub yields: Vec<OperatorYield>,

@@ -16,7 +16,7 @@ use super::error::SearchError;
 use super::evaluate::{Measured, Task, TrainProgress};
 use super::event::{Event, Summary};
 use super::read::Network;
-use super::record::Verdict;
+use super::record::{Operator, Verdict};
 use super::store::ResultRow;
 use super::{CLASS, Parts, Run, check_cancelled};
 
@@ -39,10 +39,54 @@ pub(super) fn finish(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, Se
             results.push(row);
         }
         run.store.keep_results(&results)?;
+    } else {
+        remake(run, parts, &results)?;
     }
     let summary = summarise(run, &results)?;
     (parts.observe)(Event::Finished(Box::new(summary.clone())));
     Ok(summary)
+}
+
+/// Write again what is gone of a finished run's sources; weights are in no database.
+fn remake(run: &Run, parts: &Parts<'_>, results: &[ResultRow]) -> Result<(), SearchError> {
+    for row in results {
+        let paths = [Some(run.directory.join(&row.file)), row.best.then(|| run.directory.join("best.py"))];
+        if paths.iter().flatten().all(|path| path.exists()) {
+            continue;
+        }
+        let Some((niche, elite)) = run.state.archive.elites().find(|(_, elite)| elite.id == row.id) else {
+            continue;
+        };
+        let folder = run.directory.join("elites");
+        fs::create_dir_all(&folder).map_err(|source| SearchError::Io { path: folder, source })?;
+        sources(run, parts, &read(run, parts, elite)?, niche, elite, row)?;
+    }
+    Ok(())
+}
+
+/// The network of an elite.
+fn read(run: &Run, parts: &Parts<'_>, elite: &Elite) -> Result<Network, SearchError> {
+    parts.reader.read(&elite.source).map_err(|refused| SearchError::Corrupt {
+        path: run.directory.join("run.db"),
+        reason: format!("elite {} is refused now: {}", elite.id, refused.message),
+    })
+}
+
+/// Write the source of an elite, and of the best one under that name too.
+fn sources(
+    run: &Run,
+    parts: &Parts<'_>,
+    network: &Network,
+    niche: usize,
+    elite: &Elite,
+    row: &ResultRow,
+) -> Result<(), SearchError> {
+    let text = |weights: &str| python(run, parts, network, niche, elite, row, weights);
+    write(&run.directory.join(&row.file), text(&format!("{niche:03}.safetensors")).as_bytes())?;
+    if row.best {
+        write(&run.directory.join("best.py"), text("best.safetensors").as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Measure one elite and write its files.
@@ -53,10 +97,7 @@ fn one(
     elite: &Elite,
     best: bool,
 ) -> Result<ResultRow, SearchError> {
-    let network = parts.reader.read(&elite.source).map_err(|refused| SearchError::Corrupt {
-        path: run.directory.join("run.db"),
-        reason: format!("elite {} is refused now: {}", elite.id, refused.message),
-    })?;
+    let network = read(run, parts, elite)?;
     let kept = run.weights(&elite.architecture);
     let target = run.directory.join("elites").join(format!("{niche:03}.safetensors"));
     let mut row = ResultRow {
@@ -74,13 +115,9 @@ fn one(
         }
         row.test = parts.evaluator.test(&network.graph, &target)?;
     }
-    let text = python(run, parts, &network, niche, elite, &row);
-    write(&run.directory.join(&row.file), text.as_bytes())?;
-    if best {
-        write(&run.directory.join("best.py"), text.as_bytes())?;
-        if parts.evaluator.has_weights() {
-            copy(&target, &run.directory.join("best.safetensors"))?;
-        }
+    sources(run, parts, &network, niche, elite, &row)?;
+    if best && parts.evaluator.has_weights() {
+        copy(&target, &run.directory.join("best.safetensors"))?;
     }
     Ok(row)
 }
@@ -132,6 +169,7 @@ fn python(
     niche: usize,
     elite: &Elite,
     row: &ResultRow,
+    weights: &str,
 ) -> String {
     let facts = network.facts();
     let data = &run.row.data;
@@ -154,7 +192,7 @@ fn python(
     }
     if parts.evaluator.has_weights() {
         text.push_str(&format!(
-            "\n# Weights: {CLASS}().load_state_dict(safetensors.torch.load_file(\"{niche:03}.safetensors\"))"
+            "\n# Weights: {CLASS}().load_state_dict(safetensors.torch.load_file(\"{weights}\"))"
         ));
     }
     text.push('\n');
@@ -168,15 +206,20 @@ fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
     let generations = run.store.generations()?;
     let generate_seconds = generations.iter().map(|row| row.generate_seconds).sum::<f64>();
     let train_seconds = generations.iter().map(|row| row.train_seconds).sum::<f64>();
+    let seed_seconds = generations.first().map_or(0.0, |row| row.generate_seconds + row.train_seconds);
     let tokens: u64 = candidates.iter().map(|candidate| candidate.cost.completion_tokens).sum();
-    let trained = candidates.iter().filter(|candidate| candidate.verdict == Verdict::Accepted).count();
+    // Nobody wrote the seed network.
+    let written = || candidates.iter().filter(|candidate| candidate.operator != Operator::Seed);
+    let trained = written().filter(|candidate| candidate.verdict == Verdict::Accepted).count();
     let verdicts =
         |verdict| candidates.iter().filter(|candidate| candidate.verdict == verdict).count() as u64;
     let per_trained = |amount: f64| (trained > 0).then(|| amount / trained as f64);
-    let final_ones = || candidates.iter().filter(|candidate| !candidate.retried);
+    let final_ones = || written().filter(|candidate| !candidate.retried);
     let stats = run.state.archive.stats();
     let best = results.iter().find(|row| row.best).cloned();
-    let of = best.as_ref().and_then(|best| final_ones().find(|candidate| candidate.id == best.id));
+    let of = best
+        .as_ref()
+        .and_then(|best| candidates.iter().find(|candidate| candidate.id == best.id && !candidate.retried));
     let weights = run.directory.join("best.safetensors");
     Ok(Summary {
         directory: run.directory.display().to_string(),
@@ -198,7 +241,7 @@ fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
         generate_seconds,
         train_seconds,
         tokens_per_trained: per_trained(tokens as f64),
-        seconds_per_trained: per_trained(generate_seconds + train_seconds),
+        seconds_per_trained: per_trained(generate_seconds + train_seconds - seed_seconds),
         saved_tokens: candidates.iter().map(|candidate| candidate.cost.saved_tokens).sum(),
         given_up: candidates.iter().filter(|candidate| candidate.cost.saved_tokens > 0).count() as u64,
         yields: run.store.yields()?,

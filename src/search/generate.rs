@@ -1,8 +1,9 @@
-//! One generation's sources: every slot's request in one call, copies asked again hotter, each text read.
+//! One generation's sources: every slot's request in one call, copies and duplicates asked again hotter, each text
+//! read.
 //!
 //! Input: the state at the start of the generation. Output: candidates in the order of slots and attempts,
 //! with the networks to train. Sampling of slot `s`, attempt `a` draws from the stream `("sample",
-//! [generation, s, a])`. One limit: a refused text is not asked again; only a copy is.
+//! [generation, s, a])`. One limit: a refused text is not asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

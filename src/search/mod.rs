@@ -109,11 +109,25 @@ pub fn search(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, SearchErr
     finish::finish(run, parts)
 }
 
-/// Generation 0: the network that everything starts from.
+/// The network that everything starts from, as text and as `reader` reads it: what a run file's limits may refuse.
+///
+/// # Errors
+/// Why it is refused.
+pub fn first_network(
+    reader: &dyn Reader,
+    input_sizes: &[usize],
+    classes: usize,
+) -> Result<(String, Network), SearchError> {
+    let source = reader.seed().unwrap_or_else(|| seed_network(input_sizes, classes));
+    match reader.read(&source) {
+        Ok(network) => Ok((source, network)),
+        Err(refused) => Err(SearchError::SeedNetwork { reason: refused.message }),
+    }
+}
+
+/// Generation 0.
 fn seed(run: &Run, parts: &Parts<'_>) -> Result<Vec<Written>, SearchError> {
-    let source = parts.reader.seed().unwrap_or_else(|| seed_network(&run.row.input_sizes, run.row.classes));
-    let network =
-        parts.reader.read(&source).map_err(|refused| SearchError::SeedNetwork { reason: refused.message })?;
+    let (source, network) = first_network(parts.reader, &run.row.input_sizes, run.row.classes)?;
     let facts = network.facts();
     Ok(vec![Written {
         candidate: Candidate {

@@ -25,7 +25,8 @@ use super::typed::{self, EditKind, Edited};
 /// Parents whose scores are kept; the oldest goes first.
 const KEPT: usize = 256;
 
-/// Scores of the edits of parents. They are kept for speed only: forgotten ones come out the same.
+/// Scores of the edits of parents. They are kept for speed only: forgotten ones come out the same, and a choice looks at
+/// no more of them than it would have scored itself.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
     parents: BTreeMap<Key, Ranked>,
@@ -41,7 +42,16 @@ struct Ranked {
     options: Vec<Choice>,
     /// Edits in all, scored or not.
     total: usize,
-    /// Tokens read for the options so far.
+    /// What was scored together, first to last.
+    batches: Vec<Batch>,
+}
+
+/// Options that were scored together with those before them.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    /// How many options there are up to its last one.
+    end: usize,
+    /// Tokens that were read for them.
     tokens: u64,
 }
 
@@ -110,34 +120,39 @@ impl Ranks {
         let ranked = self.parents.entry(key).or_default();
         let mut each =
             RootSeed(run.config.seed).stream("rank", &[proposal.id.generation, proposal.id.slot, attempt]);
-        let known = ranked.tokens;
-        loop {
-            if let Some(choice) = ranked.best(run, parts.reader, &mut each, taken, &elite.architecture) {
+        let known = ranked.batches.len();
+        // Batch by batch though more may be scored already: an edit that the surrogate skipped is free again.
+        for shown in 0.. {
+            if shown == ranked.batches.len() && !ranked.more(run, parts, parent, proposal)? {
+                break;
+            }
+            let Batch { end, tokens } = ranked.batches[shown];
+            if let Some(choice) = ranked.best(run, parts.reader, &mut each, end, taken, &elite.architecture) {
                 let Choice { edited, score, architecture } = &ranked.options[choice];
                 taken.extend(architecture.clone().flatten());
-                let cost = Cost { prompt_tokens: ranked.tokens, cached_tokens: known, ..Cost::default() };
+                let cached = ranked.batches[..known.min(shown + 1)].last().map_or(0, |batch| batch.tokens);
+                let cost = Cost { prompt_tokens: tokens, cached_tokens: cached, ..Cost::default() };
                 let (source, what, score) = (edited.source.clone(), edited.what.clone(), *score);
                 return Ok(Draft { instruction, step: Step::Ranked(Picked { source, what, score, cost }) });
             }
-            if !ranked.more(run, parts, parent, proposal)? {
-                return failed("every typed edit of the parent is known or no network");
-            }
         }
+        failed("every typed edit of the parent is known or no network")
     }
 }
 
 impl Ranked {
-    /// The option with the highest score among those that give a new network.
+    /// The option with the highest score among those of the first `end` that give a new network.
     fn best(
         &mut self,
         run: &Run,
         reader: &dyn Reader,
         each: &mut Stream,
+        end: usize,
         taken: &BTreeSet<String>,
         parent: &str,
     ) -> Option<usize> {
         let even = run.config.operators.prior == Prior::None;
-        let mut order: Vec<(usize, f64)> = (0..self.options.len())
+        let mut order: Vec<(usize, f64)> = (0..end)
             .map(|index| (index, if even { each.uniform() } else { self.options[index].score }))
             .collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -175,6 +190,7 @@ impl Ranked {
         self.total = all.len();
         let next: Vec<Edited> =
             all.into_iter().skip(self.options.len()).take(run.config.operators.rank_options).collect();
+        let mut tokens = self.batches.last().map_or(0, |batch| batch.tokens);
         let scores = match run.config.operators.prior {
             Prior::None => vec![0.0; next.len()],
             Prior::Random => {
@@ -193,34 +209,35 @@ impl Ranked {
                     seed.stream("legend", &id).shuffle(&mut legend);
                 }
                 let prompt = source::rank_prompt(&parent.source, &words, &legend);
-                self.score(parts, &prompt, &next)?
+                let (scores, read) = score(parts, &prompt, &next)?;
+                tokens += read;
+                scores
             }
         };
         let choices =
             next.into_iter().zip(scores).map(|(edited, score)| Choice { edited, score, architecture: None });
         let before = self.options.len();
         self.options.extend(choices);
-        Ok(self.options.len() > before)
-    }
-
-    /// The mean log-probability per token of each edit's words.
-    fn score(
-        &mut self,
-        parts: &mut Parts<'_>,
-        prompt: &str,
-        next: &[Edited],
-    ) -> Result<Vec<f64>, SearchError> {
-        let texts: Vec<String> = next.iter().map(|edited| format!(" {}\n", edited.what)).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        match parts.generator.score(prompt, &texts) {
-            Ok(scores) => {
-                let written: usize = scores.iter().map(|score| score.tokens).sum();
-                self.tokens += (parts.generator.count_tokens(prompt) + written) as u64;
-                Ok(scores.iter().map(Score::per_token).collect())
-            }
-            // A parent that outgrew the context: its edits come in the order that they have.
-            Err(LlmError::TooLong { .. }) => Ok(vec![0.0; next.len()]),
-            Err(error) => Err(error.into()),
+        let end = self.options.len();
+        if end > before {
+            self.batches.push(Batch { end, tokens });
         }
+        Ok(end > before)
+    }
+}
+
+/// The mean log-probability per token of each edit's words, and how many tokens were read for it.
+fn score(parts: &mut Parts<'_>, prompt: &str, next: &[Edited]) -> Result<(Vec<f64>, u64), SearchError> {
+    let texts: Vec<String> = next.iter().map(|edited| format!(" {}\n", edited.what)).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    match parts.generator.score(prompt, &texts) {
+        Ok(scores) => {
+            let written: usize = scores.iter().map(|score| score.tokens).sum();
+            let read = (parts.generator.count_tokens(prompt) + written) as u64;
+            Ok((scores.iter().map(Score::per_token).collect(), read))
+        }
+        // A parent that outgrew the context: its edits come in the order that they have.
+        Err(LlmError::TooLong { .. }) => Ok((vec![0.0; next.len()], 0)),
+        Err(error) => Err(error.into()),
     }
 }

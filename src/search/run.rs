@@ -202,7 +202,10 @@ pub fn load(directory: &Path) -> Result<RunRecord, SearchError> {
     let config = config::resolve_saved(&row.config, &directory.join("config.toml"))?;
     let book = PromptBook::parse(&row.prompts, "prompts")?;
     let (generations, candidates) = store.snapshot()?;
-    let state = replay(&generations, &candidates, &config, &book, &path)?;
+    let state = replay(&generations, &candidates, &config, &book, &path).map_err(|error| {
+        // Another version may come to something else.
+        same("program version", &row.program, env!("CARGO_PKG_VERSION")).err().unwrap_or(error)
+    })?;
     let results = store.results()?;
     Ok(RunRecord { row, config, book, state, generations, candidates, results })
 }

@@ -208,10 +208,16 @@ fn chunk(text: &str) -> Option<Chunk<'_>> {
         Some("import" | "from") => (Kind::Import, None),
         Some("class" | "def") => (Kind::Other, words.next()),
         // A bare docstring or expression (an instruction of an earlier prompt, a call) defines nothing.
-        Some(name) if line[name.len()..].trim_start().starts_with('=') => (Kind::Other, Some(name)),
+        Some(name) if assigns(line, name) => (Kind::Other, Some(name)),
         _ => return None,
     };
     Some(Chunk { text, kind, name })
+}
+
+/// Whether the line gives `name`, with which it begins, a value.
+fn assigns(line: &str, name: &str) -> bool {
+    let rest = line.strip_prefix(name).map(str::trim_start);
+    rest.is_some_and(|rest| rest.starts_with('=') && !rest.starts_with("=="))
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -321,6 +327,15 @@ mod tests {
         let text = candidate(&[PARENT], completion);
         assert_eq!(text.matches("class Block").count(), 1);
         assert!(text.contains("mine = True"));
+    }
+
+    #[test]
+    fn lines_of_other_letters_in_column_0_are_text_like_any_other() {
+        let completion = "    pass\n\n\n→ a\nβ = 2\n→=\nx == 1\n";
+        for text in [completion.to_owned(), candidate(&[PARENT], completion)] {
+            assert!(prompt(&[&text], "Improve it.").ends_with("class Net(nn.Module):\n"));
+        }
+        assert!(assigns("β = 2", "β") && !assigns("→ a", "a") && !assigns("x == 1", "x"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use llmatic_offline::llm::Generator;
 use llmatic_offline::search::{self, Event, GenerationRow, Run, RunRecord};
 use toml::{Table, Value};
 
-use super::search::{evaluator, generator, on_interrupt, prompts, search_watched, use_threads};
+use super::search::{absolute, evaluator, generator, on_interrupt, prompts, search_watched, use_threads};
 use super::{machine_device, machine_threads, read};
 use crate::cli::Failure;
 use crate::cli::args::OperatorsArgs;
@@ -23,6 +23,8 @@ use crate::cli::printer::{self, Printer};
 
 /// Generations over those that the evaluations need, for those in which little is new.
 const PATIENCE: usize = 20;
+/// The most that a run file may ask for.
+const MOST_GENERATIONS: u64 = 1_000_000;
 
 /// Arms with a name: rates of rewrite, crossover, infill, rank and typed, and whether a bandit chooses.
 const ARMS: [(&str, [f64; 5], bool); 7] = [
@@ -47,12 +49,23 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
     let arms: Vec<(String, Table)> =
         args.arms.iter().map(|arm| Ok((arm.clone(), overlay(arm)?))).collect::<Result<_, Failure>>()?;
     // Whatever can be refused is refused before the first run.
+    let last = args.first_seed.checked_add(args.seeds - 1).filter(|&last| i64::try_from(last).is_ok());
+    let Some(last) = last else {
+        return Err(Failure::refused("--first-seed and --seeds: expected seeds below 2^63, got larger ones"));
+    };
+    let mut folders: BTreeMap<String, &str> = BTreeMap::new();
     for (name, over) in &arms {
-        configuration(args, name, over, args.first_seed)?;
+        configuration(args, name, over, last)?;
+        if let Some(other) = folders.insert(folder_name(name), name) {
+            return Err(Failure::refused(format!(
+                "--arms: expected arms whose runs have different folders, got {other} and {name}"
+            ))
+            .hint("give one of the files another name"));
+        }
     }
     let cancelled = on_interrupt()?;
-    // By the name asked for: the LLM, and the name it has in run files.
-    let mut llms: BTreeMap<String, (Box<dyn Generator>, String)> = BTreeMap::new();
+    // The LLM of the last run: what was asked for, itself, and the name it has in run files.
+    let mut llm: Option<(String, Box<dyn Generator>, String)> = None;
     let mut records: Vec<(&str, u64, RunRecord)> = Vec::new();
     // Seed by seed, so that a comparison that is stopped early is complete for the seeds before.
     for seed in (0..args.seeds).map(|offset| args.first_seed + offset) {
@@ -60,17 +73,20 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
             let directory = args.out.join(format!("{}-{seed}", folder_name(name)));
             let (mut config, book) = configuration(args, name, over, seed)?;
             use_threads(config.threads);
-            let asked = config.model.name.clone();
-            if !llms.contains_key(&asked) {
+            // All of it: arms may differ in the grammar or in how many rows are written together.
+            let asked = format!("{:?} {} {}", config.model, config.device, config.threads);
+            if llm.as_ref().is_none_or(|(known, ..)| *known != asked) {
+                // Never two at once: each may be as large as the machine allows.
+                drop(llm.take());
                 let made = generator(&mut config)?;
-                llms.insert(asked.clone(), (made, config.model.name.clone()));
+                llm = Some((asked, made, config.model.name.clone()));
             }
-            let Some((generator, model)) = llms.get_mut(&asked) else { continue };
+            let Some((_, generator, model)) = &mut llm else { continue };
             config.model.name.clone_from(model);
             let mut made = None;
             let mut run = if directory.join("run.db").exists() {
                 let run = Run::open(&directory)?;
-                same_settings(&run, &config, &directory)?;
+                same_settings(&run, &config, &book, &directory)?;
                 run
             } else {
                 let data = made.insert(evaluator(&config)?).data();
@@ -187,6 +203,12 @@ fn overlay(arm: &str) -> Result<Table, Failure> {
     let mut table: Table = text
         .parse()
         .map_err(|error: toml::de::Error| Failure::refused(format!("{name}: {}", error.message())))?;
+    // Beside the arm that names it.
+    let file = table.get_mut("prompts").and_then(|prompts| prompts.get_mut("file"));
+    if let Some(Value::String(file)) = file {
+        let beside = Path::new(name).parent().unwrap_or(Path::new("")).join(&*file);
+        *file = absolute(&beside).display().to_string();
+    }
     if let Some(prior) = prior {
         let operators = table.entry("operators").or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(operators) = operators {
@@ -226,9 +248,10 @@ fn configuration(
     // With a time to fill, the search is stopped from outside.
     let timed = args.seconds > 0;
     search.insert("evaluations".into(), number(if timed { 0 } else { args.evaluations as u64 }));
-    let patience = PATIENCE as u64 * if timed { args.seconds } else { args.evaluations as u64 };
+    let patience =
+        (PATIENCE as u64).saturating_mul(if timed { args.seconds } else { args.evaluations as u64 });
     let generations = patience / children.unsigned_abs() + 1;
-    search.insert("generations".into(), number(generations));
+    search.insert("generations".into(), number(generations.min(MOST_GENERATIONS)));
     own.insert("search".into(), Value::Table(search));
     if args.threads > 0 {
         own.insert("threads".into(), number(args.threads as u64));
@@ -238,7 +261,17 @@ fn configuration(
     merge(&mut table, &own);
     let text = toml::to_string(&table).map_err(|error| Failure::failed(error.to_string()))?;
     let shown = format!("{shown} with arm {name}");
-    let config = config::resolve(&text, &shown, &[], machine_device(), machine_threads())?;
+    let resolve = |text: &str, shown: &str| {
+        config::resolve(text, shown, &[], machine_device(), machine_threads()).map_err(Failure::from)
+    };
+    let mut config = resolve(&text, &shown).map_err(|error| {
+        // Of a file that is wrong by itself, the line in it says more.
+        let own = name.rsplit_once(':').map_or(name, |(file, _)| file);
+        let files = args.config.as_deref().into_iter().chain([Path::new(own)]);
+        let refusal = |file: &Path| resolve(&read(file).ok()?, &file.display().to_string()).err();
+        files.filter(|file| file.extension().is_some()).find_map(refusal).unwrap_or(error)
+    })?;
+    config.data.path = config.data.path.as_deref().map(absolute);
     let book = prompts(&config, args.config.as_deref())?;
     Ok((config, book))
 }
@@ -256,9 +289,9 @@ fn merge(into: &mut Table, from: &Table) {
 }
 
 /// Refuse a run of other settings: it would be compared as if it were of these.
-fn same_settings(run: &Run, config: &SearchConfig, directory: &Path) -> Result<(), Failure> {
+fn same_settings(run: &Run, config: &SearchConfig, book: &str, directory: &Path) -> Result<(), Failure> {
     let comparable = |config: &SearchConfig| SearchConfig { threads: 0, ..config.clone() };
-    if comparable(&run.config) == comparable(config) {
+    if comparable(&run.config) == comparable(config) && run.row.prompts == book {
         return Ok(());
     }
     let message =

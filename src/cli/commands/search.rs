@@ -31,9 +31,12 @@ pub(crate) fn search(args: &SearchArgs) -> Result<(), Failure> {
     let cancelled = on_interrupt()?;
     use_threads(config.threads);
     let mut evaluator = evaluator(&config)?;
+    let data = evaluator.data();
+    let reader = FrontEnd::new(&config, &data.input_sizes, data.classes);
+    search::first_network(&reader, &data.input_sizes, data.classes)?;
     let mut generator = generator(&mut config)?;
     let identity = generator.describe();
-    let mut run = Run::create(&directory, config, &prompts, &identity, &evaluator.data())?;
+    let mut run = Run::create(&directory, config, &prompts, &identity, &data)?;
     drive(&mut run, generator.as_mut(), evaluator.as_mut(), &cancelled, args.json)
 }
 
@@ -56,11 +59,10 @@ fn drive(
     json: bool,
 ) -> Result<(), Failure> {
     let summary = search_on(run, generator, evaluator, cancelled, json)?;
-    write_report(&run.directory)?;
     if !json {
         printer::data(&printer::summary(&summary, &search::load(&run.directory)?.results));
     }
-    Ok(())
+    write_report(&run.directory).map(|_| ())
 }
 
 /// Search to the end, with its events on the terminal.
@@ -192,7 +194,7 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
 }
 
 /// The same place from every working directory.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -47,7 +47,7 @@ pub struct RunRow {
 pub struct GenerationRow {
     /// Its number.
     pub number: u64,
-    /// Candidates, without copies that were asked again.
+    /// Candidates, without copies and duplicates that were asked again.
     pub candidates: u64,
     /// Copies that were asked again.
     pub retried: u64,
@@ -120,11 +120,11 @@ pub struct OperatorYield {
     pub operator: String,
     /// The instruction; empty for all of them.
     pub instruction: String,
-    /// Texts, copies that were asked again included.
+    /// Texts, copies and duplicates that were asked again included.
     pub texts: u64,
     /// Copies that were asked again.
     pub retried: u64,
-    /// Texts that are networks, without copies that were asked again.
+    /// Texts that are networks, without copies and duplicates that were asked again.
     pub valid: u64,
     /// Networks not seen before.
     pub novel: u64,
@@ -247,7 +247,9 @@ pub(super) fn replace_archives(transaction: &Transaction<'_>, state: &State) -> 
             ],
         )?;
     }
-    for (niche, [x, y]) in state.archive.niches().centroids().iter().enumerate() {
+    // They stay what they are from the first generation on.
+    let new = if state.generations <= 1 { state.archive.niches().centroids() } else { &[] };
+    for (niche, [x, y]) in new.iter().enumerate() {
         transaction
             .prepare_cached("INSERT OR IGNORE INTO centroid VALUES (?1, ?2, ?3)")?
             .execute(params![niche as i64, x, y])?;

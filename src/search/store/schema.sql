@@ -17,8 +17,8 @@ CREATE TABLE run (                 -- one row: what the run is
 ) STRICT;
 CREATE TABLE generation (          -- one row per committed generation; 0 is the seed network's
     number INTEGER PRIMARY KEY,
-    candidates INTEGER NOT NULL,   -- rows of `candidate`, without copies that were asked again
-    retried INTEGER NOT NULL,      -- copies that were asked again
+    candidates INTEGER NOT NULL,   -- rows of `candidate`, without copies and duplicates that were asked again
+    retried INTEGER NOT NULL,      -- copies and duplicates that were asked again
     valid INTEGER NOT NULL,        -- sources that are networks
     novel INTEGER NOT NULL,        -- networks not seen before in this run
     archived INTEGER NOT NULL,     -- networks that entered the archive
@@ -134,7 +134,7 @@ CREATE VIEW yield AS               -- what each operator and instruction came to
 SELECT
     operator,
     instruction,
-    COUNT(*) AS texts,             -- copies that were asked again included
+    COUNT(*) AS texts,             -- copies and duplicates that were asked again included
     SUM(retried) AS retried,
     SUM(retried = 0 AND architecture IS NOT NULL) AS valid,
     SUM(verdict IN ('accepted', 'training_failed')) AS novel,
