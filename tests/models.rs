@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::config::Device;
-use llmatic_offline::llm::{Control, Finish, Llm, LlmOptions, Request, Stop, convert, select};
+use llmatic_offline::llm::{
+    Control, Finish, Generator as _, Llm, LlmOptions, Request, Stop, convert, select,
+};
 use llmatic_offline::rng::RootSeed;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 const ARCHITECTURES: [&str; 7] = ["codegen", "gemma3", "llama", "qwen2", "qwen3", "qwen3moe", "starcoder2"];
 
@@ -44,6 +46,19 @@ fn converted(source: &Path, quantization: &str) -> Converted {
     let path = folder.path().join("tiny.gguf");
     convert(source, quantization, &path, &mut |_| {}).unwrap();
     Converted { llm: load(&path, 2), _folder: folder }
+}
+
+/// A fixture's directory with another tokenizer.
+fn with_tokenizer(name: &str, edit: impl FnOnce(&mut Json)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture(name).join(file), folder.path().join(file)).unwrap();
+    }
+    let text = std::fs::read_to_string(fixture(name).join("tokenizer.json")).unwrap();
+    let mut json: Json = serde_json::from_str(&text).unwrap();
+    edit(&mut json);
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    folder
 }
 
 /// Largest difference between the logits after `tokens` and the recorded ones.
@@ -116,6 +131,110 @@ fn texts_get_the_token_ids_of_transformers() {
             let text = case["text"].as_str().unwrap();
             assert_eq!(llm.tokens(text).unwrap(), numbers(&case["tokens"]), "{name}: {text:?}");
         }
+    }
+}
+
+#[test]
+fn a_model_that_starts_texts_with_a_token_or_a_space_is_kept_to_a_search_space() {
+    const SPACE: &str =
+        "start: \"    a = \" op \"\\n    b = \" op \"\\n\"\nop: \"Conv(1)\" | \"Conv(3)\" | \"x\"";
+    // As Llama 2 has it: a space goes before a text.
+    let spaced = with_tokenizer("gemma3", |json| {
+        let parts = [json!({ "type": "Prepend", "prepend": "▁" }), json["normalizer"].take()];
+        json["normalizer"] = json!({ "type": "Sequence", "normalizers": parts });
+        let strip = json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 });
+        json["decoder"]["decoders"].as_array_mut().unwrap().push(strip);
+    });
+    for source in [fixture("gemma3"), spaced.path().to_owned()] {
+        let mut llm = converted(&source, "q8_0").llm;
+        assert_eq!(llm.tokens("x").unwrap()[0], 2, "the start token");
+        llm.keep_to(Some(SPACE)).unwrap();
+        let ask = |temperature| Request {
+            temperature,
+            stop: Stop::ClassComplete,
+            ..greedy("class Net(nn.Module):\n", 60)
+        };
+        let requests = [0.0, 1.0, 2.0].map(ask);
+        for completion in llm.generate(&requests, &mut |_| Control::Continue).unwrap() {
+            let text = &completion.text;
+            let rest = text.strip_prefix("    a = ").and_then(|rest| rest.strip_suffix('\n'));
+            let ops: Vec<&str> = rest.unwrap_or_default().split("\n    b = ").collect();
+            let good = ops.len() == 2 && ops.iter().all(|op| ["Conv(1)", "Conv(3)", "x"].contains(op));
+            assert!(good && completion.finish == Finish::Stopped, "{text:?} {:?}", completion.finish);
+        }
+    }
+}
+
+#[test]
+fn special_tokens_without_an_embedding_are_left_out_and_ordinary_ones_are_an_error() {
+    // Gemma 3 1B has a token for images, and 484 stands here for its number of embeddings.
+    let with = |special: bool| {
+        with_tokenizer("gemma3", |json| {
+            let vocabulary = json["model"]["vocab"].as_object_mut().unwrap();
+            for id in vocabulary.len()..484 {
+                vocabulary.insert(format!("<unused{id}>"), id.into());
+            }
+            let token = json!({
+                "id": 484, "content": "<image>", "special": special, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false,
+            });
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        })
+    };
+    let llm = converted(with(true).path(), "q8_0").llm;
+    for case in reference("gemma3")["tokenized"].as_array().unwrap() {
+        assert_eq!(llm.tokens(case["text"].as_str().unwrap()).unwrap(), numbers(&case["tokens"]));
+    }
+    let tokens = llm.tokens("a <image> b").unwrap();
+    assert!(tokens.iter().all(|token| *token < 484), "{tokens:?}");
+    let ordinary = with(false);
+    let out = ordinary.path().join("out.gguf");
+    let refused = convert(ordinary.path(), "q8_0", &out, &mut |_| {}).unwrap_err().to_string();
+    assert!(refused.contains("`<image>` has id 484") && refused.contains("tokenizer.json"), "{refused}");
+}
+
+#[test]
+fn a_tokenizers_cutting_and_filling_up_are_left_to_training() {
+    let source = with_tokenizer("qwen2", |json| {
+        json["truncation"] =
+            json!({ "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0 });
+        json["padding"] = json!({
+            "strategy": { "Fixed": 64 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "!",
+        });
+    });
+    let llm = converted(source.path(), "q8_0").llm;
+    for case in reference("qwen2")["tokenized"].as_array().unwrap() {
+        assert_eq!(llm.tokens(case["text"].as_str().unwrap()).unwrap(), numbers(&case["tokens"]));
+    }
+}
+
+#[test]
+fn the_start_token_of_a_tokenizers_config_is_put_before_texts_where_its_class_does() {
+    // As DeepSeek-Coder has it.
+    let config = |class: &str| {
+        json!({
+            "tokenizer_class": class, "add_bos_token": true,
+            "bos_token": { "__type": "AddedToken", "content": "<|endoftext|>", "normalized": true },
+        })
+    };
+    let plain = converted(&fixture("llama"), "q8_0").llm.tokens("x = 1").unwrap();
+    let starting: Vec<u32> = [279].into_iter().chain(plain.iter().copied()).collect();
+    for (class, expected) in [
+        ("LlamaTokenizerFast", &starting),
+        ("LlamaTokenizer", &starting),
+        ("PreTrainedTokenizerFast", &plain),
+        ("GPT2Tokenizer", &plain),
+    ] {
+        let source = with_tokenizer("llama", |_| {});
+        let path = source.path().join("tokenizer_config.json");
+        std::fs::write(&path, config(class).to_string()).unwrap();
+        assert_eq!(converted(source.path(), "q8_0").llm.tokens("x = 1").unwrap(), *expected, "{class}");
+        std::fs::write(&path, config(class).to_string().replace("endoftext", "nothing")).unwrap();
+        let out = source.path().join("out.gguf");
+        let refused = convert(source.path(), "q8_0", &out, &mut |_| {}).err().map(|error| error.to_string());
+        let named = |message: &String| message.contains("`<|nothing|>`") && message.contains("bos_token");
+        assert_eq!(refused.as_ref().is_some_and(named), *expected == starting, "{class}: {refused:?}");
     }
 }
 

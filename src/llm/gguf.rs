@@ -20,6 +20,8 @@ use crate::llm::LlmError;
 pub(crate) const MAGIC: u32 = 0x4655_4747;
 /// Where tensors start, unless `general.alignment` says otherwise.
 pub(crate) const ALIGNMENT: usize = 32;
+/// What an alignment is a multiple of: numbers and blocks are read in place, and none of them needs more.
+const LEAST_ALIGNMENT: usize = 8;
 /// Most dimensions of a tensor (ggml's own limit).
 const MOST_DIMS: u32 = 4;
 
@@ -259,9 +261,20 @@ impl Gguf {
         }
         let alignment = match self.metadata.get("general.alignment") {
             None => ALIGNMENT,
-            Some(Value::Integer(alignment @ 1..=65_536)) => *alignment as usize,
-            Some(_) => return Err("metadata `general.alignment` is not from 1 to 65536".into()),
+            Some(Value::Integer(alignment @ 1..=65_536)) if *alignment % LEAST_ALIGNMENT as i128 == 0 => {
+                *alignment as usize
+            }
+            Some(_) => {
+                return Err(format!(
+                    "metadata `general.alignment` is not a multiple of {LEAST_ALIGNMENT} up to 65536"
+                ));
+            }
         };
+        let fits = |info: &TensorInfo| info.offset.is_multiple_of(alignment as u64);
+        if let Some((name, info)) = self.tensors.iter().find(|(_, info)| !fits(info)) {
+            let offset = info.offset;
+            return Err(format!("tensor `{name}`: offset {offset} is not a multiple of {alignment}"));
+        }
         self.data = cursor.at.next_multiple_of(alignment);
         Ok(())
     }
@@ -390,7 +403,7 @@ impl Gguf {
         Ok(RawTensor { dtype: info.dtype, shape: shape.to_vec(), bytes: Arc::clone(&self.bytes), start, len })
     }
 
-    /// Memory of all matrices, in the file's own blocks or packed for the CPU kernels; the embedding table
+    /// Memory of all matrices, as an accelerator holds them or packed for the CPU kernels; the embedding table
     /// is never packed.
     pub(crate) fn weights_bytes(&self, packed: bool) -> usize {
         let tensors = self.tensors.iter().filter_map(|(name, info)| match info.shape[..] {
@@ -402,7 +415,8 @@ impl Gguf {
         let embedding_is_head = !self.has("output.weight");
         let bytes = tensors.map(|(name, dtype, rows, cols)| {
             let stored = row_bytes(dtype, cols).unwrap_or(0).saturating_mul(rows);
-            let multiplied = if packed { Matrix::bytes_for(dtype, rows, cols) } else { stored };
+            let multiplied =
+                if packed { Matrix::bytes_for(dtype, rows, cols) } else { multiplied_bytes(dtype, stored) };
             match name {
                 "token_embd.weight" if embedding_is_head => stored.saturating_add(multiplied),
                 "token_embd.weight" => stored,
@@ -419,6 +433,14 @@ impl Gguf {
         super::kernels::blocks::decode_row(tensor.dtype, tensor.bytes(), &mut values)
             .map_err(|error| self.error(format!("tensor `{name}`: {}", first_line(&error))))?;
         Ok(values)
+    }
+}
+
+/// Memory of a matrix of `stored` bytes in candle's products, which keep quantized blocks and widen halves to f32.
+pub(crate) fn multiplied_bytes(dtype: GgmlDType, stored: usize) -> usize {
+    match dtype {
+        GgmlDType::F16 | GgmlDType::BF16 => stored.saturating_mul(2),
+        _ => stored,
     }
 }
 
@@ -443,4 +465,50 @@ fn tensor_info(cursor: &mut Cursor<'_>) -> Result<TensorInfo, String> {
     let known = TENSOR_TYPES.iter().find(|(known, _)| *known == number);
     let (_, dtype) = known.ok_or_else(|| format!("unknown tensor type {number}"))?;
     Ok(TensorInfo { dtype: *dtype, shape, offset: cursor.u64()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gguf, MAGIC, kind};
+    use crate::llm::decoder::tests::write_tiny_model;
+
+    fn refusal(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("odd.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let message = Gguf::open(&path).err().map_or_else(String::new, |error| error.to_string());
+        assert!(message.is_empty() || message.contains("odd.gguf"), "{message}");
+        message
+    }
+
+    #[test]
+    fn tensors_that_do_not_lie_where_their_numbers_can_be_read_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        write_tiny_model(&path, candle_core::quantized::GgmlDType::Q8_0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert_eq!(refusal(&bytes), "");
+        let name = b"output_norm.weight";
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+        // Its number of dimensions, the one dimension and its type come first.
+        bytes[at + 16] += 1;
+        let message = refusal(&bytes);
+        assert!(message.contains("`output_norm.weight`") && message.contains("multiple of 32"), "{message}");
+    }
+
+    #[test]
+    fn an_alignment_is_a_multiple_of_eight() {
+        for (alignment, good) in [(8u32, true), (64, true), (0, false), (1, false), (4, false), (12, false)] {
+            let key = b"general.alignment";
+            let mut bytes = MAGIC.to_le_bytes().to_vec();
+            bytes.extend(3u32.to_le_bytes());
+            bytes.extend([0u64, 1, key.len() as u64].iter().flat_map(|number| number.to_le_bytes()));
+            bytes.extend(key);
+            bytes.extend([kind::U32, alignment].iter().flat_map(|number| number.to_le_bytes()));
+            bytes.resize(256, 0);
+            let message = refusal(&bytes);
+            assert_eq!(message.is_empty(), good, "{alignment}: {message}");
+            assert!(good || message.contains("general.alignment"), "{message}");
+        }
+    }
 }

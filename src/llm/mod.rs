@@ -10,6 +10,7 @@
 
 mod api;
 mod constrain;
+mod continuing;
 mod convert;
 mod decoder;
 mod engine;

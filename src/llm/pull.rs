@@ -86,10 +86,11 @@ fn fetch(manifest: &Manifest, on_progress: &mut dyn FnMut(&PullProgress)) -> Res
 
 /// The files of a repository that a conversion reads: safetensors where there are any, else PyTorch's.
 fn wanted<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    const TEXTS: [&str; 6] = [
+    const TEXTS: [&str; 7] = [
         "config.json",
         "generation_config.json",
         "tokenizer.json",
+        "tokenizer_config.json",
         "vocab.json",
         "merges.txt",
         "added_tokens.json",
@@ -191,5 +192,7 @@ mod tests {
         let shards =
             ["config.json", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json", "x.bin"];
         assert_eq!(wanted(&shards), &shards[..3]);
+        let texts = ["config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
+        assert_eq!(wanted(&texts), [texts[0], texts[2], texts[3]]);
     }
 }

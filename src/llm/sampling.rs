@@ -237,4 +237,18 @@ mod tests {
         assert!(refused(&[0.0, f32::INFINITY]));
         assert!(!refused(&[0.0, f32::NEG_INFINITY]));
     }
+
+    #[test]
+    fn one_logit_that_is_no_number_is_refused_whatever_the_settings() {
+        for settings in [(0.0, 1.0, 0), (1.0, 1.0, 0), (1.0, 0.9, 0), (1.0, 1.0, 3), (0.7, 0.9, 3)] {
+            let settings = self::settings(settings.0, settings.1, settings.2);
+            for (isa, place) in Isa::all().flat_map(|isa| [0, 15, 16, 299, 699].map(|place| (isa, place))) {
+                let mut logits: Vec<f32> = (0..700).map(|i| (i % 7) as f32).collect();
+                assert!(sample(isa, &logits, settings, &mut stream(4)).is_some());
+                logits[place] = f32::NAN;
+                let drawn = sample(isa, &logits, settings, &mut stream(4));
+                assert_eq!(drawn, None, "{settings:?} {isa:?} {place}");
+            }
+        }
+    }
 }

@@ -35,6 +35,10 @@ pub(crate) const BYTE: i64 = 6;
 const CUTS: &str = "gpt-2, default, qwen2, llama-bpe, llama3, smaug-bpe, lfm2, starcoder, smollm, refact, \
                     deepseek-coder";
 
+/// Those among them whose pieces are taken as they are where they are tokens, and whose texts begin with the start
+/// token where the file does not say (llama.cpp's `llama-vocab.cpp`).
+const LIKE_LLAMA_3: [&str; 3] = ["llama-bpe", "llama3", "lfm2"];
+
 /// The cuts of Qwen2 and Llama 3, which differ in how many digits stay together: `DIGITS` stands for them.
 const WORDS: &str = concat!(
     r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS",
@@ -68,8 +72,9 @@ pub(crate) fn from_ggml(gguf: &Gguf) -> Result<Tokenizer, String> {
         "llama" => sentencepiece::tokenizer(gguf, &tokens, &kinds)?,
         _ => byte_level(gguf, &tokens, &kinds, &list("merges")?)?,
     };
-    // Without a word about it, only a SentencePiece model starts with its start token.
-    if let Some(template) = template(gguf, &tokens, kind == "llama")? {
+    let like_llama_3 = LIKE_LLAMA_3.contains(&gguf.string("tokenizer.ggml.pre").unwrap_or_default())
+        && gguf.integer("tokenizer.ggml.bos_token_id").is_some();
+    if let Some(template) = template(gguf, &tokens, kind == "llama" || like_llama_3)? {
         tokenizer.with_post_processor(Some(template));
     }
     Ok(tokenizer)
@@ -89,8 +94,7 @@ fn byte_level(gguf: &Gguf, tokens: &[String], kinds: &[i64], merges: &[String]) 
     check_merges(&merges, |token| vocabulary.contains_key(token))
         .map_err(|reason| format!("metadata `tokenizer.ggml.merges`: {reason}"))?;
     let pre = gguf.string("tokenizer.ggml.pre").unwrap_or("default");
-    // Llama 3 takes a piece that is a token as it is.
-    let whole = matches!(pre, "llama-bpe" | "llama3");
+    let whole = LIKE_LLAMA_3.contains(&pre);
     let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(whole).build();
     let mut tokenizer = Tokenizer::new(bpe.map_err(|error| format!("tokenizer.ggml.merges: {error}"))?);
     if pre == "qwen2" {
@@ -102,7 +106,7 @@ fn byte_level(gguf: &Gguf, tokens: &[String], kinds: &[i64], merges: &[String]) 
     Ok(tokenizer)
 }
 
-/// Reads the content of a `tokenizer.json`.
+/// Reads the content of a `tokenizer.json`. Cutting texts off and filling them up, as training does, is left out.
 pub(crate) fn parse_json(json: &str) -> Result<Tokenizer, String> {
     let value: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let model = &value["model"];
@@ -117,7 +121,10 @@ pub(crate) fn parse_json(json: &str) -> Result<Tokenizer, String> {
         check_merges(&merges, |token| vocabulary.contains_key(token))
             .map_err(|reason| format!("`model.merges`: {reason}"))?;
     }
-    json.parse::<Tokenizer>().map_err(|error| error.to_string())
+    let mut tokenizer = json.parse::<Tokenizer>().map_err(|error| error.to_string())?;
+    tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+    tokenizer.with_padding(None);
+    Ok(tokenizer)
 }
 
 /// A merge of a `tokenizer.json`: `"a b"` or `["a", "b"]`.
@@ -201,7 +208,7 @@ pub(super) fn add_tokens<'a>(
     Ok(())
 }
 
-/// Puts the start and end tokens around a text, where the model wants them.
+/// Puts the start and end tokens around a text, where the model wants them; `start`: without a word about it.
 fn template(gguf: &Gguf, tokens: &[String], start: bool) -> Result<Option<TemplateProcessing>, String> {
     let wanted = |end: &str, default: bool| -> Result<Option<(String, u32)>, String> {
         if !gguf.boolean(&format!("tokenizer.ggml.add_{end}_token")).unwrap_or(default) {

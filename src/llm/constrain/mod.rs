@@ -11,7 +11,7 @@ mod grammar;
 use std::sync::Arc;
 
 use llguidance::api::TopLevelGrammar;
-use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, token_bytes_from_tokenizer_json};
 
 /// A grammar, compiled for a vocabulary.
@@ -31,12 +31,14 @@ pub(crate) struct Constraint {
     ends: Vec<u32>,
     end: u32,
     lost: bool,
+    /// What may come next, once it was asked for.
+    next: Option<Vec<u32>>,
 }
 
 impl Grammar {
     /// Compiles the grammar of class bodies, or that of a search space (Lark, as `llguidance` reads it). `json` is the
-    /// content of a `tokenizer.json`, `ends` are the sorted ids at which a text ends and `width` is the number of
-    /// logits.
+    /// content of a `tokenizer.json`, `ends` are the sorted ids at which a text ends, of which those without a logit
+    /// are left out, and `width` is the number of logits.
     ///
     /// # Errors
     /// A tokenizer without an end token or whose tokens are no bytes; a text that is no grammar.
@@ -49,8 +51,9 @@ impl Grammar {
         let json: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let mut bytes = token_bytes_from_tokenizer_json(&json).map_err(|error| error.to_string())?;
         bytes.resize(width, Vec::new());
-        let end = *ends.first().filter(|&&end| (end as usize) < width).ok_or("the model has no end token")?;
-        for &id in ends {
+        let ends: Vec<u32> = ends.iter().copied().filter(|&end| (end as usize) < width).collect();
+        let end = *ends.first().ok_or("the model has no end token")?;
+        for &id in &ends {
             // Ends are allowed by the grammar's end, never by their text.
             if let Some(token) = bytes.get_mut(id as usize) {
                 token.clear();
@@ -67,31 +70,21 @@ impl Grammar {
         let start = Matcher::new(parser);
         match start.get_error() {
             Some(reason) => Err(reason),
-            None => Ok(Grammar { start, space: space.is_some(), ends: ends.to_vec(), end }),
+            None => Ok(Grammar { start, space: space.is_some(), ends, end }),
         }
     }
 
     /// What may follow the header of a class.
     pub(crate) fn start(&self) -> Constraint {
         let (matcher, ends) = (self.start.deep_clone(), self.ends.clone());
-        Constraint { matcher, space: self.space, ends, end: self.end, lost: false }
+        Constraint { matcher, space: self.space, ends, end: self.end, lost: false, next: None }
     }
 }
 
 impl Constraint {
     /// Takes what may not come next out of `logits`.
     pub(crate) fn apply(&mut self, logits: &mut [f32]) {
-        if self.lost || self.matcher.is_stopped() {
-            return;
-        }
-        let Ok(mask) = self.matcher.compute_mask() else {
-            self.lost = true;
-            return;
-        };
-        if mask.is_zero() {
-            self.lost = true;
-            return;
-        }
+        let Some(mask) = self.mask() else { return };
         let ends = mask.is_allowed(self.end);
         let kept: Vec<f32> =
             self.ends.iter().map(|&id| logits.get(id as usize).copied().unwrap_or_default()).collect();
@@ -105,6 +98,32 @@ impl Constraint {
                 *logit = if ends { kept } else { f32::NEG_INFINITY };
             }
         }
+    }
+
+    /// What may come next in a search space: sorted ids. `None` where anything may, as in a text that the grammar lost
+    /// hold of, and outside of a space, where it is most of the vocabulary.
+    pub(crate) fn choices(&mut self) -> Option<&[u32]> {
+        if self.space && self.next.is_none() {
+            let mask = self.mask()?;
+            let mut next = mask.to_list();
+            next.retain(|id| self.ends.binary_search(id).is_err());
+            if mask.is_allowed(self.end) {
+                next.extend(&self.ends);
+                next.sort_unstable();
+            }
+            self.next = Some(next);
+        }
+        self.next.as_deref()
+    }
+
+    /// Tokens that may come next, the first of the ends for all of them; `None` where anything may.
+    fn mask(&mut self) -> Option<SimpleVob> {
+        if self.lost || self.matcher.is_stopped() {
+            return None;
+        }
+        let mask = self.matcher.compute_mask().ok().filter(|mask| !mask.is_zero());
+        self.lost = mask.is_none();
+        mask
     }
 
     /// Whether it is the grammar of a search space.
@@ -137,6 +156,7 @@ impl Constraint {
 
     /// Goes on with a token.
     pub(crate) fn accept(&mut self, token: u32) {
+        self.next = None;
         if !self.lost && self.ends.binary_search(&token).is_err() {
             self.lost = self.matcher.consume_token(token).is_err();
         }
@@ -152,7 +172,7 @@ mod tests {
         compiled(None)
     }
 
-    /// Every byte is a token; the last id ends a text.
+    /// Every byte is a token; the last id ends a text, as would one that has no logit.
     fn compiled(space: Option<&str>) -> Grammar {
         let vocabulary: serde_json::Map<String, serde_json::Value> = byte_characters()
             .into_iter()
@@ -163,7 +183,7 @@ mod tests {
         let json = serde_json::json!({
             "decoder": { "type": "ByteLevel" }, "model": { "vocab": vocabulary }, "added_tokens": [],
         });
-        Grammar::compile(&json.to_string(), &[256], 257, space).unwrap()
+        Grammar::compile(&json.to_string(), &[256, 300], 257, space).unwrap()
     }
 
     /// GPT-2's stand-ins for bytes.
@@ -205,8 +225,15 @@ mod tests {
         let mut text = String::new();
         for (forced, chosen) in [("a = ", "Z"), ("ero()\nb = ", "C"), ("onv(", "3")] {
             assert_eq!(constraint.forced(), forced, "{text:?}");
+            assert_eq!(constraint.choices(), Some(&[u32::from(forced.as_bytes()[0])][..]));
             assert!(!constraint.complete());
-            for byte in forced.bytes().chain(chosen.bytes()) {
+            for byte in forced.bytes() {
+                constraint.accept(u32::from(byte));
+            }
+            let choices: &[u8] = if chosen == "3" { b"13" } else { b"CZ" };
+            let choices: Vec<u32> = choices.iter().map(|&byte| byte.into()).collect();
+            assert_eq!(constraint.choices(), Some(choices.as_slice()));
+            for byte in chosen.bytes() {
                 constraint.accept(u32::from(byte));
             }
             text.push_str(forced);
@@ -219,15 +246,18 @@ mod tests {
         }
         assert_eq!(text, "a = Zero()\nb = Conv(3)\nend\n");
         assert!(constraint.complete() && !constraint.lost);
-        assert_eq!(constraint.forced(), "");
+        assert_eq!((constraint.forced().as_str(), constraint.choices()), ("", None));
     }
 
     #[test]
     fn python_and_a_lost_text_force_nothing() {
-        assert_eq!(grammar().start().forced(), "");
+        assert_eq!((grammar().start().forced().as_str(), grammar().start().choices()), ("", None));
         let mut constraint = compiled(Some("start: \"ab\"")).start();
         constraint.accept(u32::from(b'x'));
         assert_eq!((constraint.forced().as_str(), constraint.complete()), ("", false));
+        assert_eq!(constraint.choices(), None);
+        let mut ending = compiled(Some("start: \"ab\"?")).start();
+        assert_eq!(ending.choices(), Some(&[u32::from(b'a'), 256][..]));
     }
 
     const NET: &str = include_str!("net.txt");

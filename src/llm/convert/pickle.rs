@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 use super::source::Element;
 
+/// Longest name of a tensor or of its storage, in bytes: each place that names it has a copy.
+const LONGEST_NAME: usize = 256;
+
 /// A tensor that the dictionary holds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Described {
@@ -71,6 +74,7 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<Vec<Described>, String> {
         if let (Object::Text(name), Object::Tensor(tensor)) =
             (&machine.objects[*key], &machine.objects[*value])
         {
+            check_name(name)?;
             tensors.push(Described { name: name.clone(), ..(**tensor).clone() });
         }
     }
@@ -260,6 +264,7 @@ impl Machine<'_> {
             return Err("a storage without a type".into());
         };
         let Object::Text(key) = &self.objects[*key] else { return Err("a storage without a key".into()) };
+        check_name(key)?;
         let element = match kind.as_str() {
             "torch.FloatStorage" => Some(Element::F32),
             "torch.HalfStorage" => Some(Element::F16),
@@ -280,8 +285,10 @@ impl Machine<'_> {
             "collections.OrderedDict" => Object::Dict(Vec::new()),
             "torch._utils._rebuild_tensor_v2" => Object::Tensor(Box::new(self.tensor(arguments)?)),
             "torch._utils._rebuild_parameter" => {
-                let first = *self.tuple(arguments)?.first().ok_or("a parameter without a tensor")?;
-                self.objects[first].clone()
+                match self.tuple(arguments)?.first().map(|first| &self.objects[*first]) {
+                    Some(Object::Tensor(tensor)) => Object::Tensor(tensor.clone()),
+                    _ => return Err("a parameter without a tensor".into()),
+                }
             }
             other => return Err(format!("`{other}` is called, which rebuilds no tensor")),
         };
@@ -329,6 +336,13 @@ impl Machine<'_> {
         };
         self.tuple(id)?.iter().map(size).collect()
     }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.len() > LONGEST_NAME {
+        return Err(format!("a name of {} bytes, expected at most {LONGEST_NAME}", name.len()));
+    }
+    Ok(())
 }
 
 /// Refuses every name that a file of weights has no use for.
@@ -379,6 +393,40 @@ mod tests {
         let program = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00echo\x85R.";
         let message = tensors(program).unwrap_err();
         assert!(message.contains("`posix.system`") && message.contains("refused"), "{message}");
+    }
+
+    #[test]
+    fn a_parameter_is_rebuilt_from_a_tensor_and_nothing_else() {
+        let parameter = |of: &[u8]| {
+            let call = [b"ctorch._utils\n_rebuild_parameter\n", of, b"\x88}\x87R"].concat();
+            tensors(&[b"\x80\x02}X\x01\x00\x00\x00w", &call[..], b"s."].concat())
+        };
+        let whole = dictionary();
+        // From the call that rebuilds the tensor up to the end of the dictionary.
+        let start = whole.windows(13).position(|window| window == b"ctorch._utils").unwrap();
+        let tensor = &whole[start..whole.len() - 2];
+        assert_eq!(parameter(tensor), tensors(&whole));
+        for other in [&b"}"[..], b"(t", b"X\x03\x00\x00\x00abc"] {
+            assert!(parameter(other).unwrap_err().contains("a parameter without a tensor"));
+        }
+    }
+
+    #[test]
+    fn names_that_could_be_copied_into_much_memory_are_refused() {
+        let named = |name: &str, storage: &str| {
+            let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+            let mut bytes = dictionary();
+            for (short, long) in [("w", name), ("0", storage)] {
+                let short = text(short);
+                let at = bytes.windows(short.len()).position(|window| window == short).unwrap();
+                bytes.splice(at..at + short.len(), text(long));
+            }
+            tensors(&bytes)
+        };
+        let (good, long) = ("a".repeat(256), "a".repeat(257));
+        assert_eq!(named(&good, &good).unwrap()[0].storage, good);
+        assert!(named(&long, "0").unwrap_err().contains("a name of 257 bytes"));
+        assert!(named("w", &long).unwrap_err().contains("a name of 257 bytes"));
     }
 
     #[test]

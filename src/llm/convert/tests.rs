@@ -4,13 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
+use super::write::{Value, header};
 use super::{convert, read_json};
 use crate::llm::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
 use crate::llm::gguf::Gguf;
 use crate::llm::kernels::Isa;
-use crate::llm::vocabulary::from_ggml;
+use crate::llm::vocabulary::{from_ggml, tokenizer as tokenizer_of};
 
 const ARCHITECTURES: [&str; 7] = ["codegen", "gemma3", "llama", "qwen2", "qwen3", "qwen3moe", "starcoder2"];
 
@@ -90,6 +91,85 @@ fn a_tokenizer_built_from_ggmls_keys_gives_the_ids_of_transformers() {
             assert_eq!(encoded.get_ids(), ids(&case["tokens"]), "{name}: {text:?}");
         }
     }
+}
+
+#[test]
+fn ggmls_keys_say_that_texts_start_with_a_token_wherever_that_is_written() {
+    let starting = json!({
+        "type": "TemplateProcessing",
+        "single": [
+            { "SpecialToken": { "id": "<|endoftext|>", "type_id": 0 } },
+            { "Sequence": { "id": "A", "type_id": 0 } },
+        ],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+        "special_tokens": {
+            "<|endoftext|>": { "id": "<|endoftext|>", "ids": [279], "tokens": ["<|endoftext|>"] },
+        },
+    });
+    let bytes =
+        json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
+    let sequence = json!({ "type": "Sequence", "processors": [bytes, starting] });
+    let config = json!({
+        "tokenizer_class": "LlamaTokenizerFast", "add_bos_token": true, "bos_token": "<|endoftext|>",
+    });
+    for (processor, config, expected) in [
+        (&starting, &Json::Null, true),
+        (&sequence, &Json::Null, true),
+        (&bytes, &Json::Null, false),
+        (&bytes, &config, true),
+        (&sequence, &config, true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(fixture("llama").join(file), folder.path().join(file)).unwrap();
+        }
+        let mut tokenizer = read_json(&fixture("llama").join("tokenizer.json")).unwrap();
+        tokenizer["post_processor"] = processor.clone();
+        for (file, json) in [("tokenizer.json", &tokenizer), ("tokenizer_config.json", config)] {
+            std::fs::write(folder.path().join(file), json.to_string()).unwrap();
+        }
+        let path = folder.path().join("tiny.gguf");
+        convert(folder.path(), "q8_0", &path, &mut |_| {}).unwrap();
+        let gguf = Gguf::open(&path).unwrap();
+        for tokenizer in [from_ggml(&gguf).unwrap(), tokenizer_of(&gguf).unwrap()] {
+            let ids = tokenizer.encode_fast("x = 1", true).unwrap().get_ids().to_vec();
+            assert_eq!(ids[0] == 279, expected, "{processor} {config}: {ids:?}");
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_llama_3s_kind_starts_texts_where_its_file_does_not_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vocabulary.gguf");
+    let starts = |pre: &str, more: &[(&str, Value)]| {
+        let tokens = ["a", "b", "ab", "<start>"].map(str::to_owned).to_vec();
+        let metadata: Vec<(String, Value)> = [
+            ("tokenizer.ggml.model", Value::Text("gpt2".into())),
+            ("tokenizer.ggml.pre", Value::Text(pre.into())),
+            ("tokenizer.ggml.tokens", Value::Texts(tokens)),
+            ("tokenizer.ggml.token_type", Value::Integers(vec![1, 1, 1, 3])),
+            ("tokenizer.ggml.merges", Value::Texts(vec!["a b".into()])),
+        ]
+        .into_iter()
+        .chain(more.iter().cloned())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+        header(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        let encoded = from_ggml(&Gguf::open(&path).unwrap()).unwrap().encode_fast("ab", true).unwrap();
+        match encoded.get_ids() {
+            [2] => false,
+            [3, 2] => true,
+            other => panic!("{other:?}"),
+        }
+    };
+    let id = ("tokenizer.ggml.bos_token_id", Value::U32(3));
+    let said = |value| ("tokenizer.ggml.add_bos_token", Value::Bool(value));
+    for (pre, expected) in [("llama-bpe", true), ("llama3", true), ("qwen2", false), ("smaug-bpe", false)] {
+        assert_eq!(starts(pre, std::slice::from_ref(&id)), expected, "{pre}");
+        assert!(starts(pre, &[id.clone(), said(true)]) && !starts(pre, &[id.clone(), said(false)]), "{pre}");
+    }
+    assert!(!starts("llama-bpe", &[]));
 }
 
 /// `LLMATIC_VOCABULARIES=FOLDER cargo test --release --lib real_vocabularies -- --ignored --nocapture`: the folder

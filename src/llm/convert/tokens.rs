@@ -1,15 +1,17 @@
 //! The tokenizer of a Hugging Face directory as GGUF metadata: `tokenizer.json`, or `vocab.json`,
 //! `merges.txt` and `added_tokens.json`, in; `tokenizer.*` keys out.
 //!
-//! A `tokenizer.json` is kept whole as `tokenizer.huggingface.json`, so that what reads it back tokenizes as
-//! its maker does; ggml's own keys are written beside it for other programs. Ids beyond the tokenizer, which
-//! pad the embedding table, are marked unused. A tokenizer that falls back to bytes is a SentencePiece model:
-//! its merges become scores. Limit: byte-level BPE where there is no `tokenizer.json`.
+//! A `tokenizer.json` is kept as `tokenizer.huggingface.json`, so that what reads it back tokenizes as its
+//! maker does; ggml's own keys are written beside it for other programs. Two things are changed in it: special
+//! tokens that the model has no embedding of are left out, and the start token is put before a text where
+//! `tokenizer_config.json` says so. Ids beyond the tokenizer, which pad the embedding table, are marked unused.
+//! A tokenizer that falls back to bytes is a SentencePiece model: its merges become scores. Limit: byte-level
+//! BPE where there is no `tokenizer.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::write::Value;
 use super::{fault, read_json, read_text};
@@ -41,7 +43,7 @@ struct Pieces {
 /// The metadata of the tokenizer in `folder`, for a table of `rows` embeddings.
 pub(super) fn metadata(folder: &Path, config: &Json, rows: usize) -> Result<Vec<(String, Value)>, LlmError> {
     let (path, tokens) = if folder.join("tokenizer.json").is_file() {
-        (folder.join("tokenizer.json"), from_json(&folder.join("tokenizer.json"))?)
+        (folder.join("tokenizer.json"), from_json(folder, rows)?)
     } else {
         (folder.join("vocab.json"), from_lists(folder)?)
     };
@@ -111,10 +113,12 @@ fn ends(config: &Json, generation: &Json, rows: usize, start: Option<u32>) -> Ve
     metadata
 }
 
-fn from_json(path: &Path) -> Result<Tokens, LlmError> {
-    let text = read_text(path)?;
+fn from_json(folder: &Path, rows: usize) -> Result<Tokens, LlmError> {
+    let path = &folder.join("tokenizer.json");
+    let mut text = read_text(path)?;
     parse_json(&text).map_err(|reason| fault(path, reason))?;
-    let json: Json = serde_json::from_str(&text).map_err(|error| fault(path, error.to_string()))?;
+    let mut json: Json = serde_json::from_str(&text).map_err(|error| fault(path, error.to_string()))?;
+    let mut changed = leave_out_beyond(&mut json, rows);
     let model = &json["model"];
     let mut by_id = BTreeMap::new();
     let vocabulary = model["vocab"].as_object();
@@ -139,18 +143,85 @@ fn from_json(path: &Path) -> Result<Tokens, LlmError> {
         Some(true) => Some(pieces(&json, &mut by_id, &merges)),
         _ => None,
     };
-    let start = match &json["post_processor"] {
-        Json::Null => Some(None),
-        processor if processor["type"] == "ByteLevel" => Some(None),
-        processor if processor["type"] == "TemplateProcessing" => {
-            let token = processor["single"][0]["SpecialToken"]["id"].as_str();
-            let id = |text: &str| by_id.iter().find(|(_, (token, _))| token == text).map(|(id, _)| *id);
-            Some(token.and_then(id).and_then(|id| u32::try_from(id).ok()))
-        }
-        _ => None,
-    };
+    let id = |text: &str| by_id.iter().find(|(_, (token, _))| token == text).map(|(id, _)| *id as u32);
+    let mut start = start_of(&json["post_processor"], &id);
+    if let (None | Some(None), Some(token)) = (start, start_of_config(folder)?) {
+        let no_token =
+            || fault(path, format!("`{token}`, tokenizer_config.json's `bos_token`, is not a token"));
+        let id = id(&token).ok_or_else(no_token)?;
+        json["post_processor"] = starting_with(&token, id);
+        (start, changed) = (Some(Some(id)), true);
+    }
+    if changed {
+        text = json.to_string();
+        parse_json(&text).map_err(|reason| fault(path, reason))?;
+    }
     let cut = if pieces.is_some() { None } else { cut_of(&json["pre_tokenizer"]) };
     Ok(Tokens { by_id, merges, cut, json: Some(text), pieces, start })
+}
+
+/// Takes special tokens out that the model has no embedding of, such as Gemma 3's for images; says whether there
+/// are any.
+fn leave_out_beyond(json: &mut Json, rows: usize) -> bool {
+    let beyond = |id: &Json| id.as_u64().is_some_and(|id| id >= rows as u64);
+    let mut left_out = Vec::new();
+    if let Some(added) = json.get_mut("added_tokens").and_then(Json::as_array_mut) {
+        added.retain(|token| {
+            let stays = token["special"] != true || !beyond(&token["id"]);
+            if !stays {
+                left_out.extend(token["content"].as_str().map(str::to_owned));
+            }
+            stays
+        });
+    }
+    if let Some(vocabulary) = json["model"]["vocab"].as_object_mut() {
+        vocabulary.retain(|text, id| !(beyond(id) && left_out.contains(text)));
+    }
+    !left_out.is_empty()
+}
+
+/// The token that a post-processor puts before a text; `None` where it is not known whether it does.
+fn start_of(processor: &Json, id: &dyn Fn(&str) -> Option<u32>) -> Option<Option<u32>> {
+    match processor["type"].as_str() {
+        None if processor.is_null() => Some(None),
+        Some("ByteLevel") => Some(None),
+        Some("TemplateProcessing") => {
+            Some(processor["single"][0]["SpecialToken"]["id"].as_str().and_then(id))
+        }
+        // Llama 3's: of the parts that are known, one puts it there.
+        Some("Sequence") => {
+            let parts = processor["processors"].as_array()?.iter().map(|part| start_of(part, id));
+            let parts = parts.collect::<Option<Vec<_>>>()?;
+            Some(parts.into_iter().flatten().next())
+        }
+        _ => None,
+    }
+}
+
+/// The token that transformers puts before a text because tokenizer_config.json says so: of Llama's class, which
+/// then replaces what tokenizer.json does behind the merges (`LlamaTokenizerFast.update_post_processor`).
+fn start_of_config(folder: &Path) -> Result<Option<String>, LlmError> {
+    let path = folder.join("tokenizer_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let json = read_json(&path)?;
+    let llama = matches!(json["tokenizer_class"].as_str(), Some("LlamaTokenizer" | "LlamaTokenizerFast"));
+    let token = &json["bos_token"];
+    let token = token.as_str().or(token["content"].as_str());
+    Ok(token.filter(|_| llama && json["add_bos_token"] == true).map(str::to_owned))
+}
+
+/// What puts a token before a text, as a `post_processor`.
+fn starting_with(token: &str, id: u32) -> Json {
+    let start = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+    let text = |name: &str, kind: u32| json!({ "Sequence": { "id": name, "type_id": kind } });
+    json!({
+        "type": "TemplateProcessing",
+        "single": [start, text("A", 0)],
+        "pair": [start, text("A", 0), text("B", 1)],
+        "special_tokens": { token: { "id": token, "ids": [id], "tokens": [token] } },
+    })
 }
 
 /// Marks the tokens of a SentencePiece model that stand for bytes and for what is unknown, and gives the

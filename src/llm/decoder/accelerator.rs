@@ -13,7 +13,7 @@ use candle_nn::rotary_emb::{rope, rope_i};
 use super::experts::{route, users};
 use super::weights::{Expert, Layer, Linear, Norm, Weights};
 use super::{Activation, Config, Decoder, Head, RopePairs, Span};
-use crate::llm::gguf::{Gguf, RawTensor};
+use crate::llm::gguf::{Gguf, RawTensor, multiplied_bytes};
 use crate::llm::{LlmError, Work};
 
 /// Keys and values of one slot and layer: (key heads, context, dim).
@@ -56,26 +56,27 @@ impl AcceleratorDecoder {
         context: usize,
         slots: usize,
     ) -> Result<AcceleratorDecoder, LlmError> {
-        let mut weights_bytes = 0;
         let fault = |name: &str, error: Error| gguf.error(format!("tensor `{name}`: {error}"));
-        let mut quantized = |name: &str, tensor: &RawTensor| {
-            weights_bytes += tensor.bytes().len();
+        // Whole blocks at multiples of `general.alignment`, so the numbers can be read where they lie.
+        let quantized = |name: &str, tensor: &RawTensor| {
             qtensor_from_ggml(tensor.dtype, tensor.bytes(), tensor.shape.clone(), device)
                 .map_err(|error| fault(name, error))
         };
-        let embedding = {
+        let (embedding, table_bytes) = {
             let name = "token_embd.weight";
-            quantized(name, &gguf.tensor(name, &[config.vocabulary, config.hidden])?)?
+            let table = gguf.tensor(name, &[config.vocabulary, config.hidden])?;
+            (quantized(name, &table)?, table.bytes().len())
         };
-        let table_bytes = embedding.storage_size_in_bytes();
-        let (mut products, mut idle_bytes) = (0, 0);
+        let (mut products, mut matrix_bytes, mut idle_bytes) = (0, 0, 0);
         let idle = |name: &str, all: u64| {
             config.experts.filter(|_| name.contains("_exps")).map_or(0, |experts| experts.idle(all))
         };
         let mut matrix = |name: &str, tensor: &RawTensor| {
             let size = tensor.shape.iter().product::<usize>() as u64;
             products += size - idle(name, size);
-            idle_bytes += idle(name, tensor.bytes().len() as u64);
+            let bytes = multiplied_bytes(tensor.dtype, tensor.bytes().len());
+            matrix_bytes += bytes;
+            idle_bytes += idle(name, bytes as u64);
             QMatMul::from_qtensor(quantized(name, tensor)?).map_err(|error| fault(name, error))
         };
         let mut vector = |name: &str, len: usize| {
@@ -103,12 +104,12 @@ impl AcceleratorDecoder {
             weights,
             narrow: None,
             work: Work {
-                bytes: (weights_bytes - table_bytes) as u64 - idle_bytes,
+                bytes: matrix_bytes as u64 - idle_bytes,
                 products: products - head_products,
                 head_products,
             },
             config,
-            weights_bytes,
+            weights_bytes: table_bytes + matrix_bytes,
         })
     }
 

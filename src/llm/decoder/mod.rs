@@ -152,6 +152,8 @@ pub(crate) struct Config {
     pub(crate) rope_base: f64,
     /// Positions are divided by it.
     pub(crate) rope_scale: f64,
+    /// What the frequency of each pair of dimensions is divided by besides; empty: by nothing.
+    pub(crate) rope_factors: Vec<f32>,
     /// Products of queries and keys are multiplied by it.
     pub(crate) attention_scale: f32,
     pub(crate) experts: Option<Experts>,
@@ -283,6 +285,7 @@ impl Config {
             false => None,
         };
         let layers = integer("block_count")?;
+        let rope_dims = integer("rope.dimension_count").unwrap_or(head_dim);
         // llama.cpp's files do not say it: the 27B alone has heads that are wider than its scale.
         let scale_width =
             if name == "gemma3" && layers == GEMMA_27B_LAYERS { hidden / heads } else { head_dim };
@@ -299,7 +302,7 @@ impl Config {
             heads,
             key_heads: integer("attention.head_count_kv").unwrap_or(heads),
             head_dim,
-            rope_dims: integer("rope.dimension_count").unwrap_or(head_dim),
+            rope_dims,
             vocabulary,
             context: integer("context_length")?,
             epsilon: float(epsilon).ok_or_else(|| {
@@ -307,6 +310,7 @@ impl Config {
             })? as f32,
             rope_base: float("rope.freq_base").unwrap_or(10_000.0),
             rope_scale: config_rope_scale(gguf, name)?,
+            rope_factors: config_rope_factors(gguf, name, rope_dims)?,
             attention_scale,
             experts,
             window,
@@ -364,36 +368,66 @@ impl Config {
 
     /// Rotary angles' (cosine, sine) at `position`, `rope_dims / 2` each, of layers that see all positions.
     pub(crate) fn rotations(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
-        self.angles(position, self.rope_base, self.rope_scale)
+        self.angles(position, self.rope_base, self.rope_scale, &self.rope_factors)
     }
 
     /// As [`Config::rotations`], of layers with a window; none where there are no such layers.
     pub(crate) fn window_rotations(&self, position: usize) -> impl Iterator<Item = (f32, f32)> {
-        self.window.into_iter().flat_map(move |window| self.angles(position, window.rope_base, 1.0))
+        self.window.into_iter().flat_map(move |window| self.angles(position, window.rope_base, 1.0, &[]))
     }
 
-    fn angles(&self, position: usize, base: f64, scale: f64) -> impl Iterator<Item = (f32, f32)> + use<> {
+    fn angles<'a>(
+        &self,
+        position: usize,
+        base: f64,
+        scale: f64,
+        factors: &'a [f32],
+    ) -> impl Iterator<Item = (f32, f32)> + use<'a> {
         let half = self.rope_dims / 2;
         (0..half).map(move |i| {
+            let factor = factors.get(i).copied().map_or(1.0, f64::from);
             // The frequency is rounded to f32 and the angle kept in f64.
-            let frequency = f64::from((base.powf(-(i as f64) / half as f64) / scale) as f32);
+            let frequency = f64::from((base.powf(-(i as f64) / half as f64) / scale / factor) as f32);
             let angle = position as f64 * frequency;
             (angle.cos() as f32, angle.sin() as f32)
         })
     }
 }
 
-/// By how much positions are stretched; only linear stretching is known.
+/// By how much positions are stretched; only linear stretching is known. A factor without a type is linear, and
+/// 0 is none, as in llama.cpp.
 fn config_rope_scale(gguf: &Gguf, name: &str) -> Result<f64, LlmError> {
     let kind = gguf.string(&format!("{name}.rope.scaling.type"));
+    let key = format!("{name}.rope.scaling.factor");
+    // The older name of the same.
+    let factor = gguf.float(&key).or_else(|| gguf.float(&format!("{name}.rope.scale_linear")));
     match kind {
-        None | Some("none") => Ok(1.0),
-        Some("linear") => {
-            let key = format!("{name}.rope.scaling.factor");
-            let factor = gguf.float(&key).filter(|factor| *factor >= 1.0 && factor.is_finite());
+        Some("none") => Ok(1.0),
+        None if factor.is_none_or(|factor| factor == 0.0) => Ok(1.0),
+        None | Some("linear") => {
+            let factor = factor.filter(|factor| *factor >= 1.0 && factor.is_finite());
             factor.ok_or_else(|| gguf.error(format!("metadata `{key}` is missing or not at least 1")))
         }
         Some(other) => Err(gguf
             .error(format!("metadata `{name}.rope.scaling.type` is `{other}`, expected `none` or `linear`"))),
+    }
+}
+
+/// How Llama 3.1 and later stretch positions: a factor for each pair of dimensions, which their files have as a
+/// tensor.
+fn config_rope_factors(gguf: &Gguf, name: &str, dims: usize) -> Result<Vec<f32>, LlmError> {
+    const TENSOR: &str = "rope_freqs.weight";
+    if !gguf.has(TENSOR) {
+        return Ok(Vec::new());
+    }
+    if name != "llama" {
+        return Err(gguf.error(format!("tensor `{TENSOR}` is not known of architecture `{name}`")));
+    }
+    let factors = gguf.vector(TENSOR, dims / 2)?;
+    match factors.iter().find(|factor| !(**factor > 0.0 && factor.is_finite())) {
+        Some(factor) => {
+            Err(gguf.error(format!("tensor `{TENSOR}` holds {factor}, expected numbers above 0")))
+        }
+        None => Ok(factors),
     }
 }

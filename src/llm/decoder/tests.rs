@@ -24,6 +24,17 @@ const VOCABULARY: usize = 272;
 
 /// Writes a random qwen2 model; the weights are of type `dtype`.
 pub(crate) fn write_tiny_model(path: &Path, dtype: GgmlDType) {
+    write_tiny(path, dtype, "qwen2", &[], None);
+}
+
+/// The same of another architecture, with more metadata and with factors of rotary frequencies.
+pub(crate) fn write_tiny(
+    path: &Path,
+    dtype: GgmlDType,
+    architecture: &str,
+    more: &[(&str, Value)],
+    factors: Option<[f32; HIDDEN / HEADS / 2]>,
+) {
     let mut stream = RootSeed(21).stream("tiny model", &[]);
     let mut normal = |shape: &[usize], scale: f64, shift: f64| {
         let values: Vec<f32> =
@@ -60,8 +71,17 @@ pub(crate) fn write_tiny_model(path: &Path, dtype: GgmlDType) {
             add(format!("blk.{layer}.{part}"), shape);
         }
     }
-    let metadata = metadata();
-    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    if let Some(factors) = factors {
+        let factors = Tensor::new(&factors, &Device::Cpu).unwrap();
+        tensors.push(("rope_freqs.weight".into(), QTensor::quantize(&factors, GgmlDType::F32).unwrap()));
+    }
+    let metadata: Vec<(String, Value)> = metadata()
+        .into_iter()
+        .map(|(key, value)| (key.replace("qwen2.", &format!("{architecture}.")), value))
+        .chain([("general.architecture".to_owned(), Value::String(architecture.into()))])
+        .chain(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())))
+        .collect();
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<(&str, &QTensor)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let mut file = std::fs::File::create(path).unwrap();
@@ -82,7 +102,6 @@ fn metadata() -> Vec<(&'static str, Value)> {
     tokens.extend((tokens.len()..VOCABULARY).map(|id| format!("[unused{id}]")));
     let kinds = (0..VOCABULARY).map(|id| Value::I32(if (256..258).contains(&id) { 3 } else { 1 })).collect();
     vec![
-        ("general.architecture", Value::String("qwen2".into())),
         ("qwen2.block_count", number(LAYERS)),
         ("qwen2.context_length", number(256)),
         ("qwen2.embedding_length", number(HIDDEN)),
@@ -110,6 +129,14 @@ impl Tiny {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tiny.gguf");
         write_tiny_model(&path, dtype);
+        Tiny { _folder: folder, path }
+    }
+
+    /// A llama whose positions are stretched in some way.
+    fn stretched(more: &[(&str, Value)], factors: Option<[f32; HIDDEN / HEADS / 2]>) -> Tiny {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        write_tiny(&path, GgmlDType::F32, "llama", more, factors);
         Tiny { _folder: folder, path }
     }
 
@@ -174,6 +201,82 @@ fn a_narrow_head_gives_the_whole_ones_logits_of_its_tokens() {
             }
             assert!(decoder.narrow(&[VOCABULARY as u32]).is_err());
         }
+    }
+}
+
+#[test]
+fn rotary_frequencies_are_divided_by_the_factors_of_the_file() {
+    let tokens = tokens(40);
+    let logits = |tiny: &Tiny| {
+        [&mut tiny.cpu(1) as &mut dyn Decoder, &mut tiny.accelerator()]
+            .map(|decoder| forward(decoder, &[span(0, &tokens)]).remove(0))
+    };
+    let four = [("llama.rope.scaling.type", Value::String("linear".into()))];
+    let four = [&four[..], &[("llama.rope.scaling.factor", Value::F32(4.0))]].concat();
+    let (plain, linear) = (Tiny::stretched(&[], None), Tiny::stretched(&four, None));
+    assert_eq!(logits(&Tiny::stretched(&[], Some([4.0; 8]))), logits(&linear));
+    assert_eq!(logits(&Tiny::stretched(&[], Some([1.0; 8]))), logits(&plain));
+    for (ours, plain) in logits(&linear).iter().zip(&logits(&plain)) {
+        assert!(largest_difference(ours, plain) > 0.01);
+    }
+    let factors = [1.0, 1.0, 1.0, 1.5, 4.0, 8.0, 8.0, 8.0];
+    let angles = |tiny: &Tiny| -> Vec<f32> {
+        let config = Config::read(&Gguf::open(&tiny.path).unwrap()).unwrap();
+        config.rotations(1).map(|(cosine, sine)| sine.atan2(cosine)).collect()
+    };
+    let (angles, plain) = (angles(&Tiny::stretched(&[], Some(factors))), angles(&plain));
+    for ((angle, plain), factor) in angles.iter().zip(&plain).zip(factors) {
+        assert!((angle * factor / plain - 1.0).abs() < 1e-6, "{angle} {plain} {factor}");
+    }
+}
+
+#[test]
+fn factors_that_cannot_be_meant_are_refused_by_name() {
+    let refusal = |architecture: &str, factors: [f32; 8]| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("odd.gguf");
+        write_tiny(&path, GgmlDType::Q8_0, architecture, &[], Some(factors));
+        Config::read(&Gguf::open(&path).unwrap()).unwrap_err().to_string()
+    };
+    for (architecture, factors) in [("qwen2", [1.0; 8]), ("llama", [0.0; 8]), ("llama", [f32::NAN; 8])] {
+        let message = refusal(architecture, factors);
+        assert!(message.contains("odd.gguf") && message.contains("rope_freqs.weight"), "{message}");
+    }
+}
+
+#[test]
+fn a_stretch_without_a_type_is_linear_under_its_old_name_too() {
+    let config = |more: &[(&str, Value)]| {
+        let tiny = Tiny::stretched(more, None);
+        Config::read(&Gguf::open(&tiny.path).unwrap())
+    };
+    let kind = |name: &str| ("llama.rope.scaling.type", Value::String(name.into()));
+    let factor = |value| ("llama.rope.scaling.factor", Value::F32(value));
+    let older = |value| ("llama.rope.scale_linear", Value::F32(value));
+    let linear = config(&[kind("linear"), factor(4.0)]).unwrap();
+    assert_eq!(linear.rope_scale, 4.0);
+    for more in [&[factor(4.0)][..], &[older(4.0)], &[factor(4.0), older(2.0)], &[kind("linear"), older(4.0)]]
+    {
+        assert_eq!(config(more).unwrap(), linear, "{more:?}");
+    }
+    for more in [&[][..], &[factor(0.0)], &[kind("none"), factor(4.0)], &[factor(1.0)]] {
+        assert_eq!(config(more).unwrap().rope_scale, 1.0, "{more:?}");
+    }
+    for more in [&[factor(0.5)][..], &[kind("linear")], &[kind("yarn"), factor(4.0)]] {
+        assert!(config(more).unwrap_err().to_string().contains("llama.rope.scaling"), "{more:?}");
+    }
+}
+
+#[test]
+fn an_accelerator_holds_halves_as_single_numbers_and_the_header_says_so() {
+    let weights = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64);
+    let table = 272 * 64;
+    for (dtype, stored, held) in [(GgmlDType::F16, 2, 4), (GgmlDType::BF16, 2, 4), (GgmlDType::F32, 4, 4)] {
+        let tiny = Tiny::new(dtype);
+        let bytes = tiny.accelerator().weights_bytes();
+        assert_eq!(bytes, stored * table + held * (weights + table), "{dtype:?}");
+        assert_eq!(bytes, Gguf::open(&tiny.path).unwrap().weights_bytes(false), "{dtype:?}");
+        assert_eq!(tiny.accelerator().work().bytes as usize, held * (weights + table), "{dtype:?}");
     }
 }
 

@@ -4,12 +4,13 @@
 //! slot already holds (of this call or an earlier one), prefills the rest, and joins the common step of one
 //! token, and guesses at the next few, per row; a finished row leaves at once and a waiting request takes
 //! its slot. Where a row's grammar leaves no choice its tokens are fed together and none is sampled; texts of a search
-//! space begin alike, so what another slot holds of them is taken over as they grow. None of this
+//! space begin alike, so what another slot holds of them is taken over as they grow; and where every row has a choice
+//! of a space before it, logits are computed of what can be chosen alone. None of this
 //! changes a completion on the CPU, where a token's logits do not depend on what is computed beside it. Limit: a prompt
 //! is prefilled before the running rows go on.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::lookup::{Guess, propose};
 use super::{Llm, PREFILL_CHUNK};
@@ -44,6 +45,17 @@ struct Row {
     constraint: Option<Constraint>,
     /// What it may write beyond the working vocabulary of every row.
     beyond: Vec<u32>,
+}
+
+/// Which tokens the logits of a step are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    /// The vocabulary.
+    All,
+    /// The working vocabulary.
+    Working,
+    /// [`Llm::choices`].
+    Choices,
 }
 
 /// How the steps of a call end for one row.
@@ -108,7 +120,8 @@ impl Llm {
                 break;
             }
             self.prefill_forced(&rows)?;
-            let guesses = self.step(&rows, requests, &mut logits)?;
+            let columns = self.columns(&mut rows)?;
+            let guesses = self.step(&rows, requests, columns, &mut logits)?;
             let width = logits.len() / guesses.iter().map(|guess| guess.fed + 1).sum::<usize>();
             let mut logits = logits.chunks_exact(width);
             let mut going = Vec::with_capacity(rows.len());
@@ -116,7 +129,7 @@ impl Llm {
                 let before = row.sampled;
                 let own: Vec<&[f32]> = logits.by_ref().take(guess.fed + 1).collect();
                 let request = &requests[row.request];
-                let verdict = self.advance(&mut row, request, &guess, &own)?;
+                let verdict = self.advance(&mut row, request, &guess, columns, &own)?;
                 tokens += row.sampled - before;
                 match verdict {
                     Verdict::Goes => going.push(row),
@@ -233,6 +246,28 @@ impl Llm {
         Ok(())
     }
 
+    /// Of which tokens the next step's logits are needed.
+    fn columns(&mut self, rows: &mut [Row]) -> Result<Columns, LlmError> {
+        if self.working.is_some() {
+            return Ok(Columns::Working);
+        }
+        let mut new = BTreeSet::new();
+        for row in rows {
+            let Some(choices) = row.constraint.as_mut().and_then(Constraint::choices) else {
+                return Ok(Columns::All);
+            };
+            new.extend(choices.iter().copied().filter(|token| self.choices.binary_search(token).is_err()));
+        }
+        if !new.is_empty() {
+            let mut choices = self.choices.clone();
+            choices.extend(new);
+            choices.sort_unstable();
+            self.decoder.narrow(&choices).map_err(|error| self.compute(&error))?;
+            self.choices = choices;
+        }
+        Ok(Columns::Choices)
+    }
+
     /// Feeds every row its newest tokens and as much of a guess at the following ones as pays; the guesses are
     /// returned. `logits` gets, row by row, those after its newest token and after each one guessed: (their sum,
     /// vocabulary).
@@ -240,6 +275,7 @@ impl Llm {
         &mut self,
         rows: &[Row],
         requests: &[Request],
+        columns: Columns,
         logits: &mut Vec<f32>,
     ) -> Result<Vec<Guess>, LlmError> {
         let mut guesses = Vec::with_capacity(rows.len());
@@ -258,7 +294,7 @@ impl Llm {
             .zip(&guesses)
             .map(|((row, tokens), guess)| Span { slot: row.slot, tokens, logits: guess.fed + 1 })
             .collect();
-        let head = if self.working.is_some() { Head::Narrow } else { Head::Whole };
+        let head = if columns == Columns::All { Head::Whole } else { Head::Narrow };
         self.decoder.step(&spans, head, logits).map_err(|error| self.compute(&error))?;
         Ok(guesses)
     }
@@ -270,6 +306,7 @@ impl Llm {
         row: &mut Row,
         request: &Request,
         guess: &Guess,
+        columns: Columns,
         logits: &[&[f32]],
     ) -> Result<Verdict, LlmError> {
         let before = row.tokens.len();
@@ -277,7 +314,11 @@ impl Llm {
         for (place, logits) in logits.iter().enumerate() {
             let token = match row.forced.pop_front() {
                 Some(token) => token,
-                None => self.draw(row, request, logits)?,
+                None => match self.draw(row, request, columns, logits)? {
+                    Some(token) => token,
+                    // The newest token is fed again, for the logits that are missing.
+                    None => break,
+                },
             };
             verdict = self.write(row, request, token)?;
             let confirmed = place < guess.fed && row.tokens.last() == guess.tokens.get(place);
@@ -317,7 +358,7 @@ impl Llm {
         if text.is_empty() {
             return Ok(VecDeque::new());
         }
-        let mut tokens = self.text.encode(&text)?;
+        let mut tokens = self.text.encode_continuing(&text)?;
         let last = tokens.pop();
         if constraint.ends_after(&tokens, last) {
             tokens.extend(last);
@@ -361,25 +402,55 @@ impl Llm {
         Ok(Verdict::Goes)
     }
 
-    /// Samples one token.
-    fn draw(&self, row: &mut Row, request: &Request, logits: &[f32]) -> Result<u32, LlmError> {
+    /// Samples one token; nothing where the logits lack one that may be chosen.
+    fn draw(
+        &self,
+        row: &mut Row,
+        request: &Request,
+        columns: Columns,
+        logits: &[f32],
+    ) -> Result<Option<u32>, LlmError> {
         let settings =
             Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
         let working = self.working.as_ref();
         let logits = working.map_or(Cow::Borrowed(logits), |working| working.of_row(logits, &row.beyond));
-        let token = match (&mut row.constraint, working) {
-            (Some(constraint), _) => {
-                let spread = |working: &Working| working.spread(&logits, self.vocabulary);
-                let mut logits = working.map_or_else(|| logits.to_vec(), spread);
-                constraint.apply(&mut logits);
-                sample(self.isa, &logits, settings, &mut row.stream)
+        let stream = &mut row.stream;
+        let token = if let Some(choices) = row.constraint.as_mut().and_then(Constraint::choices) {
+            let own: Option<Vec<f32>> = choices
+                .iter()
+                .map(|token| match (columns, working) {
+                    (Columns::Choices, _) => {
+                        self.choices.binary_search(token).ok().map(|place| logits[place])
+                    }
+                    (_, Some(working)) => {
+                        let place = working.tokens().binary_search(token);
+                        Some(place.map_or(f32::NEG_INFINITY, |place| logits[place]))
+                    }
+                    // What has no logit is no number, which `sample` refuses.
+                    _ => Some(logits.get(*token as usize).copied().unwrap_or(f32::NAN)),
+                })
+                .collect();
+            let Some(mut own) = own else { return Ok(None) };
+            // Sorted, so ties go to the lowest id here as well; and never so few that the order of draws were another
+            // one than among all tokens.
+            own.resize(own.len().max(request.top_k + 1), f32::NEG_INFINITY);
+            sample(self.isa, &own, settings, stream).and_then(|place| choices.get(place as usize).copied())
+        } else if columns == Columns::Choices {
+            return Ok(None);
+        } else {
+            match (&mut row.constraint, working) {
+                (Some(constraint), _) => {
+                    let spread = |working: &Working| working.spread(&logits, self.vocabulary);
+                    let mut logits = working.map_or_else(|| logits.to_vec(), spread);
+                    constraint.apply(&mut logits);
+                    sample(self.isa, &logits, settings, stream)
+                }
+                (None, Some(working)) => sample(self.isa, &logits, settings, stream)
+                    .and_then(|place| working.tokens().get(place as usize).copied()),
+                (None, None) => sample(self.isa, &logits, settings, stream),
             }
-            // Sorted, so ties go to the lowest id here as well.
-            (None, Some(working)) => sample(self.isa, &logits, settings, &mut row.stream)
-                .and_then(|place| working.tokens().get(place as usize).copied()),
-            (None, None) => sample(self.isa, &logits, settings, &mut row.stream),
         };
-        token.ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })
+        token.map(Some).ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })
     }
 }
 

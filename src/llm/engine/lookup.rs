@@ -14,7 +14,7 @@ const SHORTEST: usize = 2;
 /// Longest ending that is compared.
 const LONGEST: usize = 16;
 /// Most tokens proposed at once.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 /// Endings of a class are about equally good: up to 3 tokens, 7, 15, and more.
 const CLASSES: usize = 4;
 /// What an observation still counts for after the next one of its class.

@@ -10,7 +10,8 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use self::lookup::Trust;
+use self::lookup::{MOST, Trust};
+use self::score::LOGIT_ROWS;
 use self::slots::Slots;
 use super::constrain::Grammar;
 use super::decoder::{AcceleratorDecoder, Config, CpuDecoder, Decoder, Span};
@@ -52,6 +53,8 @@ pub struct Llm {
     vocabulary: usize,
     /// The tokens that completions are written with; `None`: all.
     working: Option<Working>,
+    /// Tokens that were a choice of the search space so far; sorted.
+    choices: Vec<u32>,
     /// Whether prompts share prefixes.
     shares: bool,
     on_cpu: bool,
@@ -95,6 +98,7 @@ impl Llm {
             grammar: None,
             vocabulary,
             working: None,
+            choices: Vec::new(),
             shares: true,
             on_cpu: options.device == Device::Cpu,
         })
@@ -186,6 +190,7 @@ impl Llm {
     /// # Errors
     /// A tokenizer that cannot tell its tokens' texts.
     pub fn set_vocabulary(&mut self, vocabulary: Vocabulary) -> Result<(), LlmError> {
+        self.choices.clear();
         self.working = match vocabulary {
             Vocabulary::Whole => None,
             Vocabulary::Working => {
@@ -345,6 +350,7 @@ impl Generator for Llm {
 
     fn keep_to(&mut self, space: Option<&str>) -> Result<(), LlmError> {
         self.grammar = space.map(|lark| self.text.grammar(self.vocabulary, Some(lark))).transpose()?;
+        self.choices.clear();
         Ok(())
     }
 
@@ -390,12 +396,14 @@ fn open(selection: &Selection, options: &LlmOptions) -> Result<(Gguf, Config, us
 fn plan(gguf: &Gguf, config: &Config, options: &LlmOptions, context: usize) -> MemoryPlan {
     let rows = options.rows.max(1);
     let widest = 3 * config.feed_forward + 8 * config.hidden;
+    // Of a step in which every row guesses as much as it can, or of one that scores.
+    let logits = LOGIT_ROWS.max(rows * (1 + MOST));
     let single = options.device != Device::Cpu || config.caches_single(gguf);
     let per_token = config.cache_bytes_per_token(if single { 4 } else { 2 });
     MemoryPlan {
         weights_bytes: gguf.weights_bytes(options.device == Device::Cpu) as u64,
         kv_cache_bytes: (rows as u64).saturating_mul(context as u64).saturating_mul(per_token as u64),
-        scratch_bytes: (4 * (2 * rows * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
+        scratch_bytes: (4 * (logits * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
     }
 }
 

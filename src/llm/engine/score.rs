@@ -13,7 +13,7 @@ use crate::llm::kernels::math::{largest, sum, weights_of};
 use crate::llm::{LlmError, Score};
 
 /// Rows of logits that one step may hold: each is as long as the vocabulary.
-const LOGIT_ROWS: usize = 64;
+pub(super) const LOGIT_ROWS: usize = 64;
 
 /// A continuation being scored.
 struct Scored {
@@ -81,7 +81,13 @@ impl Llm {
         // Every group leaves its slots as it found them: the prefix alone.
         let mut places = vec![home];
         while places.len() < self.rows.min(texts.len()) {
-            places.push(self.claim(prefix, &places)?.0);
+            let (slot, held) = self.claim(prefix, &places)?;
+            if held < prefix.len() {
+                // Prompts that share nothing claim an empty slot; the texts of one call share theirs all the same.
+                self.decoder.copy_prefix(home, slot, prefix.len()).map_err(|error| self.compute(&error))?;
+                self.slots.replace(slot, prefix);
+            }
+            places.push(slot);
         }
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by(|a, b| texts[*a].cmp(&texts[*b]));

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Value;
 
+use super::{LOGIT_ROWS, MOST};
 use crate::config::{Device, Vocabulary};
-use crate::llm::decoder::tests::write_tiny_model;
+use crate::llm::decoder::tests::{write_tiny, write_tiny_model};
+use crate::llm::gguf::Gguf;
 use crate::llm::working::Working;
 use crate::llm::{
     Completion, Control, Finish, Generator, Llm, LlmError, LlmOptions, Manifest, PromptStyle, Request,
@@ -222,6 +225,17 @@ fn a_search_space_is_kept_to_and_only_its_choices_are_sampled() {
             assert_eq!(seen(run(&mut llm, &requests)), expected, "{threads} threads, {rows} rows, {round}");
         }
     }
+    // Beside a row of another kind every token's logits are computed; with a working vocabulary only its own are.
+    let mut llm = load(1, 8, 256).unwrap();
+    llm.keep_to(Some(SPACE)).unwrap();
+    let mut mixed = requests.clone();
+    mixed.push(request("x = f(x)\n", 60, 9));
+    assert_eq!(seen(run(&mut llm, &mixed))[..6], expected);
+    assert_eq!(seen(run(&mut llm, &requests)), expected);
+    llm.set_vocabulary(Vocabulary::Working).unwrap();
+    assert_eq!(seen(run(&mut llm, &requests)), expected);
+    llm.set_vocabulary(Vocabulary::Whole).unwrap();
+    assert_eq!(seen(run(&mut llm, &requests)), expected);
     // Too short a completion is cut, in what is forced as well.
     for most in 0..40 {
         let short = Request { max_tokens: most, ..requests[3].clone() };
@@ -232,6 +246,49 @@ fn a_search_space_is_kept_to_and_only_its_choices_are_sampled() {
     assert_ne!(seen(run(&mut alone, &requests)), expected);
     let error = alone.keep_to(Some("start: nothing")).unwrap_err().to_string();
     assert!(error.contains("nothing"), "{error}");
+}
+
+#[test]
+fn an_end_that_has_no_logit_is_no_choice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let beyond = [("tokenizer.ggml.eot_token_id", Value::U32(300))];
+    write_tiny(&path, GgmlDType::Q8_0, "qwen2", &beyond, None);
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 256, rows: 3 };
+    let mut llm = Llm::load(&selection(&path), &options).unwrap();
+    assert!(llm.text.is_end(300));
+    llm.keep_to(Some("start: \"    a = x\" (\"y\" | \"z\")?")).unwrap();
+    let ask = |index| Request { stop: Stop::ClassComplete, ..request("class Net(nn.Module):\n", 20, index) };
+    let requests: Vec<Request> = (0..6).map(ask).collect();
+    let alone = seen(run(&mut llm, &requests));
+    assert!(
+        alone.iter().all(|(text, ..)| ["    a = x", "    a = xy", "    a = xz"].contains(&text.as_str()))
+    );
+    // Beside a row of another kind every token's logits are computed.
+    let mixed: Vec<Request> = [request("x = f(x)\n", 20, 9)].into_iter().chain(requests).collect();
+    assert_eq!(seen(run(&mut llm, &mixed))[1..], alone);
+}
+
+#[test]
+fn a_model_that_computes_no_numbers_is_refused_instead_of_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    write_tiny_model(&path, GgmlDType::Q8_0);
+    // One weight of a norm becomes infinite, and with it one block of what the second layer reads.
+    let norm = Gguf::open(&path).unwrap().tensor("blk.1.attn_norm.weight", &[64]).unwrap().bytes().to_vec();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(norm.len()).position(|window| window == norm).unwrap();
+    bytes[at..at + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let options = LlmOptions { device: Device::Cpu, threads: 1, context: 256, rows: 2 };
+    let mut llm = Llm::load(&selection(&path), &options).unwrap();
+    for temperature in [0.0, 1.0] {
+        let ask = Request { temperature, top_k: 5, ..request("xyz", 5, 0) };
+        let error = llm.generate(&[ask], &mut |_| Control::Continue).unwrap_err();
+        assert!(matches!(error, LlmError::NotFinite { .. }), "{error}");
+    }
+    let error = llm.score("xyz", &["b"]).unwrap_err();
+    assert!(matches!(error, LlmError::NotFinite { .. }), "{error}");
 }
 
 #[test]
@@ -330,6 +387,8 @@ fn a_score_is_the_sum_of_log_probabilities_whatever_is_scored_beside_it() {
             assert_eq!(llm.score(prompt, &texts).unwrap(), alone, "{threads} threads, {rows} rows");
             run(&mut llm, &requests()[..1]);
         }
+        llm.set_sharing(false);
+        assert_eq!(llm.score(prompt, &texts).unwrap(), alone, "{threads} threads, {rows} rows, not shared");
     }
     assert!(llm.score("", &["x"]).unwrap_err().to_string().contains("prompt"));
     assert!(llm.score(prompt, &["x".repeat(300).as_str()]).unwrap_err().to_string().contains("context"));
@@ -386,7 +445,12 @@ fn the_memory_plan_counts_weights_and_cache() {
     // 2 layers, and the embedding table twice: looked up, and as the head; 6 bits a weight, as in the file.
     let layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64;
     assert_eq!(plan.weights_bytes, (2 * layer + 2 * 272 * 64) * 6 / 8);
-    assert!(plan.total_bytes() > plan.weights_bytes + plan.kv_cache_bytes);
+    // Logits of two rows' guesses are fewer than those of a step that scores; of four they are more.
+    let scratch =
+        |rows| Llm::estimate(&selection(&path), &LlmOptions { rows, ..options }).unwrap().scratch_bytes;
+    let widest = (3 * 96 + 8 * 64) * 128;
+    assert_eq!(plan.scratch_bytes, 4 * (LOGIT_ROWS * 272 + widest) as u64);
+    assert_eq!(scratch(4), 4 * (4 * (1 + MOST) * 272 + widest) as u64);
 }
 
 #[test]

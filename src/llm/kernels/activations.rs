@@ -1,10 +1,11 @@
 //! Activations as int8: rows of f32 in, blocks of 32 codes with one scale each out, interleaved for the
 //! kernels.
 //!
-//! `code = round_half_even(x * 127 / max|x|)` within a block. Tokens are cut into tiles of 8, 4, 2 or 1;
-//! within a tile the layout is `[columns / 4][token][4]`. Where the kernel has tile registers, tiles are of 16 or 8
-//! tokens, the last one filled up with zeros, and the layout is `[columns / 32][token][32]`. Limit: a token's codes
-//! never depend on another token's.
+//! `code = round_half_even(x * 127 / max|x|)` within a block; what is not finite makes the block's scale, and so
+//! the products, no number. Tokens are cut into tiles of 8, 4, 2 or 1; within a tile the layout is
+//! `[columns / 4][token][4]`. Where the kernel has tile registers, tiles are of 16 or 8 tokens, the last one filled
+//! up with zeros, and the layout is `[columns / 32][token][32]`. Limit: a token's codes never depend on another
+//! token's.
 
 use super::lines::Lines;
 use super::{BLOCK, Isa, SharedMut, TILE, Workers};
@@ -196,14 +197,18 @@ fn tile_bounds(order: Order, tokens: usize) -> impl Iterator<Item = (usize, usiz
 fn quantize_block(values: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
     /// 1.5 * 2^23: adding it leaves the rounded integer in the low bits, and vectorises everywhere.
     const ROUND: f32 = 12_582_912.0;
-    let mut most = [0.0f32; 8];
+    // Without their signs, numbers are ordered as their bits are, and what is not finite comes last.
+    let mut most = [0i32; 8];
     for eight in values.as_chunks::<8>().0 {
         for (most, value) in most.iter_mut().zip(eight) {
-            *most = most.max(value.abs());
+            *most = (*most).max(value.abs().to_bits() as i32);
         }
     }
-    let most = most.iter().fold(0.0f32, |a, b| a.max(*b));
-    if most == 0.0 || !most.is_finite() {
+    let most = f32::from_bits(most.iter().fold(0, |a, b| a.max(*b)) as u32);
+    if !most.is_finite() {
+        return ([0; BLOCK], f32::NAN);
+    }
+    if most == 0.0 {
         return ([0; BLOCK], 0.0);
     }
     let inverse = 127.0 / most;
@@ -243,8 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_non_finite_blocks_become_zero() {
+    fn zeros_stay_zero_and_what_is_not_finite_makes_the_scale_no_number() {
         assert_eq!(quantize_block(&[0.0; 32]), ([0; 32], 0.0));
-        assert_eq!(quantize_block(&[f32::INFINITY; 32]), ([0; 32], 0.0));
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
+            for place in 0..32 {
+                let mut values = [1.0; 32];
+                values[place] = bad;
+                let (codes, scale) = quantize_block(&values);
+                assert!(codes == [0; 32] && scale.is_nan(), "{bad} {place}: {codes:?} {scale}");
+            }
+        }
     }
 }

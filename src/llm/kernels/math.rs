@@ -1,8 +1,9 @@
 //! The f32 parts of a decoder: norms, activations, softmax, attention over cached keys and values.
 //!
 //! Sums run over 16 fixed lanes that are folded in a fixed order; no step is fused and `exp` is our own
-//! polynomial, so the wider instructions that the compiler may use here change no bit. Limit: `exp` is good
-//! to about 2 units in the last place and flushes below e^-87 to zero.
+//! polynomial, so the wider instructions that the compiler may use here change no bit. What is no number makes
+//! every result that it goes into none. Limit: `exp` is good to about 2 units in the last place and flushes below
+//! e^-87 to zero.
 
 use super::Isa;
 use super::rows::{Element, LANES, Rows, weighted_rows};
@@ -143,7 +144,7 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// The largest value.
+    /// The largest value; no number where one is none.
     fn largest(values: &[f32]) -> f32 {
         maximum(values)
     }
@@ -268,11 +269,16 @@ fn fold(lanes: [f32; LANES]) -> f32 {
 #[inline(always)]
 fn maximum(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut broken = [0u32; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
+        for ((lane, broken), value) in lanes.iter_mut().zip(&mut broken).zip(chunk) {
             *lane = if *value > *lane { *value } else { *lane };
+            *broken |= u32::from(value.is_nan());
         }
+    }
+    if broken.iter().any(|broken| *broken != 0) || rest.iter().any(|value| value.is_nan()) {
+        return f32::NAN;
     }
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| a.max(*b))
 }
@@ -284,7 +290,7 @@ fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x > 88.0 { 88.0 } else { x };
-    let clamped = if clamped > -87.0 { clamped } else { -87.0 };
+    let clamped = if clamped < -87.0 { -87.0 } else { clamped };
     let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = clamped - n * LN2_HIGH - n * LN2_LOW;
@@ -299,7 +305,9 @@ fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attention, Isa, attend, dot, exp, gelu, layer_norm, multiply, rms_norm, silu};
+    use super::{
+        Attention, Isa, attend, dot, exp, gelu, largest, layer_norm, multiply, rms_norm, silu, softmax,
+    };
     use crate::llm::kernels::halves::Half;
     use crate::llm::kernels::rows::Element;
     use crate::rng::RootSeed;
@@ -316,8 +324,27 @@ mod tests {
             let relative = (f64::from(exp(x)) / f64::from(x).exp() - 1.0).abs();
             assert!(relative < 4e-7, "{x}: {relative}");
         }
+        assert!(exp(f32::NAN).is_nan());
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn what_is_no_number_is_seen_wherever_it_stands() {
+        let values = normal(37);
+        for isa in Isa::all() {
+            let expected = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(largest(isa, &values), expected);
+            for bad in [f32::NAN, -f32::NAN] {
+                for place in 0..values.len() {
+                    let mut values = values.clone();
+                    values[place] = bad;
+                    assert!(largest(isa, &values).is_nan(), "{isa:?} {place}");
+                    softmax(isa, &mut values);
+                    assert!(values.iter().all(|value| value.is_nan()), "{isa:?} {place}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -320,6 +320,31 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_is_not_finite_makes_all_of_its_products_so_and_no_others() {
+        let (rows, cols) = (40, 512);
+        for dtype in TYPES {
+            let (weights, _) = quantized(dtype, rows, cols);
+            for (tokens, bad) in
+                [1, 3, 8, 25].into_iter().flat_map(|n| [f32::NAN, f32::INFINITY].map(|b| (n, b)))
+            {
+                let mut x = normal(tokens * cols, 2);
+                let good = product(Isa::Scalar, 1, &weights, &x, tokens);
+                let token = tokens / 2;
+                x[token * cols + 77] = bad;
+                for isa in Isa::all() {
+                    let out = product(isa, 1, &weights, &x, tokens);
+                    for (index, (out, good)) in
+                        out.chunks_exact(rows).zip(good.chunks_exact(rows)).enumerate()
+                    {
+                        let seen = out.iter().all(|value| !value.is_finite());
+                        assert!(if index == token { seen } else { out == good }, "{dtype:?} {isa:?} {index}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_token_does_not_depend_on_the_tokens_beside_it() {
         let (weights, _) = quantized(GgmlDType::Q6K, 32, 256);
         let x = normal(13 * 256, 5);
