@@ -160,7 +160,11 @@ fn a_model_that_starts_texts_with_a_token_or_a_space_is_kept_to_a_search_space()
             let rest = text.strip_prefix("    a = ").and_then(|rest| rest.strip_suffix('\n'));
             let ops: Vec<&str> = rest.unwrap_or_default().split("\n    b = ").collect();
             let good = ops.len() == 2 && ops.iter().all(|op| ["Conv(1)", "Conv(3)", "x"].contains(op));
-            assert!(good && completion.finish == Finish::Stopped, "{text:?} {:?}", completion.finish);
+            assert!(
+                good && completion.finish == Finish::Stopped,
+                "{source:?} {text:?} {:?}",
+                completion.finish
+            );
         }
     }
 }

@@ -48,7 +48,8 @@ impl Grammar {
         width: usize,
         space: Option<&str>,
     ) -> Result<Grammar, String> {
-        let json: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let mut json: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        spell_added_tokens(&mut json);
         let mut bytes = token_bytes_from_tokenizer_json(&json).map_err(|error| error.to_string())?;
         bytes.resize(width, Vec::new());
         let ends: Vec<u32> = ends.iter().copied().filter(|&end| (end as usize) < width).collect();
@@ -78,6 +79,22 @@ impl Grammar {
     pub(crate) fn start(&self) -> Constraint {
         let (matcher, ends) = (self.start.deep_clone(), self.ends.clone());
         Constraint { matcher, space: self.space, ends, end: self.end, lost: false, next: None }
+    }
+}
+
+/// Writes added tokens as the decoder does: Gemma's runs of spaces are some, and `llguidance` takes them as they are.
+fn spell_added_tokens(json: &mut serde_json::Value) {
+    let decoders = json["decoder"]["decoders"].as_array().cloned().unwrap_or_default();
+    let replaced = decoders.iter().filter(|part| part["type"] == "Replace" && part["content"] == " ");
+    let spaces: Vec<String> =
+        replaced.filter_map(|part| Some(part["pattern"]["String"].as_str()?.to_owned())).collect();
+    for token in json["added_tokens"].as_array_mut().into_iter().flatten() {
+        if token["special"] == false
+            && let Some(content) = token["content"].as_str()
+        {
+            let spelt = spaces.iter().fold(content.to_owned(), |text, space| text.replace(space, " "));
+            token["content"] = spelt.into();
+        }
     }
 }
 
