@@ -124,13 +124,15 @@ place() {
 
 fingerprint() { lines "$1" | sha256sum | cut -d' ' -f1; }
 
+# stamp_of ITEM: what its stamp says where it is installed as sources.txt has it now.
+stamp_of() {
+  if [[ "$1" == libtorch && "$cuda" == 1 ]]; then say "cuda $(fingerprint "$1")"; else fingerprint "$1"; fi
+}
+
 is_installed() {
   local stamp="$home/installed/$1"
   [[ -e "$home/$(place "$1")" && -f "$stamp" ]] || return 1
-  # The CUDA libtorch serves the CPU as well: a later run without --cuda keeps it.
-  [[ "$1" == libtorch && "$(head -c 4 "$stamp")" == cuda ]] && return 0
-  [[ "$1" == libtorch && "$cuda" == 1 ]] && return 1
-  [[ "$1" == cifar10 ]] || [[ "$(<"$stamp")" == "$(fingerprint "$1")" && "$(model_bytes "$1")" == "$(lines "$1" model |
+  [[ "$1" == cifar10 ]] || [[ "$(<"$stamp")" == "$(stamp_of "$1")" && "$(model_bytes "$1")" == "$(lines "$1" model |
     awk '{ print $3 }')" ]]
 }
 
@@ -141,7 +143,7 @@ model_bytes() {
 
 stamp() {
   mkdir -p "$home/installed"
-  if [[ "$1" == libtorch && "$cuda" == 1 ]]; then say cuda; else fingerprint "$1"; fi >"$home/installed/$1.new"
+  stamp_of "$1" >"$home/installed/$1.new"
   mv "$home/installed/$1.new" "$home/installed/$1"
 }
 
@@ -473,7 +475,7 @@ install_all() {
   make_folder "$home"
   exec 9>"$home/.lock"
   flock -n 9 || die 1 "another set-up is at work in $home; wait for it to end"
-  if [[ -d "$from/crates" ]]; then use_crates "$from/crates"; fi
+  if [[ -n "$from" && -d "$from/crates" ]]; then use_crates "$from/crates"; fi
   for item in "${items[@]}"; do
     if is_installed "$item"; then say "$item is installed"; else pending+=("$item"); fi
   done
@@ -558,6 +560,10 @@ done
 
 if [[ " ${items[*]} " == *' cifar10 '* && -z "$own_cifar10" ]]; then
   die 2 "cifar10: expected --cifar10 DIR, got none"
+fi
+# The CUDA libtorch serves the CPU as well: a later run without --cuda keeps it, and brings it up to date.
+if [[ -z "$fetch" && -f "$home/installed/libtorch" && "$(head -c 4 "$home/installed/libtorch")" == cuda ]]; then
+  cuda=1
 fi
 trap 'say "Interrupted. Run the same command again to go on." >&2; exit 130' INT TERM
 if ((!checking)); then

@@ -476,6 +476,55 @@ fn networks_that_differ_in_one_setting_have_different_architecture_ids() {
     }
 }
 
+/// Dropouts whose results are used twice, and random numbers that are drawn for each block.
+const RANDOM: &str = "\
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.drop = nn.Dropout(0.1)
+        self.blocks = nn.ModuleList([nn.Conv2d(8, 8, 3, padding=1) for _ in range(3)])
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = self.drop(self.stem(x))
+        for block in self.blocks:
+            x = x + F.dropout(torch.relu(block(x)), 0.2, self.training)
+        return self.fc(x.mean((2, 3)))
+";
+
+#[test]
+fn networks_that_draw_keep_the_ids_that_databases_of_runs_know() {
+    let depth = RANDOM.replace(
+        "F.dropout(torch.relu(block(x)), 0.2, self.training)",
+        "torch.relu(block(x)) * torch.rand(x.shape[0], 1, 1, 1)",
+    );
+    let id = |source: &str| plain(source).unwrap().graph.architecture_id();
+    assert_eq!(id(RANDOM), "e9b2d999b8c7904dcc385462e9d9d648c66398dc989dfd426d375763bd773e4c");
+    assert_eq!(id(&depth), "b4e25efaaeb03da01ad0049678ffb47c2f48b85bd2d488984f849ce04e13c183");
+    // One draw for all blocks is another network.
+    let shared = depth.replace("* torch.rand(x.shape[0], 1, 1, 1)", "* keep").replace(
+        "        for block in",
+        "        keep = torch.rand(x.shape[0], 1, 1, 1)\n        for block in",
+    );
+    assert_ne!(id(&shared), id(&depth));
+}
+
+#[test]
+fn a_layer_of_half_precision_is_not_supported() {
+    let source =
+        with_forward("self.half = nn.Linear(4, 4, dtype=torch.float16)", "return self.fc(x.flatten(1))");
+    let refusal = plain(&source).unwrap_err();
+    assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax);
+    let expected = "Linear of another dtype: expected float32 or float64 parameters, as the input is float32";
+    assert!(refusal.message.contains(expected), "{}", refusal.message);
+}
+
 #[test]
 fn every_accept_fixture_has_an_id_of_its_own_that_survives_new_names() {
     let mut ids: BTreeMap<String, String> = BTreeMap::new();

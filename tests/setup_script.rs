@@ -180,6 +180,38 @@ fn check_reports_what_is_missing_and_makes_nothing() {
 }
 
 #[test]
+fn a_cuda_libtorch_of_another_list_of_sources_is_missing() {
+    let fixture = Fixture::new();
+    let sources = fixture.path("sources.txt");
+    let digest = "0".repeat(64);
+    let wheel =
+        |item: &str, version: &str| format!("wheel {item} 1 {digest} {item}-{version}-py3-none-any.whl");
+    let list = |version: &str| {
+        let text = [wheel("libtorch", version), wheel("libtorch-cuda", "1.0")].join("\n");
+        fs::write(&sources, format!("{text}\n")).unwrap();
+    };
+    list("1.0");
+    let sum = Command::new("sha256sum").arg(&sources).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    let stamp = fixture.path("home/installed/libtorch");
+    for file in [fixture.path("home/libtorch/lib/libtorch_cpu.so"), stamp.clone()] {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+    }
+    fs::write(&stamp, format!("cuda {}\n", &sum[..64])).unwrap();
+    let check =
+        |flags: &[&str]| outcome(&fixture.setup(&[&["--check", "--only", "libtorch"], flags].concat())).1;
+    // It serves the CPU as well.
+    for flags in [&[][..], &["--cuda"]] {
+        assert!(check(flags).contains("installed  libtorch"), "{flags:?}: {}", check(flags));
+    }
+    list("1.1");
+    for flags in [&[][..], &["--cuda"]] {
+        assert!(check(flags).contains("missing    libtorch"), "{flags:?}: {}", check(flags));
+    }
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_names_the_flag() {
     let fixture = Fixture::new();
     for (arguments, named) in [

@@ -10,7 +10,8 @@ use std::sync::atomic::AtomicBool;
 
 use llmatic_offline::config::{DataConfig, Device, Schedule, TrainConfig};
 use llmatic_offline::data::Dataset;
-use llmatic_offline::graph::{DType, Graph, Init, Op, Shape};
+use llmatic_offline::graph::op::Binary;
+use llmatic_offline::graph::{DType, Graph, Init, Op, ParamKind, Shape};
 use llmatic_offline::rng::RootSeed;
 use llmatic_offline::train::{Failure, Job, Outcome, TrainError, TrainEvent, Trainer, Weights, predict};
 
@@ -149,6 +150,38 @@ fn a_child_takes_over_what_has_the_same_name_and_sizes() {
     assert_eq!(outcome.inherited, 2);
 }
 
+/// A linear layer whose features go through a norm and are scaled, shifted and turned by tensors that no step changes.
+fn network_with_settings(scale: f64, shift: f64) -> Graph {
+    let (mut net, x) = Net::new(&SIZES);
+    let x = net.batch_norm("bn", x, 1);
+    let (x, features) = net.flatten(x);
+    let scale = net.fixed("scale", &[1], ParamKind::Buffer, Init::Constant(scale));
+    let shift = net.fixed("shift", &[features], ParamKind::Frozen, Init::Values(vec![shift; features]));
+    let drawn = Init::Normal { mean: 0.0, std: 0.1 };
+    let turn = net.fixed("turn", &[features, features], ParamKind::Frozen, drawn);
+    let x = net.append(Op::Binary(Binary::Mul), &[x, scale]);
+    let x = net.append(Op::Binary(Binary::Add), &[x, shift]);
+    let x = net.append(Op::MatMul, &[x, turn]);
+    let x = net.linear("fc", x, features, CLASSES);
+    net.finish(x)
+}
+
+#[test]
+fn a_child_keeps_the_values_that_its_source_sets() {
+    let (parent, child) = (network_with_settings(1.0, 0.0), network_with_settings(2.0, 0.5));
+    let trainer = trainer(1, 1);
+    let weights = train(&trainer, &[job(&parent, 0)]).remove(0).weights;
+    let inherited = Job { inherit: Some(&weights), steps: Some(0), ..job(&child, 1) };
+    let outcome = train(&trainer, &[inherited]).remove(0);
+    let values = |name: &str| outcome.weights.values(name).unwrap();
+    assert_eq!((values("scale"), values("shift")), (vec![2.0], vec![0.5; 64]));
+    // What the parent trained, what moves with it, and what was drawn for it.
+    for name in ["fc.weight", "bn.weight", "bn.running_mean", "bn.running_var", "turn"] {
+        assert_eq!(Some(values(name)), weights.values(name), "{name}");
+    }
+    assert_eq!(outcome.inherited, 8);
+}
+
 #[test]
 fn an_infinite_loss_is_a_verdict() {
     let graph = linear_network(Some(Init::Constant(f64::from(f32::MAX))));
@@ -174,6 +207,23 @@ fn a_failing_candidate_does_not_end_the_others() {
 }
 
 #[test]
+fn a_candidate_that_fails_in_evaluation_leaves_the_next_one_trained() {
+    // Trains, and then asks for 64 TiB, which fails in a panic of tch.
+    let mut broken = network(4);
+    broken.train = Some(broken.eval.clone());
+    let linear = broken.eval.nodes.iter_mut().find(|node| matches!(node.op, Op::Linear { .. })).unwrap();
+    linear.op = Op::Full { shape: Shape::fixed(&[1 << 44]), value: 0.0, dtype: DType::F32 };
+    let good = network(4);
+    let trainer = trainer(1, 1);
+    let results = trainer.train_all(&[job(&broken, 0), job(&good, 1)], &|_| {}, &AtomicBool::new(false));
+    assert!(matches!(&results[0], Err(Failure::OutOfMemory { .. })), "{:?}", results[0]);
+    let alone = train(&trainer, &[job(&good, 1)]).remove(0);
+    let beside = results[1].as_ref().unwrap();
+    assert_eq!((&beside.weights, &beside.curve), (&alone.weights, &alone.curve));
+    assert!(alone.curve.last().unwrap().1 < alone.curve[0].1 / 2.0, "{:?}", alone.curve);
+}
+
+#[test]
 fn a_network_too_large_for_the_memory_is_a_verdict() {
     let mut huge = network(4);
     let terabytes = Shape::fixed(&[1 << 44]);
@@ -193,6 +243,19 @@ fn the_memory_estimate_grows_with_the_batch_and_covers_the_activations() {
     // The convolution's output alone, and its gradient: 8 channels of 8 x 8 floats.
     assert!(estimate(16) > 2 * 16 * 8 * 64 * 4);
     assert!(estimate(32) > estimate(16) && estimate(32) < 2 * estimate(16));
+}
+
+#[test]
+fn the_memory_estimate_covers_the_scores_of_attention() {
+    let (mut net, x) = Net::new(&SIZES);
+    let attention = Op::Attention { mask: false, causal: false, dropout: 0.0, scale: None };
+    let (x, features) = net.flatten(x);
+    let x = net.append(Op::Unsqueeze { dim: 2 }, &[x]);
+    let x = net.append(attention, &[x, x, x]);
+    let (x, _) = net.flatten(x);
+    let x = net.linear("fc", x, features, CLASSES);
+    // 64 by 64 scores and weights for each of 16 images, and their gradients.
+    assert!(Trainer::peak_bytes_estimate(&net.finish(x), 16) > 2 * 2 * 16 * 64 * 64 * 4);
 }
 
 #[test]
@@ -266,6 +329,12 @@ fn weights_of_another_network_are_refused_by_name() {
     let weights = train(&trainer, &[Job { steps: Some(0), ..job(&small, 0) }]).remove(0).weights;
     let text = trainer.validation_accuracy(&large, &weights).unwrap_err().to_string();
     assert_eq!(text, "weights: expected `conv.weight` of sizes [6, 1, 3, 3], got [4, 1, 3, 3]");
+    let mut double = network(4);
+    for param in &mut double.params {
+        param.dtype = if param.dtype == DType::F32 { DType::F64 } else { param.dtype };
+    }
+    let text = predict(&double, &weights, &[1, 1, 8, 8], &[0.0; 64]).unwrap_err().to_string();
+    assert_eq!(text, "weights: expected `conv.weight` of type float64, got float32");
     let text = predict(&small, &weights, &[1, 3, 8, 8], &[]).unwrap_err().to_string();
     assert_eq!(text, "input: expected sizes [N, 1, 8, 8], got [1, 3, 8, 8]");
 }

@@ -359,7 +359,8 @@ pub(crate) struct NasBench201Args {
     /// Distinct cells that a search may evaluate
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) evaluations: usize,
-    /// Texts that a search of llmatic, infill or edits may have written as well, whatever becomes of them; 0: any number
+    /// Texts that a search of llmatic, infill or edits may have written as well, whatever becomes of them; 0: any
+    /// number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) texts: usize,
     /// Searches per method

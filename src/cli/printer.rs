@@ -177,7 +177,7 @@ impl Printer {
             String::new()
         };
         self.say(&format!(
-            "generation {}/{}: {} written ({} copies and duplicates asked again), {} valid, {} novel, {} archived, {} niches, \
+            "generation {}/{}: {} written ({} known ones asked again), {} valid, {} novel, {} archived, {} niches, \
              best {best}{speed}{eta}",
             row.number,
             self.generations - 1,
@@ -231,7 +231,7 @@ pub(crate) fn summary(summary: &Summary, results: &[ResultRow]) -> String {
         text.push_str(&format!("\n... and {} more in {}/elites", results.len() - 10, summary.directory));
     }
     text.push_str(&format!(
-        "\n\n{} generations: {} texts written ({} copies asked again), {} valid, {} trained; {} of {} niches \
+        "\n\n{} generations: {} texts written ({} known ones asked again), {} valid, {} trained; {} of {} niches \
          filled, QD-score {:.3}, mean of the elites {}",
         summary.generations - 1,
         summary.candidates - 1,

@@ -33,15 +33,8 @@ pub fn macs(op: &Op, inputs: &[Fact], outputs: &[Fact]) -> u64 {
             dims.values()
                 .fold(1u64, |product, dim| product.saturating_mul(u64::try_from(dim.at(1)).unwrap_or(0)))
         }),
-        Op::Attention { .. } => {
-            // (L, E) x (E, S), then (L, S) x (S, V)
-            let keys = inputs.get(1).map_or(0, |fact| {
-                let rank = fact.shape.rank();
-                rank.checked_sub(2).map_or(0, |at| u64::try_from(fact.shape.0[at].at(1)).unwrap_or(0))
-            });
-            let rows = output / last(2).max(1);
-            rows.saturating_mul(keys).saturating_mul(last(0).saturating_add(last(2)))
-        }
+        // (L, E) x (E, S), then (L, S) x (S, V)
+        Op::Attention { .. } => scores(inputs, outputs, 1).saturating_mul(last(0).saturating_add(last(2))),
         Op::Recurrent(settings) => {
             let states = match (settings.initial_state, settings.cell) {
                 (false, _) => 0,
@@ -55,6 +48,31 @@ pub fn macs(op: &Op, inputs: &[Fact], outputs: &[Fact]) -> u64 {
         }
         _ => 0,
     }
+}
+
+/// Bytes that one operation needs beside its result while it is computed, for a batch: attention is written out, as
+/// scores, as weights, and once more where they are masked or dropped.
+pub fn scratch_bytes(op: &Op, inputs: &[Fact], outputs: &[Fact], batch: i64) -> u64 {
+    match op {
+        Op::Attention { mask, causal, dropout, .. } => {
+            let copies = if *mask || *causal || *dropout > 0.0 { 3 } else { 2 };
+            let width = outputs.first().map_or(0, |fact| fact.dtype.bytes() as u64);
+            scores(inputs, outputs, batch).saturating_mul(copies * width)
+        }
+        _ => 0,
+    }
+}
+
+/// Number of an attention's scores: heads * L * S.
+fn scores(inputs: &[Fact], outputs: &[Fact], batch: i64) -> u64 {
+    let size = |fact: Option<&Fact>, from_end: usize| -> u64 {
+        let dims = fact.map_or(&[][..], |fact| &fact.shape.0);
+        let dim = dims.len().checked_sub(from_end).and_then(|at| dims.get(at));
+        dim.map_or(0, |dim| u64::try_from(dim.at(batch)).unwrap_or(0))
+    };
+    let output = outputs.first().map_or(0, |fact| fact.shape.numel_at(batch));
+    let rows = output / size(inputs.get(2), 1).max(1);
+    rows.saturating_mul(size(inputs.get(1), 2))
 }
 
 /// One line of the layer table: an operation that leads to the output.
@@ -139,7 +157,7 @@ impl Graph {
 mod tests {
     use super::*;
     use crate::graph::op::Conv;
-    use crate::graph::{DType, Shape};
+    use crate::graph::{BuildError, Builder, DType, Limits, Origin, Shape};
 
     fn fact(shape: Shape) -> Fact {
         Fact { shape, dtype: DType::F32 }
@@ -168,5 +186,20 @@ mod tests {
         let inputs = [[2, 5, 8], [2, 7, 8], [2, 7, 4]].map(|sizes| fact(Shape::batched(&sizes)));
         let outputs = ops::infer(&op, &inputs).unwrap();
         assert_eq!(macs(&op, &inputs, &outputs), 2 * 5 * 7 * 8 + 2 * 5 * 7 * 4);
+    }
+
+    #[test]
+    fn attentions_scores_count_in_the_memory_of_a_network() {
+        // 8 heads, 16384 positions each way, 4 bytes: 8 GiB a copy, where query, key and value take half a MiB each.
+        let mut builder = Builder::new(Limits::default());
+        let x = builder.input(&[8, 16384, 1]);
+        let op = |causal| Op::Attention { mask: false, causal, dropout: 0.0, scale: None };
+        let refused = builder.append(op(false), &[x, x, x], Origin::default()).unwrap_err();
+        let got = 2 * (8 << 30) + 8 * 16384 * 4;
+        let (what, limit) = ("activation bytes per sample", 2 << 30);
+        assert_eq!(refused, BuildError::Limit { what, got, limit });
+        let inputs = [[2, 5, 8], [2, 7, 8], [2, 7, 4]].map(|sizes| fact(Shape::batched(&sizes)));
+        let outputs = ops::infer(&op(true), &inputs).unwrap();
+        assert_eq!(scratch_bytes(&op(true), &inputs, &outputs, 3), 3 * 3 * (2 * 5 * 7) * 4);
     }
 }

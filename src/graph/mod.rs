@@ -168,7 +168,7 @@ pub struct Limits {
     pub nodes: usize,
     /// Elements of all parameters and buffers.
     pub parameters: u64,
-    /// Bytes of all intermediate results of one sample.
+    /// Bytes of all intermediate results of one sample, attention's scores among them.
     pub activation_bytes: u64,
     /// Multiply-accumulate operations of one sample.
     pub macs: u64,
@@ -301,7 +301,7 @@ impl Builder {
         let op = in_normal_form(op, &facts);
         let outputs = ops::infer(&op, &facts)?;
         let macs = cost::macs(&op, &facts, &outputs);
-        let mut bytes = 0u64;
+        let mut bytes = cost::scratch_bytes(&op, &facts, &outputs, 1);
         for fact in &outputs {
             within("rank of a tensor", fact.shape.rank() as u64, self.limits.rank as u64)?;
             // What uses a mask makes numbers of it.

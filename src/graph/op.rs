@@ -136,7 +136,7 @@ pub enum Op {
         mask: bool,
         /// Whether position i may look only at positions up to i.
         causal: bool,
-        /// Dropout on the attention weights (never in evaluation: [`When::Training`]).
+        /// Dropout on the attention weights, in evaluation too: PyTorch's function does not ask for the mode.
         dropout: f64,
         /// Factor on the products; `None`: `1 / sqrt(width)`.
         scale: Option<f64>,

@@ -64,6 +64,8 @@ impl Refusal {
     }
 }
 
+const VALUES_ASKED: &str = "control flow on the values of a tensor";
+
 /// What stops the interpreter.
 #[derive(Debug, Clone)]
 pub(crate) struct Raise {
@@ -173,6 +175,16 @@ impl Raise {
 
     pub(crate) fn unsupported(message: impl Into<String>) -> Box<Raise> {
         Raise::of(RaiseKind::Unsupported(message.into()))
+    }
+
+    /// What is refused because it depends on the values of a tensor that only a run computes.
+    pub(crate) fn values_asked() -> Box<Raise> {
+        Raise::unsupported(VALUES_ASKED)
+    }
+
+    /// Whether this is [`Raise::values_asked`].
+    pub(crate) fn asks_values(&self) -> bool {
+        matches!(&self.kind, RaiseKind::Unsupported(message) if message == VALUES_ASKED)
     }
 
     pub(crate) fn limit(message: impl Into<String>) -> Box<Raise> {

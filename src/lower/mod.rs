@@ -8,6 +8,8 @@
 mod error;
 mod interp;
 mod repair;
+#[cfg(test)]
+mod tests;
 mod torch;
 mod trace;
 mod value;

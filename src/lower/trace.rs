@@ -60,6 +60,7 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
         main: false,
         file: u32::MAX,
         text: None,
+        stars: std::cell::RefCell::default(),
     };
     this.frames.push(Frame {
         scope: Rc::clone(&main.scope),

@@ -201,6 +201,8 @@ pub(crate) struct Module {
     pub(crate) file: u32,
     /// Its text, where it is a file that the main source imports.
     pub(crate) text: Option<Rc<str>>,
+    /// Modules that it has every public name of: `from math import *`.
+    pub(crate) stars: RefCell<Vec<Rc<str>>>,
 }
 
 pub(crate) struct Class {

@@ -25,8 +25,8 @@ use super::typed::{self, EditKind, Edited};
 /// Parents whose scores are kept; the oldest goes first.
 const KEPT: usize = 256;
 
-/// Scores of the edits of parents. They are kept for speed only: forgotten ones come out the same, and a choice looks at
-/// no more of them than it would have scored itself.
+/// Scores of the edits of parents. They are kept for speed only: forgotten ones come out the same, and a choice looks
+/// at no more of them than it would have scored itself.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
     parents: BTreeMap<Key, Ranked>,

@@ -29,7 +29,8 @@ pub struct Job<'a> {
     pub graph: &'a Graph,
     /// Its place in the search, such as generation and slot: the key of its random streams.
     pub indices: [u64; 2],
-    /// Weights of its parent, taken over where name, sizes and type agree.
+    /// Weights of its parent, taken over where name, sizes and type agree. Buffers and frozen parameters whose values
+    /// its source sets keep those.
     pub inherit: Option<&'a Weights>,
     /// Optimiser steps, where they are not the configured number.
     pub steps: Option<usize>,
@@ -84,6 +85,13 @@ pub enum Failure {
         /// The text.
         message: String,
     },
+    /// A fault on the device, after which it computes nothing more for this process: what fails next fails for this
+    /// reason, whatever the network is.
+    #[error("the CUDA device has failed and is of no more use to this process: {message}")]
+    Device {
+        /// libtorch's text.
+        message: String,
+    },
     /// The search was told to stop.
     #[error("cancelled")]
     Cancelled,
@@ -105,9 +113,14 @@ impl Failure {
         let marks = ["\nException raised from", "\nframe #", "\\nException raised from", "\\nframe #"];
         let end = marks.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
         let message = text[..end].trim_end().to_owned();
-        let memory = ["out of memory", "can't allocate memory", "not enough memory"];
-        if memory.iter().any(|sign| message.contains(sign)) {
+        let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
+        if says(&["out of memory", "can't allocate memory", "not enough memory"]) {
             Failure::OutOfMemory { message }
+        } else if says(&["invalid configuration argument", "CUDA error: invalid argument"]) {
+            // A kernel that was not launched: the device goes on.
+            Failure::Libtorch { message }
+        } else if says(&["device-side assert", "illegal memory access", "CUDA error"]) {
+            Failure::Device { message }
         } else {
             Failure::Libtorch { message }
         }
@@ -164,4 +177,24 @@ pub enum TrainError {
     /// libtorch failed at the start.
     #[error("libtorch: {0}")]
     Libtorch(#[from] TchError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_that_spoils_the_device_is_told_from_one_that_does_not() {
+        let device = |text: &str| matches!(Failure::of_text(text), Failure::Device { .. });
+        assert!(device(
+            "CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"
+        ));
+        assert!(device("CUDA error: an illegal memory access was encountered"));
+        assert!(device("CUDA error: unspecified launch failure"));
+        assert!(!device("CUDA error: invalid configuration argument"));
+        assert!(!device("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"));
+        for text in ["CUDA out of memory. Tried to allocate 2.00 GiB", "CUDA error: out of memory"] {
+            assert!(matches!(Failure::of_text(text), Failure::OutOfMemory { .. }), "{text}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::weights::Weights;
 use super::{Evaluation, Failure};
 use crate::config::{Device, TrainConfig};
 use crate::data::{Augmentation, Normalisation, Part, crop_and_flip, place};
-use crate::graph::{Graph, ParamKind};
+use crate::graph::{Graph, Init, Op, Param, ParamKind};
 use crate::rng::RootSeed;
 
 /// Images per forward pass of an evaluation: the same whatever the training batch, so that scores are
@@ -66,30 +66,27 @@ impl<'g> Network<'g> {
                 continue;
             }
             let Some(value) = weights.tensor(&param.name, &param.sizes, param.dtype)? else {
-                let got = weights.tensors().find(|(name, _)| *name == param.name);
-                return Err(Failure::Libtorch {
-                    message: format!(
-                        "weights: expected `{}` of sizes {:?}, got {}",
-                        param.name,
-                        param.sizes,
-                        got.map_or("none".to_owned(), |(_, sizes)| format!("{sizes:?}"))
-                    ),
-                });
+                return Err(misfit(param, weights));
             };
-            tch::no_grad(|| tensor.shallow_clone().f_copy_(&value))?;
+            copy_into(tensor, &value)?;
         }
         Ok(network)
     }
 
-    /// Take over the tensors whose name, sizes and type agree; how many.
+    /// Take over the tensors whose name, sizes and type agree, but for values that the source sets and training
+    /// leaves alone; how many.
     pub(crate) fn inherit(&mut self, weights: &Weights) -> Result<usize, TchError> {
+        let moved = moved_by_training(self.graph);
         let mut count = 0;
-        for (param, tensor) in self.graph.params.iter().zip(&mut self.params) {
-            if param.kind == ParamKind::Unsaved {
-                continue;
-            }
-            if let Some(value) = weights.tensor(&param.name, &param.sizes, param.dtype)? {
-                tch::no_grad(|| tensor.f_copy_(&value))?;
+        for ((param, tensor), moved) in self.graph.params.iter().zip(&self.params).zip(moved) {
+            let inherits = match param.kind {
+                ParamKind::Trained => true,
+                // What is drawn at the start is no setting, and what was trained around it needs the same again.
+                ParamKind::Frozen | ParamKind::Buffer => moved || is_drawn(&param.init),
+                ParamKind::Unsaved => false,
+            };
+            if inherits && let Some(value) = weights.tensor(&param.name, &param.sizes, param.dtype)? {
+                copy_into(tensor, &value)?;
                 count += 1;
             }
         }
@@ -142,16 +139,13 @@ impl<'g> Network<'g> {
         count: usize,
         generator: &mut Generator,
     ) -> Result<(usize, f64), TchError> {
-        tch::no_grad(|| {
-            let images = part.images.f_narrow(0, start as i64, count as i64)?;
-            let labels = part.labels.f_narrow(0, start as i64, count as i64)?;
-            let logits = self.forward(&normalisation.apply(&images)?, false, generator)?;
-            let logits = logits.f_to_kind(Kind::Float)?;
-            Ok((
-                correct(&logits, &labels)?,
-                cross_entropy(&logits, &labels, Reduction::Sum, 0.0)?.f_double_value(&[])?,
-            ))
-        })
+        let _no_gradients = tch::no_grad_guard();
+        let images = part.images.f_narrow(0, start as i64, count as i64)?;
+        let labels = part.labels.f_narrow(0, start as i64, count as i64)?;
+        let logits = self.forward(&normalisation.apply(&images)?, false, generator)?;
+        let logits = logits.f_to_kind(Kind::Float)?;
+        let loss = cross_entropy(&logits, &labels, Reduction::Sum, 0.0)?.f_double_value(&[])?;
+        Ok((correct(&logits, &labels)?, loss))
     }
 
     /// Accuracy and loss on a part, in evaluation mode.
@@ -167,6 +161,64 @@ impl<'g> Network<'g> {
             counts.push(self.count_correct(part, normalisation, start, count, &mut generator)?);
         }
         Ok(summed(&counts, part.len()))
+    }
+}
+
+/// Give a tensor, gradient or not, other values. The guard restores the gradient mode on a panic too, as
+/// `tch::no_grad` does not.
+fn copy_into(tensor: &Tensor, value: &Tensor) -> Result<(), TchError> {
+    let _no_gradients = tch::no_grad_guard();
+    tensor.shallow_clone().f_copy_(value)?;
+    Ok(())
+}
+
+/// Why weights have no tensor for a parameter: none of its name, or one of other sizes or another type.
+fn misfit(param: &Param, weights: &Weights) -> Failure {
+    let got = weights.described(&param.name);
+    let (expected, got) = match got {
+        None => (format!("sizes {:?}", param.sizes), "none".to_owned()),
+        Some((sizes, _)) if sizes != param.sizes => {
+            (format!("sizes {:?}", param.sizes), format!("{sizes:?}"))
+        }
+        Some((_, dtype)) => (format!("type {}", param.dtype.name()), dtype.name().to_owned()),
+    };
+    Failure::Libtorch { message: format!("weights: expected `{}` of {expected}, got {got}", param.name) }
+}
+
+/// For each parameter, whether a pass in training mode writes to it: running statistics, their counter, kept buffers.
+fn moved_by_training(graph: &Graph) -> Vec<bool> {
+    let mut moved = vec![false; graph.params.len()];
+    for body in [Some(&graph.eval), graph.train.as_ref()].into_iter().flatten() {
+        for node in &body.nodes {
+            let targets = match &node.op {
+                Op::BatchNorm(norm) if norm.running => {
+                    if let Some(counter) = norm.counter {
+                        moved[counter.0 as usize] = true;
+                    }
+                    node.inputs.get(1..3)
+                }
+                Op::Keep => node.inputs.get(..1),
+                _ => None,
+            };
+            for target in targets.unwrap_or_default() {
+                if let Op::Param(id) = body.nodes[target.node as usize].op {
+                    moved[id.0 as usize] = true;
+                }
+            }
+        }
+    }
+    moved
+}
+
+/// Whether chance has a part in how a parameter starts.
+fn is_drawn(init: &Init) -> bool {
+    match init {
+        Init::Uniform { .. }
+        | Init::Normal { .. }
+        | Init::TruncatedNormal { .. }
+        | Init::Orthogonal { .. } => true,
+        Init::Constant(_) | Init::Eye | Init::Dirac { .. } | Init::Values(_) => false,
+        Init::Parts { base, parts } => is_drawn(base) || parts.iter().any(|(_, init)| is_drawn(init)),
     }
 }
 
@@ -413,7 +465,8 @@ mod tests {
         let forward = |training, seed| {
             let network = Network::started(&graph, RootSeed(1), [0, 0], Device::Cpu).unwrap();
             let mut generator = Generator::new(seed, Device::Cpu).unwrap();
-            let logits = tch::no_grad(|| network.forward(&input, training, &mut generator)).unwrap();
+            let _no_gradients = tch::no_grad_guard();
+            let logits = network.forward(&input, training, &mut generator).unwrap();
             (logits, network.weights().unwrap().values("weight").unwrap())
         };
         let ((first, weight), (second, _)) = (forward(false, 1), forward(false, 2));

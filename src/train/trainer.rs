@@ -13,7 +13,7 @@ use super::workers::{alone, side_by_side};
 use super::{Evaluation, Failure, Job, Outcome, TrainError, TrainEvent, Weights, shim};
 use crate::config::{Device, TrainConfig};
 use crate::data::{self, Dataset, DatasetInfo, Normalisation, Part, Split};
-use crate::graph::{DType, Graph};
+use crate::graph::{DType, Fact, Graph, cost};
 use crate::rng::RootSeed;
 
 /// Points of a loss curve.
@@ -104,18 +104,23 @@ impl Trainer {
         self.evaluate(graph, weights, self.split.test_part_for_the_final_report())
     }
 
-    /// Bytes that training this graph needs at most, about: activations and their gradients of a batch, and
-    /// four times the parameters (value, gradient, momentum, scratch).
+    /// Bytes that training this graph needs at most, about: activations (attention's scores among them) and their
+    /// gradients of a batch, and four times the parameters (value, gradient, momentum, scratch).
     pub fn peak_bytes_estimate(graph: &Graph, batch: usize) -> u64 {
         let batch = i64::try_from(batch).unwrap_or(i64::MAX);
         let body = graph.body(true);
         let live = body.live();
-        let activations =
-            body.nodes.iter().zip(live).filter(|(_, live)| *live).flat_map(|(node, _)| &node.outputs);
         let bytes = |dtype: DType| dtype.bytes() as u64;
-        let activations = activations.fold(0u64, |sum, fact| {
-            sum.saturating_add(fact.shape.numel_at(batch).saturating_mul(bytes(fact.dtype)))
-        });
+        let mut activations = 0u64;
+        for (node, _) in body.nodes.iter().zip(live).filter(|(_, live)| *live) {
+            let inputs: Vec<Fact> = node.inputs.iter().map(|&input| body.fact(input).clone()).collect();
+            activations = node
+                .outputs
+                .iter()
+                .map(|fact| fact.shape.numel_at(batch).saturating_mul(bytes(fact.dtype)))
+                .fold(activations, u64::saturating_add)
+                .saturating_add(cost::scratch_bytes(&node.op, &inputs, &node.outputs, batch));
+        }
         let params = graph.params.iter().map(|param| param.numel() as u64 * bytes(param.dtype)).sum::<u64>();
         activations.saturating_mul(2).saturating_add(params.saturating_mul(4))
     }
@@ -203,7 +208,8 @@ fn logits(
     let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
     let input = tch::Tensor::f_from_slice(input)?.f_reshape(sizes)?;
     let mut generator = evaluation_generator(Device::Cpu)?;
-    let logits = tch::no_grad(|| network.forward(&input, training, &mut generator))?;
+    let _no_gradients = tch::no_grad_guard();
+    let logits = network.forward(&input, training, &mut generator)?;
     let logits = logits.f_to_kind(tch::Kind::Float)?.f_contiguous()?;
     let mut values = vec![0.0; logits.numel()];
     let count = values.len();

@@ -1,7 +1,7 @@
 //! Trained weights as plain values: names, sizes and bytes, in the order of PyTorch's `state_dict`.
 //!
 //! Input: tensors after training, or a safetensors file. Output: a safetensors file that
-//! `load_state_dict(safetensors.torch.load_file(path))` takes. One limit: F32, I64 and BOOL tensors only.
+//! `load_state_dict(safetensors.torch.load_file(path))` takes. One limit: F32, F64, I64 and BOOL tensors only.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +27,7 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// The file is not safetensors of supported types.
-    #[error("{file}: expected a safetensors file of F32, I64 and BOOL tensors, got {got}", file = file.display())]
+    #[error("{file}: expected a safetensors file of F32, F64, I64 and BOOL tensors, got {got}", file = file.display())]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -195,6 +195,12 @@ impl Weights {
             }
         }
         Ok(Weights { entries })
+    }
+
+    /// Sizes and type of the tensor of a name.
+    pub(crate) fn described(&self, name: &str) -> Option<(&[usize], DType)> {
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
+        Some((&entry.sizes, entry.dtype))
     }
 
     /// The tensor of a name, where sizes and type agree.

@@ -31,7 +31,8 @@ pub(crate) fn side_by_side<S: Send, R: Send>(
                         break;
                     }
                     let result = match &ready {
-                        Ok(()) => guarded(|| run(&mut state, task)),
+                        // A task before may have ended in a panic with gradients off.
+                        Ok(()) => guarded(|| tch::with_grad(|| run(&mut state, task))),
                         Err(error) => Err(Failure::Libtorch { message: error.to_string() }),
                     };
                     // A thread that panicked while it held the lock has stored nothing half-way.
@@ -102,6 +103,20 @@ mod tests {
         assert_eq!(results[..3], [Ok(0), Ok(10), Ok(20)]);
         assert!(matches!(&results[3], Err(Failure::Libtorch { message }) if message.contains("task three")));
         assert_eq!(results[4], Ok(40));
+    }
+
+    #[test]
+    fn a_panic_with_gradients_off_leaves_them_on_for_the_next_task() {
+        let results = side_by_side(vec![()], 2, |(), task| {
+            let weight = tch::Tensor::ones([2], (tch::Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+            let sum = |weight: &tch::Tensor| weight.sum(tch::Kind::Float).requires_grad();
+            if task == 0 {
+                tch::no_grad(|| panic!("{}", sum(&weight)));
+            }
+            Ok(sum(&weight))
+        });
+        assert_eq!(results[0], Err(Failure::Libtorch { message: "false".to_owned() }));
+        assert_eq!(results[1], Ok(true));
     }
 
     #[test]

@@ -30,6 +30,13 @@ impl Net {
         self.builder.tensor(id)
     }
 
+    /// A tensor that training leaves alone.
+    pub(crate) fn fixed(&mut self, name: &str, sizes: &[usize], kind: ParamKind, init: Init) -> TensorRef {
+        let id = self.builder.declare(sizes.to_vec(), DType::F32, kind, init).unwrap();
+        self.names.push((name.to_owned(), id));
+        self.builder.tensor(id)
+    }
+
     pub(crate) fn append(&mut self, op: Op, inputs: &[TensorRef]) -> TensorRef {
         self.builder.append(op, inputs, Origin::default()).unwrap()
     }

@@ -1,8 +1,8 @@
 //! Searches as a table (CSV): one line per search with the cells that it paid for, written by one machine and read by
 //! another.
 //!
-//! Input and output: [`SearchRun`]s. Accuracies are not in it: with the benchmark's table they follow from the cells, so
-//! any curve can be drawn again. Limit: searches of one method are of one budget and one model.
+//! Input and output: [`SearchRun`]s. Accuracies are not in it: with the benchmark's table they follow from the cells,
+//! so any curve can be drawn again. Limit: searches of one method are of one budget and one model.
 
 use std::fmt::Write as _;
 

@@ -134,16 +134,10 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
     use Unary as U;
     match op {
         U::LogicalNot => Ok(DType::Bool),
-        U::Neg
-        | U::Abs
-        | U::Sign
-        | U::Square
-        | U::Relu
-        | U::Clamp { .. }
-        | U::Floor
-        | U::Ceil
-        | U::Round
-        | U::Trunc => Ok(input),
+        U::Clamp { min, max } => Ok(clamped(min, max, input)),
+        U::Neg | U::Abs | U::Sign | U::Square | U::Relu | U::Floor | U::Ceil | U::Round | U::Trunc => {
+            Ok(input)
+        }
         U::Exp
         | U::Expm1
         | U::Log
@@ -170,6 +164,18 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
         | U::Sigmoid => Ok(fractions(input)),
         _ if input.is_floating() => Ok(input),
         _ => Err(shape_error(format!("\"{op:?}\" not implemented for integers"))),
+    }
+}
+
+/// A bound with a fraction, and an infinite one that is not an open side, is a float beside whole numbers.
+fn clamped(min: f64, max: f64, input: DType) -> DType {
+    let (below, above) = (min != f64::NEG_INFINITY, max != f64::INFINITY);
+    if (below && min.fract() != 0.0) || (above && max.fract() != 0.0) {
+        fractions(input)
+    } else if input == DType::Bool && (below || above) {
+        DType::I64
+    } else {
+        input
     }
 }
 

@@ -97,10 +97,14 @@ pub(super) fn matmul(inputs: &[Fact]) -> Result<Shape, BuildError> {
     Ok(shape)
 }
 
-/// `F.scaled_dot_product_attention`: query `(*, L, E)`, key `(*, S, E)`, value `(*, S, V)`; output `(*, L, V)`.
+/// `F.scaled_dot_product_attention`: query `(*, L, E)`, key `(*, S, E)`, value `(*, S, V)`; output `(*, L, V)`. A mask
+/// is spread over the scores `(*, L, S)`, and they over no mask.
 pub(super) fn attention(mask: bool, inputs: &[Fact]) -> Result<Shape, BuildError> {
     if inputs.len() != 3 + usize::from(mask) {
         return Err(shape_error("scaled_dot_product_attention expected query, key and value"));
+    }
+    for input in &inputs[..3] {
+        float("scaled_dot_product_attention", input)?;
     }
     let [query, key, value] = [&inputs[0].shape, &inputs[1].shape, &inputs[2].shape];
     let ranks = [query.rank(), key.rank(), value.rank()];
@@ -119,11 +123,25 @@ pub(super) fn attention(mask: bool, inputs: &[Fact]) -> Result<Shape, BuildError
         return Err(bad());
     }
     let heads = |shape: &Shape| Shape(shape.0[..shape.rank() - 2].to_vec());
-    let mut shape = broadcast(&broadcast(&heads(query), &heads(key))?, &heads(value))?;
+    let mut scores = broadcast(&heads(query), &heads(key))?;
+    let mut shape = broadcast(&scores, &heads(value))?;
     if mask {
-        let mut scores = shape.clone();
         scores.0.extend([lq, sk]);
-        broadcast(&inputs[3].shape, &scores)?;
+        let spread = broadcast(&inputs[3].shape, &scores)?;
+        if spread != scores {
+            return Err(shape_error(format!(
+                "output with shape {scores} doesn't match the broadcast shape {spread}"
+            )));
+        }
+        let (mask, query) = (inputs[3].dtype, inputs[0].dtype);
+        if mask != DType::Bool && mask != DType::F32 && mask != query {
+            return Err(shape_error(format!(
+                "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {} \
+                 and query.dtype: {}",
+                mask.name(),
+                query.name()
+            )));
+        }
     }
     shape.0.extend([lq, ev]);
     Ok(shape)

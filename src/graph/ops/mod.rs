@@ -37,7 +37,11 @@ pub fn infer(op: &Op, inputs: &[Fact]) -> Result<Vec<Fact>, BuildError> {
         Op::Embedding { .. } => single(linear::embedding(inputs)?),
         Op::MatMul => single(linear::matmul(inputs)?),
         Op::Einsum { equation } => single(linear::einsum(equation, inputs)?),
-        Op::Attention { mask, .. } => single(linear::attention(*mask, inputs)?),
+        Op::Attention { mask, .. } => {
+            let shape = linear::attention(*mask, inputs)?;
+            // A mask may be single beside double.
+            Ok(vec![Fact { shape, dtype: precision(op.name(), &inputs[..3])? }])
+        }
         Op::BatchNorm(norm) => single(norm::batch_norm(norm, inputs)?),
         Op::InstanceNorm { affine, .. } => single(norm::instance_norm(*affine, inputs)?),
         Op::LayerNorm { sizes, weight, bias, .. } => {

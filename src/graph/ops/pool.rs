@@ -8,8 +8,8 @@ use super::{first, float, known, shape_error, take};
 use crate::graph::op::Pool;
 use crate::graph::{BuildError, DType, Dim, Fact, Shape};
 
-/// Length of one pooled dimension, as PyTorch's `pooling_output_shape`: in ceil mode a last window may hang over the
-/// end, but must not start in the right padding.
+/// Length of one pooled dimension, as PyTorch's `pooling_output_shape`: in ceil mode a last window, which may be the
+/// only one, may hang over the end, but must not start in the right padding. `None` where there is no window.
 pub fn pooled_size(
     length: usize,
     kernel: usize,
@@ -18,13 +18,18 @@ pub fn pooled_size(
     dilation: usize,
     ceil_mode: bool,
 ) -> Option<usize> {
-    let reach = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
-    let free = length.saturating_add(padding.saturating_mul(2)).checked_sub(reach)?;
-    let mut size = if ceil_mode { free.div_ceil(stride) } else { free / stride } + 1;
-    if ceil_mode && (size - 1) * stride >= length + padding {
+    let between = kernel.checked_sub(1)?;
+    let [length, between, stride, padding, dilation] =
+        [length, between, stride, padding, dilation].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let reach = dilation.checked_mul(between)?.checked_add(1)?;
+    let free = padding.checked_mul(2)?.checked_add(length)?.checked_sub(reach)?;
+    let rounded = if ceil_mode { free.checked_add(stride - 1)? } else { free };
+    // A window larger than the input leaves less than nothing free: rounded down, not towards zero.
+    let mut size = rounded.checked_div_euclid(stride)? + 1;
+    if ceil_mode && (size - 1).checked_mul(stride)? >= length.checked_add(padding)? {
         size -= 1;
     }
-    Some(size)
+    usize::try_from(size).ok().filter(|&size| size > 0)
 }
 
 /// Output shape of a max pool.
@@ -112,7 +117,6 @@ fn pooled(name: &str, window: &Pool, inputs: &[Fact]) -> Result<Shape, BuildErro
         }
         let length = known(name, input.shape.0[leading + axis])?;
         let size = pooled_size(length, kernel, stride, padding, window.dilation[axis], window.ceil_mode)
-            .filter(|&size| size > 0)
             .ok_or_else(|| {
                 shape_error(format!(
                     "Given input size: {}. Calculated output size is too small for a {name}{spatial}d with kernel \
@@ -153,7 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_larger_than_the_input_has_no_output() {
+    fn a_window_larger_than_the_input_has_an_output_in_ceil_mode_where_its_stride_reaches_the_input() {
         assert_eq!(pooled_size(1, 2, 2, 0, 1, false), None);
+        assert_eq!(pooled_size(1, 2, 2, 0, 1, true), Some(1));
+        assert_eq!(pooled_size(3, 2, 2, 0, 3, true), Some(1));
+        // (2 - 3 + 0) / 1 + 1 = 0, and (2 - 5 + 1) / 2 + 1 = 0
+        assert_eq!(pooled_size(2, 3, 1, 0, 1, true), None);
+        assert_eq!(pooled_size(2, 5, 2, 0, 1, true), None);
+        assert_eq!(pooled_size(1, 2, 1, 0, 2, true), None);
+        assert_eq!(pooled_size(1, usize::MAX, usize::MAX, 0, usize::MAX, true), None);
     }
 }

@@ -36,37 +36,38 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         Op::BatchNorm(norm) => batch_norm(norm, arguments),
         Op::InstanceNorm { eps, affine } => {
             let (weight, bias) = (optional(1, *affine), optional(2, *affine));
-            format!("F.instance_norm({x}, weight={weight}, bias={bias}, eps={eps:?})")
+            format!("F.instance_norm({x}, weight={weight}, bias={bias}, eps={})", number(*eps))
         }
         Op::LayerNorm { sizes, eps, weight, bias } => {
             let w = optional(1, *weight);
             let b = optional(1 + usize::from(*weight), *bias);
-            format!("F.layer_norm({x}, {sizes:?}, {w}, {b}, {eps:?})")
+            format!("F.layer_norm({x}, {sizes:?}, {w}, {b}, {})", number(*eps))
         }
         Op::RmsNorm { sizes, eps, weight } => {
-            format!("F.rms_norm({x}, {sizes:?}, {}, {eps:?})", optional(1, *weight))
+            format!("F.rms_norm({x}, {sizes:?}, {}, {})", optional(1, *weight), number(*eps))
         }
         Op::GroupNorm { groups, eps, affine } => {
             format!(
-                "F.group_norm({x}, {groups}, {}, {}, {eps:?})",
+                "F.group_norm({x}, {groups}, {}, {}, {})",
                 optional(1, *affine),
-                optional(2, *affine)
+                optional(2, *affine),
+                number(*eps)
             )
         }
         Op::LocalResponseNorm { size, alpha, beta, k } => {
-            format!("F.local_response_norm({x}, {size}, {alpha:?}, {beta:?}, {k:?})")
+            let [alpha, beta, k] = [*alpha, *beta, *k].map(number);
+            format!("F.local_response_norm({x}, {size}, {alpha}, {beta}, {k})")
         }
         Op::Recurrent(_) => recurrent(body, node, arguments),
         Op::Attention { mask, causal, dropout, scale } => {
             let mask = optional(3, *mask);
-            let dropout =
-                if *dropout > 0.0 { format!("{dropout:?} if self.training else 0.0") } else { "0.0".into() };
-            let scale = scale.map_or("None".to_owned(), |scale| format!("{scale:?}"));
+            let scale = scale.map_or("None".to_owned(), number);
             format!(
-                "F.scaled_dot_product_attention({}, {}, {}, {mask}, {dropout}, {}, scale={scale})",
+                "F.scaled_dot_product_attention({}, {}, {}, {mask}, {}, {}, scale={scale})",
                 arguments[0],
                 arguments[1],
                 arguments[2],
+                number(*dropout),
                 boolean(*causal)
             )
         }
@@ -81,14 +82,17 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
         Op::Glu { dim } => format!("F.glu({x}, {dim})"),
         Op::Softmax { dim } => format!("F.softmax({x}, {dim})"),
         Op::LogSoftmax { dim } => format!("F.log_softmax({x}, {dim})"),
-        Op::Normalize { p, dim, eps } => format!("F.normalize({x}, {p:?}, {dim}, {eps:?})"),
+        Op::Normalize { p, dim, eps } => {
+            format!("F.normalize({x}, {}, {dim}, {})", number(*p), number(*eps))
+        }
         Op::Dropout { p, kind, when } => {
             let name = match kind {
                 Dropout::Element => "dropout".to_owned(),
-                Dropout::Channel => {
-                    let rank = body.fact(node.inputs[0]).shape.rank();
-                    format!("dropout{}d", rank.clamp(3, 5) - 2)
-                }
+                // `dropout1d` would take a matrix for one sample.
+                Dropout::Channel => match body.fact(node.inputs[0]).shape.rank() {
+                    2 => "dropout2d".to_owned(),
+                    rank => format!("dropout{}d", rank.clamp(3, 5) - 2),
+                },
                 Dropout::Alpha => "alpha_dropout".to_owned(),
                 Dropout::FeatureAlpha => "feature_alpha_dropout".to_owned(),
             };
@@ -115,8 +119,9 @@ pub(super) fn of(body: &Body, node: &Node, arguments: &[String]) -> String {
             text + ")"
         }
         Op::LpPool { pool, p } => format!(
-            "F.lp_pool{}({x}, {p:?}, {}, {}, {})",
+            "F.lp_pool{}({x}, {}, {}, {}, {})",
             spatial(pool.kernel.len()),
+            number(*p),
             if pool.kernel.len() == 1 { pool.kernel[0].to_string() } else { sizes_text(&pool.kernel) },
             if pool.kernel.len() == 1 { pool.stride[0].to_string() } else { sizes_text(&pool.stride) },
             boolean(pool.ceil_mode)
@@ -307,8 +312,10 @@ fn batch_norm(norm: &BatchNorm, arguments: &[String]) -> String {
     // Without a momentum PyTorch averages over num_batches_tracked; in evaluation the momentum is not used.
     let momentum = norm.momentum.unwrap_or(0.0);
     format!(
-        "F.batch_norm({}, {mean}, {variance}, {weight}, {bias}, {training}, {momentum:?}, {:?})",
-        arguments[0], norm.eps
+        "F.batch_norm({}, {mean}, {variance}, {weight}, {bias}, {training}, {}, {})",
+        arguments[0],
+        number(momentum),
+        number(norm.eps)
     )
 }
 
@@ -475,25 +482,35 @@ fn binary_text(op: Binary, left: &str, right: &str) -> String {
             return format!("torch.{}({}, {})", op.name(), wrap(left), wrap(right));
         }
     };
+    // `-1 ** x` is `-(1 ** x)`.
+    if op == Binary::Pow && left.starts_with('-') {
+        return format!("({left}) {infix} {right}");
+    }
     format!("{left} {infix} {right}")
 }
 
 fn unary_text(op: Unary, x: &str) -> String {
     match op {
-        Unary::LeakyRelu { slope } => format!("F.leaky_relu({x}, {slope:?})"),
+        Unary::LeakyRelu { slope } => format!("F.leaky_relu({x}, {})", number(slope)),
         Unary::Rrelu { lower, upper, when } => {
-            format!("F.rrelu({x}, {lower:?}, {upper:?}, {})", when_text(when))
+            format!("F.rrelu({x}, {}, {}, {})", number(lower), number(upper), when_text(when))
         }
-        Unary::Elu { alpha } => format!("F.elu({x}, {alpha:?})"),
-        Unary::Celu { alpha } => format!("F.celu({x}, {alpha:?})"),
+        Unary::Elu { alpha } => format!("F.elu({x}, {})", number(alpha)),
+        Unary::Celu { alpha } => format!("F.celu({x}, {})", number(alpha)),
         Unary::Gelu { tanh } => format!("F.gelu({x}, approximate={:?})", if tanh { "tanh" } else { "none" }),
-        Unary::Softplus { beta, threshold } => format!("F.softplus({x}, {beta:?}, {threshold:?})"),
-        Unary::Softshrink { lambda } => format!("F.softshrink({x}, {lambda:?})"),
-        Unary::Hardshrink { lambda } => format!("F.hardshrink({x}, {lambda:?})"),
-        Unary::Threshold { threshold, value } => format!("F.threshold({x}, {threshold:?}, {value:?})"),
+        Unary::Softplus { beta, threshold } => {
+            format!("F.softplus({x}, {}, {})", number(beta), number(threshold))
+        }
+        Unary::Softshrink { lambda } => format!("F.softshrink({x}, {})", number(lambda)),
+        Unary::Hardshrink { lambda } => format!("F.hardshrink({x}, {})", number(lambda)),
+        Unary::Threshold { threshold, value } => {
+            format!("F.threshold({x}, {}, {})", number(threshold), number(value))
+        }
         Unary::Clamp { min, max } => {
-            let bound = |value: f64| if value.is_finite() { scalar(value) } else { "None".to_owned() };
-            format!("torch.clamp({x}, {}, {})", bound(min), bound(max))
+            let upper = if max == f64::INFINITY { "None".to_owned() } else { scalar(max) };
+            // One of them must be given.
+            let open = min == f64::NEG_INFINITY && max != f64::INFINITY;
+            format!("torch.clamp({x}, {}, {upper})", if open { "None".to_owned() } else { scalar(min) })
         }
         Unary::Neg => format!("-{x}"),
         Unary::Relu

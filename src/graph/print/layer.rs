@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::param_key;
 use crate::graph::op::{BatchNorm, Cell, Conv, Recurrent, When};
-use crate::graph::{Body, Graph, Init, Node, Op, ParamId, Place, Region};
+use crate::graph::{Body, DType, Graph, Init, Node, Op, ParamId, Place, Region};
 
 /// Module path to the constructor call, and node to the path of the module that it calls.
 pub(super) struct Layers {
@@ -84,7 +84,9 @@ impl Layers {
                     let (row, count, _) = places[0].range();
                     **base == Init::Normal { mean: 0.0, std: 1.0 }
                         && (count, places[1]) == (1, width)
-                        && constructor.ends_with(&format!(", padding_idx={row})"))
+                        && [",", ")"]
+                            .iter()
+                            .any(|end| constructor.contains(&format!(", padding_idx={row}{end}")))
                 }
                 _ => false,
             },
@@ -92,24 +94,28 @@ impl Layers {
                 constructor.starts_with("nn.Embedding") && !padded && (*mean, *std) == (0.0, 1.0)
             }
             Init::Uniform { low, high } => {
-                let bound =
-                    if ["nn.LSTM", "nn.GRU", "nn.RNN"].iter().any(|name| constructor.starts_with(name)) {
-                        // Every weight of a recurrent layer has gates * hidden rows; weight_hh has hidden columns.
-                        let hidden =
-                            graph.params.iter().find(|other| other.name == format!("{path}.weight_hh_l0"));
-                        let gates = if constructor.starts_with("nn.LSTM") {
-                            4
-                        } else if constructor.starts_with("nn.GRU") {
-                            3
-                        } else {
-                            1
-                        };
-                        hidden.map(|param| 1.0 / ((param.sizes[0] / gates) as f64).sqrt())
+                let is = |names: &[&str]| names.iter().any(|name| constructor.starts_with(name));
+                let bound = if is(&["nn.LSTM", "nn.GRU", "nn.RNN"]) {
+                    // Every weight of a recurrent layer has gates * hidden rows; weight_hh has hidden columns.
+                    let hidden =
+                        graph.params.iter().find(|other| other.name == format!("{path}.weight_hh_l0"));
+                    let gates = if is(&["nn.LSTM"]) {
+                        4
+                    } else if is(&["nn.GRU"]) {
+                        3
                     } else {
-                        weight.map(|weight| {
-                            1.0 / (weight.sizes[1..].iter().product::<usize>().max(1) as f64).sqrt()
-                        })
+                        1
                     };
+                    hidden.map(|param| param.sizes[0] / gates)
+                } else if is(&["nn.Bilinear"]) {
+                    weight.map(|weight| weight.sizes[1])
+                } else if is(&["nn.Linear", "nn.Conv"]) {
+                    weight.map(|weight| weight.sizes[1..].iter().product())
+                } else {
+                    // Others start at constants, or from a normal distribution.
+                    None
+                };
+                let bound = bound.map(|fan_in: usize| 1.0 / (fan_in.max(1) as f64).sqrt());
                 bound.is_some_and(|bound| (bound - high).abs() < 1e-9 && (bound + low).abs() < 1e-9)
             }
             _ => false,
@@ -167,8 +173,15 @@ fn layer(
     if owned.get(&path) != Some(&expected) || !conventional(&node.op, &leaves) {
         return None;
     }
-    let sizes = &graph.param(*ids.first()?).sizes;
-    Some((path, constructor(&node.op, sizes, body, node)?))
+    let first = graph.param(*ids.first()?);
+    if ids.iter().any(|&id| graph.param(id).dtype != first.dtype) {
+        return None;
+    }
+    let mut constructor = constructor(&node.op, &first.sizes, body, node)?;
+    if first.dtype == DType::F64 {
+        constructor.insert_str(constructor.len() - 1, ", dtype=torch.double");
+    }
+    Some((path, constructor))
 }
 
 /// Whether the weights have the names, in the order, that PyTorch's layer gives them.

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use super::{
     Body, DType, Dim, Graph, Init, Node, Op, Param, ParamId, ParamKind, Place, Region, Shape, TensorRef,
 };
+use expression::number;
 use layer::Layers;
 
 impl Graph {
@@ -159,15 +160,20 @@ fn index_text(region: &Region) -> String {
 fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String {
     let line = match init {
         Init::Constant(value) if dtype.is_floating() => {
-            format!("nn.init.constant_({name}, {value:?})")
+            format!("nn.init.constant_({name}, {})", number(*value))
         }
-        Init::Constant(value) => format!("{name}.fill_({value:?})"),
-        Init::Uniform { low, high } => format!("nn.init.uniform_({name}, {low:?}, {high:?})"),
-        Init::Normal { mean, std } => format!("nn.init.normal_({name}, {mean:?}, {std:?})"),
+        Init::Constant(value) => format!("{name}.fill_({})", number(*value)),
+        Init::Uniform { low, high } => {
+            format!("nn.init.uniform_({name}, {}, {})", number(*low), number(*high))
+        }
+        Init::Normal { mean, std } => {
+            format!("nn.init.normal_({name}, {}, {})", number(*mean), number(*std))
+        }
         Init::TruncatedNormal { mean, std, low, high } => {
-            format!("nn.init.trunc_normal_({name}, {mean:?}, {std:?}, {low:?}, {high:?})")
+            let [mean, std, low, high] = [*mean, *std, *low, *high].map(number);
+            format!("nn.init.trunc_normal_({name}, {mean}, {std}, {low}, {high})")
         }
-        Init::Orthogonal { gain } => format!("nn.init.orthogonal_({name}, {gain:?})"),
+        Init::Orthogonal { gain } => format!("nn.init.orthogonal_({name}, {})", number(*gain)),
         Init::Eye => format!("nn.init.eye_({name})"),
         Init::Dirac { groups } => format!("nn.init.dirac_({name}, {groups})"),
         Init::Values(values) => {

@@ -5,7 +5,7 @@
 
 use ruff_python_ast::{Operator, UnaryOp};
 
-use crate::graph::Dim;
+use crate::graph::{DType, Dim};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::enums::plain;
 use crate::lower::interp::{Args, Interp};
@@ -26,7 +26,15 @@ impl Interp<'_> {
             (UnaryOp::Invert, Value::Int(int)) => Ok(Value::Int(!int)),
             (UnaryOp::Invert, Value::Bool(flag)) => Ok(Value::Int(!i64::from(*flag))),
             (UnaryOp::USub, Value::Tensor(_)) => torch::call(self, "neg", vec![value.clone()]),
-            (UnaryOp::Invert, Value::Tensor(_)) => torch::call(self, "logical_not", vec![value.clone()]),
+            (UnaryOp::Invert, Value::Tensor(tensor)) => match torch::facts(self, tensor)?.dtype {
+                DType::Bool => torch::call(self, "logical_not", vec![value.clone()]),
+                DType::I64 => {
+                    Err(Raise::unsupported("the bits of whole numbers in a tensor are not supported"))
+                }
+                _ => Err(Raise::type_error(
+                    "~ (operator.invert) is only implemented on integer and Boolean-type tensors",
+                )),
+            },
             (_, Value::Opaque(name)) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
             _ => {
                 let special = match op {
@@ -71,11 +79,13 @@ impl Interp<'_> {
     }
 
     pub(crate) fn binary(&mut self, op: Operator, left: &Value, right: &Value) -> R<Value> {
-        if let (Value::Tensor(_), _) | (_, Value::Tensor(_)) = (left, right) {
-            return torch::elementwise::operator(self, op, left, right);
-        }
+        // An array of numpy leaves a tensor's operators to the tensor.
+        let array =
+            |value: &Value| matches!(value, Value::Object(object) if &*object.class.name == "ndarray");
+        let tensors = matches!((left, right), (Value::Tensor(_), _) | (_, Value::Tensor(_)));
         for (value, other, prefix) in [(left, right, ""), (right, left, "r")] {
             if let Value::Object(_) = value
+                && !(tensors && array(value))
                 && let Some(result) =
                     self.special(value, &format!("__{prefix}{}__", dunder(op)), vec![other.clone()])?
             {
@@ -84,6 +94,9 @@ impl Interp<'_> {
         }
         let (plain_left, plain_right) = (plain(left), plain(right));
         let (left, right) = (plain_left.as_ref().unwrap_or(left), plain_right.as_ref().unwrap_or(right));
+        if tensors {
+            return torch::elementwise::operator(self, op, left, right);
+        }
         if let Some(value) = self.numbers(op, left, right)? {
             return Ok(value);
         }

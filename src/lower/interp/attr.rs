@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::define::Slot;
 use crate::lower::interp::derived::{ITEMS, of_object, special_of};
-use crate::lower::interp::{Args, Interp, Mode, containers, inspecting};
+use crate::lower::interp::{Args, Interp, Mode, containers, inspecting, known};
 use crate::lower::torch;
 use crate::lower::value::{Class, Code, Descriptor, Native, Object, Value};
 
@@ -105,6 +105,9 @@ impl Interp<'_> {
                 _ => Err(no_attribute(value, name)),
             },
             Value::Builtin(builtin) if name == "__name__" => Ok(Value::str(builtin.name)),
+            Value::Builtin(builtin) if builtin.name == "chain" && name == "from_iterable" => {
+                torch::chain_from_iterable().ok_or_else(|| no_attribute(value, name))
+            }
             Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Dim(_) if name == "real" => {
                 Ok(value.clone())
             }
@@ -196,7 +199,7 @@ impl Interp<'_> {
             return Ok(Value::None);
         }
         if matches!(name, "_modules" | "_parameters" | "_buffers") && object.class.is_module() {
-            return torch::modules::registry(self, object, name);
+            return torch::registries::registry(self, object, name);
         }
         if object.class.lineage().any(|class| matches!(class.native, Native::Opaque)) {
             return Ok(Value::Opaque(Rc::from(format!("{}().{name}", object.class.name))));
@@ -212,6 +215,9 @@ impl Interp<'_> {
 
     /// The error for an attribute that an object does not have.
     pub(crate) fn lacks(&self, object: &Object, name: &str) -> Box<Raise> {
+        if known::of_instance(&object.class, name) {
+            return known::refusal(&object.class.name, name);
+        }
         Raise::attribute(format!("'{}' object has no attribute '{name}'", object.class.name))
             .with_hint(Hint::Attribute { name: name.to_owned() })
     }
@@ -321,6 +327,14 @@ impl Interp<'_> {
             if let Some(method) = of_object(name) {
                 return Ok(method);
             }
+            if name == "__annotations__" {
+                return self.dict(Vec::new());
+            }
+            // An abstract class has it only.
+            if name != "__abstractmethods__" && (known::of_instance(class, name) || known::has("type", name))
+            {
+                return Err(known::refusal(&class.name, name));
+            }
             return Err(Raise::attribute(format!("type object '{}' has no attribute '{name}'", class.name)));
         };
         match &attribute {
@@ -350,6 +364,9 @@ impl Interp<'_> {
                 }
                 if class.lineage().any(|class| matches!(class.native, Native::Opaque)) {
                     return Ok(Value::Opaque(Rc::from(format!("super().{name}"))));
+                }
+                if known::of_instance(&class, name) {
+                    return Err(known::refusal("super", name));
                 }
                 Err(Raise::attribute(format!("'super' object has no attribute '{name}'")))
             }
@@ -465,6 +482,9 @@ fn is_module_method(method: &Value) -> bool {
 }
 
 pub(crate) fn no_attribute(value: &Value, name: &str) -> Box<Raise> {
+    if known::of_value(value, name) {
+        return known::refusal(&value.type_name(), name);
+    }
     Raise::attribute(format!("'{}' object has no attribute '{name}'", value.type_name()))
         .with_hint(Hint::Attribute { name: name.to_owned() })
 }

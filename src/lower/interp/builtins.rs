@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use ruff_python_ast::{CmpOp, Operator};
 
-use crate::lower::error::{R, Raise};
+use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::types::{EXCEPTIONS, TYPES};
-use crate::lower::interp::{Args, Bound, Frame, Interp, Run};
+use crate::lower::interp::{Args, Bound, Frame, Interp, Run, known};
 use crate::lower::torch;
 use crate::lower::value::{Builtin, Class, Module, Scope, Value};
 use crate::python;
@@ -103,6 +103,13 @@ static BUILTINS: &[Builtin] = &[
         let name = args.text("name")?;
         match this.get_attr(&args.get("x"), &name) {
             Ok(_) => Ok(Value::Bool(true)),
+            // Python has it, this program does not.
+            Err(raise)
+                if raise.class().is_none()
+                    && matches!(raise.hint.as_deref(), Some(Hint::Attribute { .. })) =>
+            {
+                Ok(Value::Bool(true))
+            }
             Err(raise) if raise.class() == Some("AttributeError") => {
                 this.tick(CAUGHT)?;
                 Ok(Value::Bool(false))
@@ -360,6 +367,7 @@ impl Interp<'_> {
                 main: false,
                 file,
                 text: None,
+                stars: module.stars.clone(),
             };
             (Rc::clone(&frame.scope), Rc::new(module), frame.method.clone())
         };
@@ -410,6 +418,7 @@ impl Interp<'_> {
             | "quit" | "StopAsyncIteration" | "OSError" | "IOError" | "FileNotFoundError" | "ascii"
             | "bin" | "hex" | "oct" | "aiter" | "anext" | "EnvironmentError" | "KeyboardInterrupt"
             | "SystemExit" | "UnicodeError" => Some(Value::Opaque(Rc::from(name))),
+            _ if known::has("builtins", name) => Some(Value::Opaque(Rc::from(name))),
             _ => None,
         })
     }

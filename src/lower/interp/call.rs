@@ -113,6 +113,8 @@ impl Interp<'_> {
             Value::Builtin(builtin) => {
                 let building = self.mode == super::Mode::Building;
                 let first = args.positional.first().filter(|_| building).cloned();
+                let args =
+                    if args.named.is_empty() { args } else { crate::lower::torch::aliases(builtin, args) };
                 let bound = signature::bind(builtin.name, builtin.signature, args)?;
                 let result = (builtin.run)(self, bound)?;
                 if let (Some(Value::Tensor(base)), Value::Tensor(view)) = (&first, &result) {

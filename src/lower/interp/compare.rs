@@ -3,6 +3,7 @@
 //! Input: values. Output: whether they are true, the same, equal, in order, or contained. Sizes that depend on the
 //! batch are compared at [`NOMINAL_BATCH`]. Limit: what depends on the values of a tensor is refused.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use ruff_python_ast::CmpOp;
@@ -12,7 +13,7 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::items::range_len;
 use crate::lower::interp::{Args, Interp, Mode};
 use crate::lower::torch::{self, signature};
-use crate::lower::value::Value;
+use crate::lower::value::{Dict, Value};
 
 impl Interp<'_> {
     /// Python's truth of a value.
@@ -61,13 +62,13 @@ impl Interp<'_> {
             CmpOp::In => self.contains(right, left)?,
             CmpOp::NotIn => !self.contains(right, left)?,
             _ => {
-                if let (Value::Tensor(_), _) | (_, Value::Tensor(_)) = (left, right) {
-                    return torch::elementwise::comparison(self, op, left, right);
-                }
                 if let (Value::Object(_), _) | (_, Value::Object(_)) = (left, right)
                     && let Some(result) = self.compared(op, left, right)?
                 {
                     return Ok(result);
+                }
+                if let (Value::Tensor(_), _) | (_, Value::Tensor(_)) = (left, right) {
+                    return torch::elementwise::comparison(self, op, left, right);
                 }
                 match op {
                     CmpOp::Eq => self.equal(left, right)?,
@@ -108,7 +109,14 @@ impl Interp<'_> {
         use std::cmp::Ordering;
         let ordering = match (left, right) {
             (Value::Str(a), Value::Str(b)) => Some(a.cmp(b)),
-            (Value::List(_) | Value::Tuple(_), Value::List(_) | Value::Tuple(_)) => {
+            (Value::Set(a), Value::Set(b)) => {
+                // Sets are ordered by inclusion.
+                let (a, b) = if matches!(op, CmpOp::Lt | CmpOp::LtE) { (a, b) } else { (b, a) };
+                let within = self.includes(b, a)?;
+                let longer = a.borrow().len() < b.borrow().len();
+                return Ok(within && (longer || matches!(op, CmpOp::LtE | CmpOp::GtE)));
+            }
+            (Value::List(_), Value::List(_)) | (Value::Tuple(_), Value::Tuple(_)) => {
                 let (a, b) = (self.iterate(left)?, self.iterate(right)?);
                 let mut ordering = a.len().cmp(&b.len());
                 for (a, b) in a.iter().zip(&b) {
@@ -180,9 +188,18 @@ impl Interp<'_> {
                 }
                 true
             }
+            (Value::Set(a), Value::Set(b)) => a.borrow().len() == b.borrow().len() && self.includes(b, a)?,
+            (Value::Range(start, stop, step), Value::Range(other, end, stride)) => {
+                let length = range_len(*start, *stop, *step);
+                length == range_len(*other, *end, *stride)
+                    && (length == 0 || (start == other && (length == 1 || step == stride)))
+            }
             (Value::Object(_), _) | (_, Value::Object(_)) => match self.compared(CmpOp::Eq, left, right)? {
                 Some(result) => self.truth(&result)?,
-                None => is(left, right),
+                None => match self.compared_fields(left, right)? {
+                    Some(equal) => equal,
+                    None => is(left, right),
+                },
             },
             (Value::Opaque(a), Value::Opaque(b)) => a == b,
             // The types that are not supported are none of those that are.
@@ -200,6 +217,33 @@ impl Interp<'_> {
             }
             _ => is(left, right),
         })
+    }
+
+    /// Whether a set has all elements of another.
+    fn includes(&mut self, set: &RefCell<Dict>, other: &RefCell<Dict>) -> R<bool> {
+        let items = other.borrow().keys();
+        self.tick(items.len())?;
+        for item in items {
+            if !set.borrow().contains(&self.key(&item)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the `__eq__` that `@dataclass` writes says of two objects, where there is one.
+    fn compared_fields(&mut self, left: &Value, right: &Value) -> R<Option<bool>> {
+        let (Value::Object(a), Value::Object(b)) = (left, right) else { return Ok(None) };
+        if !Rc::ptr_eq(&a.class, &b.class) || self.dataclass_option(&a.class, "eq", true)? != Some(true) {
+            return Ok(None);
+        }
+        for field in self.dataclass_fields(&a.class, "compare")? {
+            let (a, b) = (self.get_attr(left, &field)?, self.get_attr(right, &field)?);
+            if !self.deeper(|this| this.equal(&a, &b))? {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
     }
 
     pub(crate) fn contains(&mut self, container: &Value, item: &Value) -> R<bool> {

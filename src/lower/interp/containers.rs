@@ -46,6 +46,12 @@ const STR: &[&str] = &[
     "isidentifier",
     "isspace",
     "isalnum",
+    "casefold",
+    "rfind",
+    "rindex",
+    "rpartition",
+    "isascii",
+    "isdecimal",
 ];
 const LIST: &[&str] = &[
     "append", "extend", "insert", "pop", "remove", "index", "count", "reverse", "sort", "copy", "clear",
@@ -245,6 +251,10 @@ impl Interp<'_> {
         let first = args.positional.first().cloned();
         let second = args.positional.get(1).cloned();
         let missing = || Raise::type_error(format!("{name} expected at least 1 argument, got 0"));
+        let registry = self.registry_behind(value);
+        if registry.is_some() && matches!(name, "setdefault" | "popitem" | "clear" | "move_to_end") {
+            return Err(Raise::unsupported(format!("{name} of a module's registry is not supported")));
+        }
         match name {
             "keys" => {
                 let keys = dict.borrow().keys();
@@ -282,6 +292,9 @@ impl Interp<'_> {
                 let index = first.ok_or_else(missing)?;
                 let key = self.key(&index)?;
                 let removed = dict.borrow_mut().remove(&key);
+                if let (Some((module, _)), Value::Str(name)) = (&registry, &index) {
+                    crate::lower::torch::modules::unregister(module, name);
+                }
                 match removed.or(second) {
                     Some(value) => Ok(value),
                     None => Err(Raise::python("KeyError", self.repr(&index)?)),

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::enums::plain;
 use crate::lower::interp::items::range_len;
-use crate::lower::interp::{Args, FIELD, Interp};
+use crate::lower::interp::{Args, DATACLASS, FIELD, Interp};
 use crate::lower::torch;
-use crate::lower::value::{Class, Descriptor, Value};
+use crate::lower::value::{Class, Descriptor, Key, Value};
 
 impl Interp<'_> {
     /// Call a built-in type.
@@ -23,11 +23,35 @@ impl Interp<'_> {
         {
             first = Some(member);
         }
+        let takes_keywords = matches!(
+            &*name,
+            "dict" | "OrderedDict" | "defaultdict" | "property" | "Parameter" | "Tensor" | "type" | "int"
+        );
+        if let Some((keyword, _)) = args
+            .named
+            .first()
+            .filter(|(keyword, _)| !takes_keywords || (&*name == "int" && &**keyword != "base"))
+        {
+            return Err(match (&*name, &**keyword) {
+                ("str", "object") => Raise::unsupported("str(object=...) is not supported"),
+                _ => Raise::type_error(format!("{name}() takes no keyword argument '{keyword}'")),
+            });
+        }
         match &*name {
-            "int" => match (first, args.positional.get(1)) {
-                (Some(Value::Str(text)), Some(Value::Int(base))) => based(&text, *base),
-                (first, _) => self.int_of(first.unwrap_or(Value::Int(0))),
-            },
+            "int" => {
+                let named = args.named.iter().find(|(name, _)| &**name == "base").map(|(_, base)| base);
+                match (first, args.positional.get(1).or(named)) {
+                    (Some(Value::Str(text)), Some(Value::Int(base))) => based(&text, *base),
+                    (Some(Value::Str(_)), Some(base)) => {
+                        let got = base.type_name();
+                        Err(Raise::type_error(format!("'{got}' object cannot be interpreted as an integer")))
+                    }
+                    (_, Some(_)) => {
+                        Err(Raise::type_error("int() can't convert non-string with explicit base"))
+                    }
+                    (first, None) => self.int_of(first.unwrap_or(Value::Int(0))),
+                }
+            }
             "float" => match first {
                 None => Ok(Value::Float(0.0)),
                 Some(Value::Str(text)) => match text.trim().to_lowercase().as_str() {
@@ -41,13 +65,7 @@ impl Interp<'_> {
                         }
                     },
                 },
-                Some(value) => match torch::signature::number(&value) {
-                    Some(number) => Ok(Value::Float(number)),
-                    None => match self.special(&value, "__float__", Vec::new())? {
-                        Some(number) => Ok(number),
-                        None => Err(self.no_conversion("float", &value)),
-                    },
-                },
+                Some(value) => self.real_of(&value).map(Value::Float),
             },
             "bool" => match first {
                 Some(value @ Value::Training { .. }) => Ok(value),
@@ -185,6 +203,31 @@ impl Interp<'_> {
         }
     }
 
+    /// A real number: one, an object that says which it is, or a tensor of one element that is known.
+    pub(crate) fn real_of(&mut self, value: &Value) -> R<f64> {
+        if let Some(number) = torch::signature::number(value) {
+            return Ok(number);
+        }
+        if let Some(member) = plain(value) {
+            return self.real_of(&member);
+        }
+        if let Value::Tensor(_) = value {
+            let item = torch::call_tensor_method(self, value, "item", Args::default())?;
+            return torch::signature::number(&item).ok_or_else(|| self.no_conversion("float", value));
+        }
+        for name in ["__float__", "__index__"] {
+            if let Some(number) = self.special(value, name, Vec::new())? {
+                return torch::signature::number(&number).ok_or_else(|| {
+                    Raise::type_error(format!("{name} returned non-float (type {})", number.type_name()))
+                });
+            }
+        }
+        Err(match value {
+            Value::Str(_) => Raise::type_error("must be real number, not str"),
+            _ => self.no_conversion("float", value),
+        })
+    }
+
     fn int_of(&mut self, value: Value) -> R<Value> {
         match value {
             Value::Int(_) | Value::Dim(_) => Ok(value),
@@ -268,6 +311,43 @@ impl Interp<'_> {
             Err(raise) if matches!(raise.kind, RaiseKind::Python { .. }) => Ok(Value::None),
             Err(raise) => Err(raise),
         }
+    }
+
+    /// An option of the decorator `@dataclass` of a class; `None` where the class has no such decorator.
+    pub(crate) fn dataclass_option(
+        &mut self,
+        class: &Rc<Class>,
+        name: &str,
+        default: bool,
+    ) -> R<Option<bool>> {
+        let options = class.lineage().find_map(|class| class.attrs.borrow().get(DATACLASS).cloned());
+        let Some(Value::Dict(options)) = options else { return Ok(None) };
+        let option = options.borrow().get(&Key::Str(Rc::from(name))).cloned();
+        match option {
+            Some(option) => self.truth(&option).map(Some),
+            None => Ok(Some(default)),
+        }
+    }
+
+    /// The fields of a data class, but those whose option of this name is `False`.
+    pub(crate) fn dataclass_fields(&mut self, class: &Rc<Class>, unless: &str) -> R<Vec<Rc<str>>> {
+        let known = class.lineage().map(|class| class.fields.borrow().clone());
+        let fields = known.into_iter().find(|fields| !fields.is_empty()).unwrap_or_default();
+        let mut kept = Vec::with_capacity(fields.len());
+        for field in fields {
+            self.tick(1)?;
+            let marker = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
+            let option = match &marker {
+                Some(Value::Partial(marker)) if matches!(&marker.0, Value::Opaque(name) if &**name == FIELD) => {
+                    marker.2.iter().find(|(name, _)| &**name == unless).map(|(_, value)| value.clone())
+                }
+                _ => None,
+            };
+            if option.is_none_or(|option| !matches!(option, Value::Bool(false))) {
+                kept.push(field);
+            }
+        }
+        Ok(kept)
     }
 
     /// A class of named tuples.

@@ -326,10 +326,13 @@ impl Interp<'_> {
             InterpolatedStringElement::Literal(literal) => text.push_str(&literal.value),
             InterpolatedStringElement::Interpolation(part) => {
                 let mut value = self.eval(&part.expression)?;
+                // `f'{x=}'` shows how the value is written.
+                let mut written = false;
                 if let Some(debug) = &part.debug_text {
                     text.push_str(debug.as_str());
+                    written = part.format_spec.is_none() && part.conversion == ConversionFlag::None;
                 }
-                if matches!(part.conversion, ConversionFlag::Repr | ConversionFlag::Ascii) {
+                if written || matches!(part.conversion, ConversionFlag::Repr | ConversionFlag::Ascii) {
                     value = Value::str(self.repr(&value)?);
                 } else if part.conversion == ConversionFlag::Str {
                     value = Value::str(self.str_of(&value)?);
@@ -364,8 +367,14 @@ impl Interp<'_> {
         if let Some(value) = global {
             return Ok(self.loaded(&value));
         }
+        if let Some(value) = self.starred(name)? {
+            return Ok(value);
+        }
         if let Some(value) = self.builtin(name)? {
             return Ok(value);
+        }
+        if let Some(star) = self.star_of_any_name() {
+            return Err(Raise::unsupported(format!("'{name}', which '{star}' may have, is not supported")));
         }
         let hint = Hint::Name { name: name.to_owned() };
         Err(Raise::python("NameError", format!("name '{name}' is not defined")).with_hint(hint))

@@ -4,6 +4,7 @@
 //! stand-ins that are refused when they are used. A `try` that expects an import to fail gets its error where the
 //! package is neither PyTorch's nor Python's. Limit: `import *` brings public names only, whatever `__all__` says.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use ruff_python_ast::{ExceptHandler, Expr, StmtImportFrom, StmtTry};
@@ -213,7 +214,15 @@ impl Interp<'_> {
         let file = self.files;
         self.files += 1;
         let (name, package) = (Rc::from(name), package.to_owned());
-        let module = Rc::new(Module { name: Rc::clone(&name), package, scope, main, file, text });
+        let module = Rc::new(Module {
+            name: Rc::clone(&name),
+            package,
+            scope,
+            main,
+            file,
+            text,
+            stars: RefCell::default(),
+        });
         self.modules.insert(name.to_string(), Rc::clone(&module));
         Ok(module)
     }
@@ -282,6 +291,16 @@ impl Interp<'_> {
     }
 
     fn import_star(&mut self, source: &Value) -> R<()> {
+        let star: Option<Rc<str>> = match source {
+            Value::Namespace(namespace) => Some(Rc::from(*namespace)),
+            Value::Opaque(name) => Some(Rc::clone(name)),
+            _ => None,
+        };
+        if let Some(star) = star {
+            let module = Rc::clone(&self.frame().module);
+            self.tick(1 + module.stars.borrow().len())?;
+            module.stars.borrow_mut().push(star);
+        }
         let names: Vec<(Rc<str>, Value)> = match source {
             Value::Module(module) => {
                 let names = module.scope.names.borrow();
@@ -304,6 +323,28 @@ impl Interp<'_> {
             self.set_name(&name, value)?;
         }
         Ok(())
+    }
+}
+
+impl Interp<'_> {
+    /// A name that `from module import *` has brought.
+    pub(crate) fn starred(&mut self, name: &str) -> R<Option<Value>> {
+        let stars = self.frame().module.stars.borrow().clone();
+        for star in stars.iter().rev() {
+            self.tick(1)?;
+            if let Some(namespace) = namespaces::find(star)
+                && namespaces::exports(namespace, name)
+            {
+                return self.get_attr(&Value::Namespace(namespace), name).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A module whose names are not known here, and which may have brought any.
+    pub(crate) fn star_of_any_name(&mut self) -> Option<Rc<str>> {
+        let stars = self.frame().module.stars.borrow();
+        stars.iter().find(|star| namespaces::find(star).is_none() && is_installed(star)).cloned()
     }
 }
 

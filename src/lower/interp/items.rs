@@ -3,10 +3,12 @@
 //! Input: containers, text, ranges, tensors and objects with special methods. Output: their elements, by index or
 //! slice too, and changed elements. Limit: an index that depends on the batch is refused.
 
+use std::rc::Rc;
+
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch;
-use crate::lower::value::Value;
+use crate::lower::value::{Object, Value};
 
 impl Interp<'_> {
     /// All elements of an iterable.
@@ -242,6 +244,9 @@ impl Interp<'_> {
                 }
             }
             Value::Dict(dict) => {
+                if let Some((module, kind)) = self.registry_behind(object) {
+                    torch::registries::register(self, &module, kind, index, &value)?;
+                }
                 let key = self.key(index)?;
                 self.check_length("dict", dict.borrow().len(), self.limits.list_length)?;
                 dict.borrow_mut().insert(key, index.clone(), value);
@@ -258,6 +263,11 @@ impl Interp<'_> {
             Value::Opaque(_) => Ok(()),
             other => Err(no_item_assignment(other)),
         }
+    }
+
+    /// The module of whose `_modules`, `_parameters` or `_buffers` a dictionary is a copy.
+    pub(crate) fn registry_behind(&self, dict: &Value) -> Option<(Rc<Object>, &'static str)> {
+        self.registries.get(&dict.identity()?).cloned()
     }
 
     pub(crate) fn delete_item(&mut self, object: &Value, index: &Value) -> R<()> {
@@ -281,6 +291,9 @@ impl Interp<'_> {
             Value::Dict(dict) => {
                 let key = self.key(index)?;
                 self.tick(dict.borrow().len() / 16)?;
+                if let (Some((module, _)), Value::Str(name)) = (self.registry_behind(object), index) {
+                    torch::modules::unregister(&module, name);
+                }
                 match dict.borrow_mut().remove(&key) {
                     Some(_) => Ok(()),
                     None => Err(Raise::python("KeyError", "key not found")),

@@ -16,12 +16,15 @@ mod derived;
 mod enums;
 mod exceptions;
 mod expr;
+mod format;
 mod imports;
 mod inspecting;
 mod items;
+pub(crate) mod known;
 mod managers;
 mod matching;
 mod stmt;
+mod strings;
 mod text;
 mod types;
 
@@ -51,6 +54,8 @@ pub(crate) type Run = fn(&mut Interp<'_>, Bound) -> R<Value>;
 
 /// Name of what `dataclasses.field(...)` gives.
 pub(crate) const FIELD: &str = "dataclasses.field";
+/// The attribute of a data class that holds the options of its decorator.
+pub(crate) const DATACLASS: &str = "__dataclass_params__";
 /// Name of what `enum.auto()` gives.
 pub(crate) const AUTO: &str = "enum.auto";
 /// Deepest nesting of expressions and statements being evaluated, whatever calls they are spread over.
@@ -171,6 +176,8 @@ pub(crate) struct Interp<'a> {
     packages: BTreeSet<String>,
     /// Files that have brought their steps.
     files_read: BTreeSet<String>,
+    /// Copies of `_modules` and the like, by identity: the module, and which of them.
+    pub(crate) registries: BTreeMap<usize, (Rc<Object>, &'static str)>,
     /// Modules made so far, which number them.
     files: u32,
     imports: &'a dyn ImportResolver,
@@ -210,6 +217,7 @@ impl<'a> Interp<'a> {
             texts: 0,
             packages: BTreeSet::new(),
             files_read: BTreeSet::new(),
+            registries: BTreeMap::new(),
             files: 0,
             imports,
         }
@@ -336,6 +344,17 @@ impl<'a> Interp<'a> {
             }
             Value::List(_) | Value::Dict(_) | Value::Set(_) => {
                 return Err(Raise::type_error(format!("unhashable type: '{}'", value.type_name())));
+            }
+            // A member that is a number or text too is the key that this is.
+            Value::Object(_) if enums::plain(value).is_some() => match enums::plain(value) {
+                Some(member) => self.key(&member)?,
+                None => Key::None,
+            },
+            Value::Object(object) if object.class.lineage().any(|class| compares(class)) => {
+                return Err(Raise::unsupported(format!(
+                    "a '{}', whose class says what is equal, in a set or as a key is not supported",
+                    object.class.name
+                )));
             }
             Value::DType(dtype) => Key::Name(format!("{dtype:?}")),
             Value::Namespace(name) => Key::Name((*name).to_owned()),
@@ -493,4 +512,16 @@ impl<'a> Interp<'a> {
         let state = TensorState::Node { tensor, body: self.body };
         self.own(Value::Tensor(Rc::new(Tensor::new(state, false))))
     }
+}
+
+/// Whether a class says which of its objects are equal.
+fn compares(class: &Class) -> bool {
+    let attrs = class.attrs.borrow();
+    let by_fields = match attrs.get(DATACLASS) {
+        Some(Value::Dict(options)) => {
+            !matches!(options.borrow().get(&Key::Str(Rc::from("eq"))), Some(Value::Bool(false)))
+        }
+        _ => false,
+    };
+    attrs.contains_key("__eq__") || attrs.contains_key("__hash__") || by_fields
 }

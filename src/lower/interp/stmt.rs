@@ -124,16 +124,12 @@ impl Interp<'_> {
                 return self.exec_block(&stmt.orelse);
             }
             Stmt::If(stmt) => {
-                let test = self.eval(&stmt.test)?;
-                if self.truth(&test)? {
+                if self.checked(&stmt.test, &stmt.body)? {
                     return self.exec_block(&stmt.body);
                 }
                 for clause in &stmt.elif_else_clauses {
                     let taken = match &clause.test {
-                        Some(test) => {
-                            let test = self.eval(test)?;
-                            self.truth(&test)?
-                        }
+                        Some(test) => self.checked(test, &clause.body)?,
                         None => true,
                     };
                     if taken {
@@ -147,8 +143,12 @@ impl Interp<'_> {
             Stmt::Raise(stmt) => return Err(self.raise(stmt.exc.as_deref())?),
             Stmt::Try(stmt) => return self.try_stmt(stmt),
             Stmt::Assert(stmt) => {
-                let test = self.eval(&stmt.test)?;
-                if !self.truth(&test)? {
+                let holds = match self.test(&stmt.test) {
+                    // A check of what a pass computes; a network is one whose checks hold.
+                    Err(raise) if raise.asks_values() => true,
+                    holds => holds?,
+                };
+                if !holds {
                     let message = match &stmt.msg {
                         Some(message) => {
                             let message = self.eval(message)?;
@@ -175,9 +175,12 @@ impl Interp<'_> {
                     self.frame().scope.declared.borrow_mut().insert(Rc::from(name.as_str()), false);
                 }
             }
-            Stmt::Expr(stmt) => {
-                self.eval(&stmt.value)?;
-            }
+            Stmt::Expr(stmt) => match self.eval(&stmt.value) {
+                Err(raise) if raise.asks_values() && self.prints(&stmt.value) => {}
+                result => {
+                    result?;
+                }
+            },
             Stmt::Pass(_) | Stmt::TypeAlias(_) => {}
             Stmt::Break(_) => return Ok(Flow::Break),
             Stmt::Continue(_) => return Ok(Flow::Continue),
@@ -187,6 +190,44 @@ impl Interp<'_> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    fn test(&mut self, test: &Expr) -> R<bool> {
+        let test = self.eval(test)?;
+        self.truth(&test)
+    }
+
+    /// The test of a branch. One on the values of a tensor whose body only raises or prints is a check, which holds.
+    fn checked(&mut self, test: &Expr, body: &[Stmt]) -> R<bool> {
+        match self.test(test) {
+            Err(raise) if raise.asks_values() && self.only_checks(body) => Ok(false),
+            taken => taken,
+        }
+    }
+
+    fn only_checks(&mut self, body: &[Stmt]) -> bool {
+        body.iter().all(|stmt| match stmt {
+            Stmt::Raise(_) | Stmt::Pass(_) => true,
+            Stmt::Expr(stmt) => self.prints(&stmt.value),
+            _ => false,
+        })
+    }
+
+    /// Whether an expression is a call of the built-in `print` or of `warnings.warn`.
+    fn prints(&mut self, expr: &Expr) -> bool {
+        let Expr::Call(call) = expr else { return false };
+        let callee = match &*call.func {
+            Expr::Name(name) => self.name(name.id.as_str()),
+            Expr::Attribute(attribute) => match &*attribute.value {
+                Expr::Name(module) => match self.name(module.id.as_str()) {
+                    Ok(module @ Value::Namespace(_)) => self.get_attr(&module, attribute.attr.as_str()),
+                    other => other,
+                },
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(callee, Ok(Value::Builtin(builtin)) if matches!(builtin.name, "print" | "warn"))
     }
 
     fn for_loop(&mut self, stmt: &StmtFor) -> R<Flow> {

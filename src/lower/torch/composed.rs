@@ -103,10 +103,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ),
     ("tm", "moveaxis take_along_dim topk argsort kthvalue median quantile count_nonzero aminmax"),
     ("tm", "frac hypot logaddexp fmod heaviside exp2 logit nan_to_num lerp addcmul addcdiv sinc isnan isinf"),
-    (
-        "tm",
-        "isfinite logical_xor bitwise_xor is_floating_point index_fill dist addbmm addmv positive float_power",
-    ),
+    ("tm", "isfinite bitwise_xor is_floating_point index_fill dist addbmm addmv positive float_power"),
     ("t", "view_as_real view_as_complex"),
     ("m", "unfold new_full new_tensor sum_to_size fliplr flipud numpy reshape_as element_size get_device"),
     (
@@ -142,7 +139,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
 
 /// Those of [`FUNCTIONS`] that are computed element by element.
 const POINTWISE: &str = "frac hypot logaddexp fmod heaviside exp2 logit nan_to_num lerp addcmul addcdiv sinc isnan \
-    isinf isfinite logical_xor bitwise_xor is_floating_point positive float_power logspace bernoulli gumbel_softmax \
+    isinf isfinite bitwise_xor is_floating_point positive float_power logspace bernoulli gumbel_softmax \
     negative absolute arccos arcsin arctan greater greater_equal less less_equal not_equal fix sgn signbit copysign \
     fmax fmin deg2rad rad2deg xlogy isneginf isposinf ldexp logaddexp2 bitwise_and bitwise_or bitwise_not arctan2 rsub \
     vdot conj real is_complex isclose is_conj resolve_conj resolve_neg \

@@ -70,21 +70,42 @@ pub(crate) fn conv_init(
 
 pub(crate) fn conv(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
     let args = signature::bind("forward", "input", args)?;
+    let (weight, bias) = (registered(object, "weight"), registered(object, "bias"));
+    let result = with_weight(this, object, [args.get("input"), weight, bias], spatial);
+    result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
+}
+
+/// `_conv_forward`, which convolutions whose weight is computed call.
+pub(crate) fn conv_forward(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    args: Args,
+    spatial: usize,
+) -> R<Value> {
+    let args = signature::bind("_conv_forward", "input, weight, bias", args)?;
+    with_weight(this, object, ["input", "weight", "bias"].map(|name| args.get(name)), spatial)
+}
+
+/// The convolution of an input with a weight and a bias.
+fn with_weight(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    [mut input, weight, bias]: [Value; 3],
+    spatial: usize,
+) -> R<Value> {
     let name = ["conv1d", "conv2d", "conv3d"][spatial - 1];
-    let mut input = args.get("input");
     let mut padding = attr(object, "padding");
     let mode = attr_text(object, "padding_mode")?;
     if &*mode != "zeros" {
         input = padded(this, object, &input, spatial, &mode)?;
         padding = Value::Int(0);
     }
-    let mut call = Args::of(vec![input, registered(object, "weight"), registered(object, "bias")]);
+    let mut call = Args::of(vec![input, weight, bias]);
     for key in ["stride", "dilation", "groups"] {
         call.named.push((Rc::from(key), attr(object, key)));
     }
     call.named.push((Rc::from("padding"), padding));
-    let result = super::call_with(this, name, call);
-    result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
+    super::call_with(this, name, call)
 }
 
 fn conv_hint(

@@ -119,12 +119,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                 bounds
             }
         };
-        if let [Value::Dim(length)] = bounds[..] {
-            // As many as the batch has samples.
-            let ones = Op::Full { shape: Shape(vec![length]), value: 1.0, dtype: DType::I64 };
-            let ones = this.append(ones, &[])?;
-            let counted = this.append(Op::CumSum { dim: 0 }, &[ones])?;
-            return this.op(Op::Scalar { op: Binary::Sub, value: 1.0, reversed: false }, &[counted]);
+        if bounds.iter().any(|bound| matches!(bound, Value::Dim(_))) {
+            return counted(this, &args, &bounds);
         }
         let numbers: Option<Vec<f64>> = bounds.iter().map(signature::number).collect();
         let Some(numbers) = numbers else {
@@ -173,6 +169,28 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("t", "is_tensor", "obj", |_, args| Ok(Value::Bool(matches!(args.get("obj"), Value::Tensor(_))))),
 ];
+
+/// `arange` to a size that depends on the batch: as many numbers as there are samples.
+fn counted(this: &mut Interp<'_>, args: &Bound, bounds: &[Value]) -> R<Value> {
+    let (start, end) = match bounds {
+        [end] => (0, end),
+        [Value::Int(start), end] | [Value::Int(start), end, Value::Int(1)] => (*start, end),
+        _ => return Err(Raise::unsupported("arange from or by a number that depends on the batch")),
+    };
+    let Value::Dim(end) = end else {
+        return Err(Raise::unsupported("arange by a number that depends on the batch"));
+    };
+    let shape = Shape(vec![end.minus(Dim::fixed(start))]);
+    let ones = this.append(Op::Full { shape, value: 1.0, dtype: DType::I64 }, &[])?;
+    let counted = this.append(Op::CumSum { dim: 0 }, &[ones])?;
+    #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
+    let before = 1.0 - start as f64;
+    let counted = this.append(Op::Scalar { op: Binary::Sub, value: before, reversed: false }, &[counted])?;
+    match dtype(args, DType::I64)? {
+        DType::I64 => this.wrap(counted),
+        other => this.op(Op::Cast(other), &[counted]),
+    }
+}
 
 /// A named tuple.
 pub(crate) fn named(this: &mut Interp<'_>, name: &str, names: &[&str], items: Vec<Value>) -> R<Value> {

@@ -1,17 +1,18 @@
 //! Element by element: operators, activations, comparisons, softmax, dropout.
 //!
-//! Input: tensors and numbers. Output: one node per operation. Limit: a number that depends on the batch size cannot
-//! be an operand.
+//! Input: tensors and numbers. Output: one node per operation, more where the batch size is a number. Limit: a size
+//! that depends on the batch and may be negative cannot be an operand.
 
 use std::rc::Rc;
 
 use ruff_python_ast::{CmpOp, Operator};
 
-use crate::graph::op::{Binary, Dropout, Unary};
-use crate::graph::{DType, Init, Op, TensorRef, When};
+use crate::graph::op::{Binary, Dropout, Reduction, Unary};
+use crate::graph::{DType, Dim, Init, Op, Shape, TensorRef, When};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
 use crate::lower::torch::constant::single;
+use crate::lower::torch::folding::fold;
 use crate::lower::torch::{Function, axis, creation, rebind, row, signature};
 use crate::lower::value::{TensorState, Value};
 
@@ -132,14 +133,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("tm", "clamp", "input, min=None, max=None", clamp),
     row("tm", "clip", "input, min=None, max=None", clamp),
-    row("tm", "clamp_min", "input, min", |this, args| {
-        let min = args.float("min")?;
-        apply(this, &args, Unary::Clamp { min, max: f64::INFINITY })
-    }),
-    row("tm", "clamp_max", "input, max", |this, args| {
-        let max = args.float("max")?;
-        apply(this, &args, Unary::Clamp { min: f64::NEG_INFINITY, max })
-    }),
+    row("tm", "clamp_min", "input, min", clamp),
+    row("tm", "clamp_max", "input, max", clamp),
     row("tm", "add", "input, other, *, alpha=1", |this, args| with_alpha(this, &args, Operator::Add)),
     row("tm", "sub", "input, other, *, alpha=1", |this, args| with_alpha(this, &args, Operator::Sub)),
     row("tm", "subtract", "input, other, *, alpha=1", |this, args| with_alpha(this, &args, Operator::Sub)),
@@ -170,16 +165,21 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     binary!("tm", "le", Binary::Le),
     binary!("tm", "gt", Binary::Gt),
     binary!("tm", "ge", Binary::Ge),
-    binary!("tm", "logical_and", Binary::And),
-    binary!("tm", "logical_or", Binary::Or),
-    row("tm", "where", "condition, input, other", |this, args| {
-        let condition = args.get("condition");
-        let tensors = [
-            tensor_of(this, &condition)?,
-            tensor_of(this, &args.get("input"))?,
-            tensor_of(this, &args.get("other"))?,
-        ];
-        this.op(Op::Where, &tensors)
+    row("tm", "logical_and", "input, other", |this, args| logical(this, &args, Binary::And)),
+    row("tm", "logical_or", "input, other", |this, args| logical(this, &args, Binary::Or)),
+    row("tm", "logical_xor", "input, other", |this, args| logical(this, &args, Binary::Ne)),
+    row("t", "where", "condition, *branches, input=None, other=None", |this, args| {
+        let named = ["input", "other"].map(|name| args.get(name));
+        let branches: Vec<Value> =
+            args.rest.iter().cloned().chain(named.into_iter().filter(|value| !value.is_none())).collect();
+        match &branches[..] {
+            [] => Err(Raise::unsupported("where() of a condition only is not supported")),
+            [input, other] => choose(this, &args.get("condition"), input, other),
+            _ => Err(Raise::type_error("where(): expected a condition and two branches")),
+        }
+    }),
+    row("m", "where", "input, condition, other", |this, args| {
+        choose(this, &args.get("condition"), &args.get("input"), &args.get("other"))
     }),
     row("tm", "masked_fill", "input, mask, value", |this, args| {
         let mask = args.get("mask");
@@ -333,7 +333,45 @@ fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
     finish(this, args, result)
 }
 
+/// What `where` takes from two branches.
+fn choose(this: &mut Interp<'_>, condition: &Value, input: &Value, other: &Value) -> R<Value> {
+    let tensors = [tensor_of(this, condition)?, tensor_of(this, input)?, tensor_of(this, other)?];
+    this.op(Op::Where, &tensors)
+}
+
+/// A logical operation: numbers are true where they are not 0.
+fn logical(this: &mut Interp<'_>, args: &Bound, op: Binary) -> R<Value> {
+    let mut truths = Vec::with_capacity(2);
+    for name in ["input", "other"] {
+        let tensor = args.tensor(name)?;
+        let value = Value::Tensor(Rc::clone(&tensor));
+        truths.push(match super::facts(this, &tensor)?.dtype {
+            DType::Bool => value,
+            _ => operands(this, Binary::Ne, &value, &Value::Int(0))?,
+        });
+    }
+    operands(this, op, &truths[0], &truths[1])
+}
+
 fn clamp(this: &mut Interp<'_>, args: Bound) -> R<Value> {
+    let bounds = [("min", "maximum"), ("max", "minimum")];
+    if bounds.iter().any(|(name, _)| matches!(args.get(name), Value::Tensor(_))) {
+        let mut result = args.get("input");
+        for (name, function) in bounds {
+            result = match args.get(name) {
+                Value::None => result,
+                bound @ Value::Tensor(_) => super::call(this, function, vec![result, bound])?,
+                bound => {
+                    // PyTorch takes two tensors or two numbers.
+                    let got = bound.type_name();
+                    return Err(Raise::type_error(format!(
+                        "clamp(): argument '{name}' must be Tensor, not {got}"
+                    )));
+                }
+            };
+        }
+        return Ok(result);
+    }
     let min = args.optional_float("min")?;
     let max = args.optional_float("max")?;
     if min.is_none() && max.is_none() {
@@ -492,11 +530,31 @@ pub(crate) fn comparison(this: &mut Interp<'_>, op: CmpOp, left: &Value, right: 
     operands(this, binary, left, right)
 }
 
+/// A size that depends on the batch as a tensor without dimensions: so many ones, counted.
+fn size_tensor(this: &mut Interp<'_>, dim: Dim, beside: DType) -> R<Value> {
+    if dim.per_sample <= 0 || dim.at(1) < 0 {
+        return Err(Raise::unsupported("arithmetic of a tensor with a size that may be negative"));
+    }
+    let dtype = if beside == DType::Bool { DType::I64 } else { beside };
+    let ones = this.append(Op::Full { shape: Shape(vec![dim]), value: 1.0, dtype }, &[])?;
+    this.op(Op::Reduce { op: Reduction::Sum, dims: vec![0], keepdim: false }, &[ones])
+}
+
 fn operands(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Value> {
-    let number = |value: &Value| match value {
-        Value::Dim(_) => {
-            Err(Raise::unsupported("arithmetic of a tensor with the batch size is not supported"))
+    match (left, right) {
+        (Value::Tensor(tensor), Value::Dim(dim)) => {
+            let dtype = super::facts(this, tensor)?.dtype;
+            let size = size_tensor(this, *dim, dtype)?;
+            return operands(this, op, left, &size);
         }
+        (Value::Dim(dim), Value::Tensor(tensor)) => {
+            let dtype = super::facts(this, tensor)?.dtype;
+            let size = size_tensor(this, *dim, dtype)?;
+            return operands(this, op, &size, right);
+        }
+        _ => {}
+    }
+    let number = |value: &Value| match value {
         Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
         value => signature::number(value).ok_or_else(|| {
             Raise::type_error(format!(
@@ -530,59 +588,5 @@ fn operands(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R
             this.op(Op::Scalar { op, value, reversed: true }, &[b])
         }
         _ => Err(Raise::type_error(format!("argument 'input' must be Tensor, not {}", left.type_name()))),
-    }
-}
-
-/// Arithmetic of a tensor just made with a number, kept as initial values.
-fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Option<Value>> {
-    let known = |value: &Value| match value {
-        Value::Tensor(tensor) => match &*tensor.state.borrow() {
-            TensorState::Known { sizes, dtype, init } => Some((sizes.clone(), *dtype, init.clone())),
-            _ => None,
-        },
-        _ => None,
-    };
-    let (tensor, number, reversed) = match (known(left), known(right)) {
-        (Some(tensor), None) => (tensor, signature::number(right), false),
-        (None, Some(tensor)) => (tensor, signature::number(left), true),
-        _ => return Ok(None),
-    };
-    let ((sizes, dtype, init), Some(number)) = (tensor, number) else { return Ok(None) };
-    let whole = dtype == DType::I64
-        && number.fract() == 0.0
-        && matches!((left, right), (Value::Int(_), _) | (_, Value::Int(_)))
-        && match (op, &init) {
-            (Binary::Mul | Binary::Add | Binary::Sub | Binary::FloorDiv, _) => true,
-            (Binary::Pow, Init::Values(values)) => {
-                number >= 0.0 && (!reversed || values.iter().all(|value| (0.0..63.0).contains(value)))
-            }
-            _ => false,
-        };
-    let folded = match (op, reversed, &init) {
-        (Binary::Mul, _, _) => creation::affine(&init, number, 0.0),
-        (Binary::Add, _, _) => creation::affine(&init, 1.0, number),
-        (Binary::Sub, false, _) => creation::affine(&init, 1.0, -number),
-        (Binary::Sub, true, _) => creation::affine(&init, -1.0, number),
-        (Binary::Div, _, Init::Values(values)) => {
-            let divide = |value: &f64| if reversed { number / value } else { value / number };
-            Some(Init::Values(values.iter().map(divide).collect()))
-        }
-        (Binary::Div, false, _) if number != 0.0 => creation::affine(&init, 1.0 / number, 0.0),
-        (Binary::Pow, _, Init::Values(values)) => {
-            let power = |value: &f64| if reversed { number.powf(*value) } else { value.powf(number) };
-            Some(Init::Values(values.iter().map(power).collect()))
-        }
-        _ => None,
-    };
-    let folded = match folded {
-        Some(Init::Values(values)) if !whole && dtype != DType::F64 => {
-            Some(Init::Values(values.into_iter().map(single).collect()))
-        }
-        folded => folded,
-    };
-    let dtype = if whole || dtype == DType::F64 { dtype } else { DType::F32 };
-    match folded {
-        Some(init) => creation::known(this, sizes, dtype, init).map(Some),
-        None => Ok(None),
     }
 }

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use crate::graph::op::{BatchNorm, Binary, Conv, PadMode};
-use crate::graph::{Fact, Op, TensorRef, When};
+use crate::graph::{Dim, Fact, Op, TensorRef, When};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp};
 use crate::lower::torch::creation::fixed;
@@ -122,20 +122,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "f",
         "scaled_dot_product_attention",
         "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False",
-        |this, args| {
-            let mut inputs = Vec::new();
-            for name in ["query", "key", "value"] {
-                inputs.push(operand(this, &args, name)?);
-            }
-            let mask = optional(this, &args, "attn_mask", &mut inputs)?;
-            let op = Op::Attention {
-                mask,
-                causal: args.bool("is_causal")?,
-                dropout: args.float("dropout_p")?,
-                scale: args.optional_float("scale")?,
-            };
-            this.op(op, &inputs)
-        },
+        |this, args| attention(this, &args),
     ),
     row("tm", "matmul", "input, other", |this, args| matmul(this, &args, None)),
     row("tm", "mm", "input, mat2", |this, args| product(this, &args, "mat2", 2)),
@@ -231,6 +218,66 @@ fn weight_and_bias(this: &mut Interp<'_>, args: &Bound, inputs: &mut Vec<TensorR
         inputs.insert(inputs.len() - usize::from(bias), other);
     }
     Ok(weight || bias)
+}
+
+fn attention(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
+    let mut inputs = Vec::new();
+    for name in ["query", "key", "value"] {
+        inputs.push(operand(this, args, name)?);
+    }
+    if args.bool("enable_gqa")? {
+        share_heads(this, &mut inputs)?;
+    }
+    let mask = optional(this, args, "attn_mask", &mut inputs)?;
+    let causal = args.bool("is_causal")?;
+    if mask && causal {
+        return Err(Raise::runtime(
+            "scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True",
+        ));
+    }
+    let dropout = args.float("dropout_p")?;
+    if dropout > 1.0 {
+        let message = format!("dropout probability has to be between 0 and 1, but got {dropout}");
+        return Err(Raise::runtime(message));
+    }
+    // One that is not positive drops nothing.
+    let dropout = if dropout > 0.0 { dropout } else { 0.0 };
+    this.op(Op::Attention { mask, causal, dropout, scale: args.optional_float("scale")? }, &inputs)
+}
+
+/// Grouped queries (`enable_gqa=True`): each head of key and value, `(*, heads, S, E)`, as often as there are queries
+/// for it.
+fn share_heads(this: &mut Interp<'_>, inputs: &mut [TensorRef]) -> R<()> {
+    let heads = |this: &mut Interp<'_>, input: TensorRef| {
+        let shape = &this.builder.fact(input).shape;
+        match shape.rank().checked_sub(3) {
+            Some(at) => fixed(shape.0[at], "a number of heads").map(|count| (at, count)),
+            None => Err(Raise::python(
+                "IndexError",
+                "Dimension out of range (expected to be in range of [-2, 1], but got -3)",
+            )),
+        }
+    };
+    let (_, queries) = heads(this, inputs[0])?;
+    for input in &mut inputs[1..] {
+        let (at, count) = heads(this, *input)?;
+        if count == 0 || queries % count != 0 {
+            return Err(Raise::runtime(
+                "enable_gqa: Number of heads in key and value must divide the number of heads in query",
+            ));
+        }
+        if count == queries {
+            continue;
+        }
+        let mut shape = this.builder.fact(*input).shape.clone();
+        let apart = this.append(Op::Unsqueeze { dim: at + 1 }, &[*input])?;
+        let mut wide = shape.clone();
+        wide.0.insert(at + 1, Dim::from(queries / count));
+        let repeated = this.append(Op::Expand { shape: wide }, &[apart])?;
+        shape.0[at] = Dim::from(queries);
+        *input = this.append(Op::Reshape { shape }, &[repeated])?;
+    }
+    Ok(())
 }
 
 fn matmul(this: &mut Interp<'_>, args: &Bound, _rank: Option<usize>) -> R<Value> {

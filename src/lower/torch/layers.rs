@@ -1,17 +1,20 @@
 //! The layers of `torch.nn`: constructor signatures, parameters with PyTorch's initial values, and forward passes.
 //!
 //! Input: constructor arguments, kept as the instance's attributes as in PyTorch; then tensors. Output: parameters and
-//! nodes. A layer without parameters is a row that names the function it calls. Limit: `device=` and `dtype=` have no
-//! effect.
+//! nodes. A layer without parameters is a row that names the function it calls. Limit: `device=` has no effect.
 
 use std::rc::Rc;
 
-use crate::graph::{DType, Init, ParamKind, Place, Region, Shape};
+use crate::graph::{Init, Place, Region, Shape};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
 use crate::lower::torch::attributes::{attr, attr_int, attr_usize, registered, set, set_sizes};
-use crate::lower::torch::{containers, conv_layers, creation, modules, norm_layers, recurrent, signature};
+use crate::lower::torch::{
+    containers, conv_layers, module_methods, modules, norm_layers, recurrent, signature,
+};
 use crate::lower::value::{Object, Value};
+
+pub(crate) use crate::lower::torch::layer_parameters::{bias, fan_in, optional, parameter};
 
 type Init_ = fn(&mut Interp<'_>, &Rc<Object>, &Bound) -> R<()>;
 type Forward_ = fn(&mut Interp<'_>, &Rc<Object>, Args) -> R<Value>;
@@ -35,6 +38,16 @@ enum Forward {
 
 const fn plain(name: &'static str, signature: &'static str, function: &'static str) -> Layer {
     Layer { name, base: "Module", signature, init: nothing, forward: Forward::Function(function) }
+}
+
+const fn dropping(name: &'static str, function: &'static str) -> Layer {
+    Layer {
+        name,
+        base: "Module",
+        signature: "p=0.5, inplace=False",
+        init: probability,
+        forward: Forward::Function(function),
+    }
 }
 
 const fn custom(
@@ -102,12 +115,12 @@ static LAYERS: &[Layer] = &[
     plain("Softmin", "dim=None", "softmin"),
     plain("LogSoftmax", "dim=None", "log_softmax"),
     plain("GLU", "dim=-1", "glu"),
-    plain("Dropout", "p=0.5, inplace=False", "dropout"),
-    plain("Dropout1d", "p=0.5, inplace=False", "dropout1d"),
-    plain("Dropout2d", "p=0.5, inplace=False", "dropout2d"),
-    plain("Dropout3d", "p=0.5, inplace=False", "dropout3d"),
-    plain("AlphaDropout", "p=0.5, inplace=False", "alpha_dropout"),
-    plain("FeatureAlphaDropout", "p=0.5, inplace=False", "feature_alpha_dropout"),
+    dropping("Dropout", "dropout"),
+    dropping("Dropout1d", "dropout1d"),
+    dropping("Dropout2d", "dropout2d"),
+    dropping("Dropout3d", "dropout3d"),
+    dropping("AlphaDropout", "alpha_dropout"),
+    dropping("FeatureAlphaDropout", "feature_alpha_dropout"),
     plain("MaxPool1d", MAX_POOL, "max_pool1d"),
     plain("MaxPool2d", MAX_POOL, "max_pool2d"),
     plain("MaxPool3d", MAX_POOL, "max_pool3d"),
@@ -425,7 +438,8 @@ impl Layer {
             }
             *object.site.borrow_mut() = Some((site.call, spans));
         }
-        (self.init)(this, object, &args)
+        (self.init)(this, object, &args)?;
+        module_methods::of_type(this, object, &args.get("dtype"))
     }
 
     /// `forward`.
@@ -439,6 +453,25 @@ impl Layer {
 }
 
 fn nothing(_: &mut Interp<'_>, _: &Rc<Object>, _: &Bound) -> R<()> {
+    Ok(())
+}
+
+/// The check of a dropout's constructor.
+fn probability(this: &mut Interp<'_>, _: &Rc<Object>, args: &Bound) -> R<()> {
+    let p = args.get("p");
+    let number = match &p {
+        Value::Str(_) | Value::None | Value::List(_) | Value::Tuple(_) | Value::Dict(_) => {
+            let got = p.type_name();
+            let message = format!("'<' not supported between instances of '{got}' and 'int'");
+            return Err(Raise::type_error(message));
+        }
+        _ => this.real_of(&p)?,
+    };
+    if !(0.0..=1.0).contains(&number) && !number.is_nan() {
+        let shown = this.str_of(&p)?;
+        let message = format!("dropout probability has to be between 0 and 1, but got {shown}");
+        return Err(Raise::value_error(message));
+    }
     Ok(())
 }
 
@@ -543,53 +576,6 @@ fn pad(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize, m
     super::call_with(this, "pad", call)
 }
 
-pub(crate) fn fan_in(fan: usize) -> Init {
-    if fan == 0 {
-        return Init::Constant(0.0);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
-    let bound = 1.0 / (fan as f64).sqrt();
-    Init::Uniform { low: -bound, high: bound }
-}
-
 fn width(args: &Bound, name: &str) -> R<usize> {
     args.count(name)
-}
-
-pub(crate) fn bias(
-    this: &mut Interp<'_>,
-    object: &Rc<Object>,
-    wanted: bool,
-    size: usize,
-    init: Init,
-) -> R<()> {
-    optional(this, object, "bias", wanted, vec![size], init)
-}
-
-pub(crate) fn optional(
-    this: &mut Interp<'_>,
-    object: &Rc<Object>,
-    name: &str,
-    wanted: bool,
-    sizes: Vec<usize>,
-    init: Init,
-) -> R<()> {
-    if wanted {
-        return parameter(this, object, name, sizes, init);
-    }
-    modules::put_parameter(object, name, Value::None);
-    Ok(())
-}
-
-/// Register a trained parameter.
-pub(crate) fn parameter(
-    this: &mut Interp<'_>,
-    object: &Rc<Object>,
-    name: &str,
-    sizes: Vec<usize>,
-    init: Init,
-) -> R<()> {
-    let value = creation::new_parameter(this, sizes, DType::F32, ParamKind::Trained, init)?;
-    modules::put_parameter(object, name, value);
-    Ok(())
 }

@@ -13,11 +13,14 @@ mod conv_layers;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod first_values;
+mod folding;
 pub(crate) mod functional;
 mod hooks;
 pub(crate) mod index;
 mod initialisers;
+mod layer_parameters;
 pub(crate) mod layers;
+mod math;
 pub(crate) mod module_methods;
 pub(crate) mod modules;
 pub(crate) mod namespaces;
@@ -28,6 +31,7 @@ mod pooling;
 pub(crate) mod random;
 mod recurrent;
 mod reduce;
+pub(crate) mod registries;
 mod regular;
 mod resize;
 pub(crate) mod shape;
@@ -89,9 +93,31 @@ pub(crate) fn find(space: char, name: &str) -> Option<&'static Builtin> {
     table.get(&(space, name)).copied()
 }
 
+/// `itertools.chain.from_iterable`.
+pub(crate) fn chain_from_iterable() -> Option<Value> {
+    stdlib::find("itertools", "chain.from_iterable").map(Value::Builtin)
+}
+
 /// The functions of a space.
 pub(crate) fn names(space: char) -> impl Iterator<Item = &'static str> {
     TABLE.keys().filter(move |(known, _)| *known == space).map(|(_, name)| *name)
+}
+
+/// The names that functions of `torch` and methods of tensors take for numpy's sake, as PyTorch's own.
+pub(crate) fn aliases(builtin: &'static Builtin, mut args: Args) -> Args {
+    const ALIASES: &[(&str, &str)] =
+        &[("axis", "dim"), ("keepdims", "keepdim"), ("x", "input"), ("x1", "input"), ("x2", "other")];
+    let has = |name: &str| signature::parameters(builtin.signature).any(|known| known.name == name);
+    for (name, _) in &mut args.named {
+        let Some((_, own)) = ALIASES.iter().find(|(alias, _)| *alias == &**name) else { continue };
+        let here = ['t', 'm']
+            .iter()
+            .any(|&space| find(space, builtin.name).is_some_and(|known| std::ptr::eq(known, builtin)));
+        if here && has(own) && !has(name) {
+            *name = Rc::from(*own);
+        }
+    }
+    args
 }
 
 /// Whether `torch.nn` has a layer of this name.
@@ -312,7 +338,7 @@ pub(crate) fn truth(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<bool> {
     }
     match constant::of(this, tensor)? {
         Some(known) if known.values.len() == 1 => Ok(known.values[0] != 0.0),
-        _ => Err(Raise::unsupported("control flow on the values of a tensor")),
+        _ => Err(Raise::values_asked()),
     }
 }
 

@@ -185,6 +185,21 @@ fn set_precision(this: &mut Interp<'_>, object: &Rc<Object>, dtype: DType) -> R<
     Ok(Value::Object(Rc::clone(object)))
 }
 
+/// What `dtype=` in a layer's constructor makes of its parameters and buffers.
+pub(crate) fn of_type(this: &mut Interp<'_>, object: &Rc<Object>, dtype: &Value) -> R<()> {
+    match dtype {
+        Value::None | Value::DType(DType::F32) => Ok(()),
+        Value::DType(DType::F64) => set_precision(this, object, DType::F64).map(|_| ()),
+        Value::DType(_) => {
+            Err(Raise::runtime("Only Tensors of floating point and complex dtype can require gradients"))
+        }
+        _ => Err(Raise::unsupported(format!(
+            "{} of another dtype: expected float32 or float64 parameters, as the input is float32",
+            object.class.name
+        ))),
+    }
+}
+
 /// Whether a value is an element type that parameters cannot have here.
 fn other_type(value: &Value) -> bool {
     let Value::Opaque(name) = value else { return false };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::graph::{Dim, ParamId, ParamKind};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Args, Interp, Mode};
-use crate::lower::torch::{containers, creation, module_methods};
+use crate::lower::torch::{containers, conv_layers, creation, module_methods, norm_layers};
 use crate::lower::value::{Class, ModuleState, Native, Object, TensorState, Value};
 
 const MODULE: &[&str] = &[
@@ -104,6 +104,10 @@ pub(crate) fn native_method(class: &Class, name: &str) -> Option<&'static str> {
             "__init__" => Some("__init__"),
             "forward" if layer.has_forward() || layer.name == "Sequential" => Some("forward"),
             "reset_parameters" | "flatten_parameters" | "_reset_parameters" => Some("reset_parameters"),
+            "_conv_forward" if layer.base == "_ConvNd" => Some("_conv_forward"),
+            "_check_input_dim" if layer.base == "_BatchNorm" && layer.name != "SyncBatchNorm" => {
+                Some("_check_input_dim")
+            }
             _ => match layer.name {
                 "Sequential" | "ModuleList" | "ParameterList" => find(SEQUENCE),
                 "ModuleDict" | "ParameterDict" => find(MAPPING),
@@ -147,6 +151,8 @@ impl Interp<'_> {
                 "forward" if layer.name == "Sequential" => containers::run_sequential(self, &object, args),
                 "forward" => layer.forward(self, &object, args),
                 "reset_parameters" => Ok(Value::None),
+                "_conv_forward" => conv_layers::conv_forward(self, &object, args, spatial_of(layer.name)),
+                "_check_input_dim" => norm_layers::check_input_dim(self, args, spatial_of(layer.name)),
                 _ if matches!(layer.name, "ModuleDict" | "ParameterDict") => {
                     containers::mapping(self, &object, method, args)
                 }
@@ -215,6 +221,15 @@ impl Interp<'_> {
     }
 }
 
+/// The dimensions in space that a layer's name ends in.
+fn spatial_of(name: &str) -> usize {
+    name.trim_end_matches('d')
+        .chars()
+        .next_back()
+        .and_then(|digit| digit.to_digit(10))
+        .map_or(2, |n| n as usize)
+}
+
 pub(crate) fn no_forward(object: &Rc<Object>) -> Box<Raise> {
     let name = &object.class.name;
     Raise::python(
@@ -239,26 +254,6 @@ pub(crate) fn parametrization(object: &Rc<Object>, name: &str) -> Option<Value> 
         Value::Object(list) => registered(&list, name),
         _ => None,
     }
-}
-
-/// `_modules`, `_parameters` and `_buffers`, as copies.
-pub(crate) fn registry(this: &mut Interp<'_>, object: &Rc<Object>, name: &str) -> R<Value> {
-    let entries: Vec<(Value, Value)> = {
-        let state = object.module.borrow();
-        let Some(state) = state.as_ref() else {
-            return Err(Raise::attribute(format!(
-                "'{}' object has no attribute '{name}'",
-                object.class.name
-            )));
-        };
-        let pair = |name: &Rc<str>, value: &Value| (Value::Str(Rc::clone(name)), value.clone());
-        match name {
-            "_modules" => state.modules.iter().map(|(name, value)| pair(name, value)).collect(),
-            "_parameters" => state.params.iter().map(|(name, value)| pair(name, value)).collect(),
-            _ => state.buffers.iter().map(|(name, value, _)| pair(name, value)).collect(),
-        }
-    };
-    this.dict(entries)
 }
 
 /// Remove a registered name.
@@ -315,6 +310,9 @@ fn buffer_in(value: &Value) -> Option<(Value, Value)> {
 
 /// `Module.__setattr__`; whether the value was registered.
 pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, value: &Value) -> R<bool> {
+    if matches!(name, "_modules" | "_parameters" | "_buffers") {
+        return Err(Raise::unsupported(format!("setting {name} is not supported")));
+    }
     let parameter = matches!(value, Value::Tensor(tensor) if tensor.parameter.get());
     let module = matches!(value, Value::Object(child) if child.class.is_module());
     if object.module.borrow().is_none() {

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use crate::graph::DType;
 use crate::lower::error::{Hint, R, Raise, RaiseKind};
-use crate::lower::interp::Interp;
+use crate::lower::interp::{Interp, known};
 use crate::lower::torch::{
-    autograd, composed, creation, find as function, hooks, initialisers, layers, random, regular, stdlib,
-    unsupported,
+    autograd, composed, creation, find as function, hooks, initialisers, layers, math, random, regular,
+    stdlib, unsupported,
 };
 use crate::lower::value::Value;
 
@@ -79,18 +79,58 @@ pub(crate) fn find(name: &str) -> Option<&'static str> {
     NAMES.iter().find(|known| **known == name).copied()
 }
 
-/// Names that `from module import *` brings.
+/// Names that `from module import *` brings at once; the others are looked up when they are asked for.
 pub(crate) fn public_names(namespace: &str) -> Vec<&'static str> {
     match namespace {
         "torch.nn" => layers::names()
             .chain(composed::LAYERS.iter().copied())
             .chain(["Module", "Parameter", "functional", "init"])
             .collect(),
-        "math" => vec!["sqrt", "log", "floor", "ceil", "pi", "exp", "log2", "prod"],
         "typing" => vec!["List", "Tuple", "Optional", "Union", "Dict", "Any", "Callable", "Type", "Sequence"],
         _ => Vec::new(),
     }
 }
+
+/// Whether `from module import *` brings a name.
+pub(crate) fn exports(namespace: &str, name: &str) -> bool {
+    let in_space = |space| function(space, name).is_some() || composed::has(space, name);
+    !name.starts_with('_')
+        && match namespace {
+            "torch" => known::has(namespace, name),
+            "torch.nn.functional" => in_space('f') || unsupported::find(namespace, name).is_some(),
+            "torch.nn" => {
+                public_names(namespace).contains(&name) || unsupported::find(namespace, name).is_some()
+            }
+            "torch.nn.init" => {
+                initialisers::find(name).is_some() || unsupported::find(namespace, name).is_some()
+            }
+            "math" => stdlib::names(namespace)
+                .chain(math::CONSTANTS)
+                .chain(math::MISSING)
+                .any(|known| known == name),
+            "collections" => matches!(
+                name,
+                "OrderedDict"
+                    | "defaultdict"
+                    | "deque"
+                    | "namedtuple"
+                    | "Counter"
+                    | "ChainMap"
+                    | "UserDict"
+                    | "UserList"
+                    | "UserString"
+            ),
+            "typing" => TYPING.split(' ').any(|known| known == name),
+            _ => stdlib::names(namespace).any(|known| known == name),
+        }
+}
+
+const TYPING: &str = "AbstractSet Annotated Any AnyStr Awaitable BinaryIO Callable ChainMap ClassVar Collection \
+    Concatenate Container ContextManager Counter DefaultDict Deque Dict Final ForwardRef FrozenSet Generator Generic \
+    Hashable IO ItemsView Iterable Iterator KeysView List Literal LiteralString Mapping MappingView Match \
+    MutableMapping MutableSequence MutableSet NamedTuple Never NewType NoReturn Optional OrderedDict ParamSpec \
+    Pattern Protocol Required Reversible Self Sequence Set Sized SupportsFloat SupportsInt Text TextIO Tuple Type \
+    TypeAlias TypeGuard TypeVar TypeVarTuple TypedDict Union Unpack ValuesView cast final overload no_type_check";
 
 /// What `dir()` lists of a module; names that only PyTorch has, too.
 pub(crate) fn names(namespace: &str) -> Vec<&'static str> {
@@ -108,6 +148,7 @@ pub(crate) fn names(namespace: &str) -> Vec<&'static str> {
             super::names('f').chain(composed::names('f')).chain(unsupported::names(namespace)).collect()
         }
         "torch.nn" => public_names(namespace).into_iter().chain(unsupported::names(namespace)).collect(),
+        "math" => stdlib::names(namespace).chain(math::CONSTANTS).chain(math::MISSING).collect(),
         _ => public_names(namespace),
     }
 }
@@ -176,12 +217,9 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         "torch.nn.init" => initialisers::find(name)
             .map(Value::Builtin)
             .or_else(|| unsupported::find(namespace, name).map(|name| stand_in(namespace, name))),
-        "math" => match name {
-            "pi" => Some(Value::Float(std::f64::consts::PI)),
-            "e" => Some(Value::Float(std::f64::consts::E)),
-            "inf" => Some(Value::Float(f64::INFINITY)),
-            "nan" => Some(Value::Float(f64::NAN)),
-            _ => None,
+        "math" => match math::constant(name) {
+            Some(constant) => Some(Value::Float(constant)),
+            None => math::MISSING.contains(&name).then(|| stand_in(namespace, name)),
         },
         "numpy" if name == "random" => Some(Value::Namespace("numpy.random")),
         "numpy" => Some(or_stand_in(composed::numpy(this, name), namespace, name)?),

@@ -131,3 +131,18 @@ pub(crate) fn instance_norm(
     call.named.push((Rc::from("eps"), attr(object, "eps")));
     super::call_with(this, "instance_norm", call)
 }
+
+/// `_check_input_dim`, which norms with a forward pass of their own call.
+pub(crate) fn check_input_dim(this: &mut Interp<'_>, args: Args, spatial: usize) -> R<Value> {
+    let args = signature::bind("_check_input_dim", "input", args)?;
+    let tensor = args.tensor("input")?;
+    let rank = this.fact(&tensor)?.shape.rank();
+    let (fits, wanted) = match spatial {
+        1 => (matches!(rank, 2 | 3), "2D or 3D".to_owned()),
+        _ => (rank == spatial + 2, format!("{}D", spatial + 2)),
+    };
+    if !fits {
+        return Err(Raise::value_error(format!("expected {wanted} input (got {rank}D input)")));
+    }
+    Ok(Value::None)
+}

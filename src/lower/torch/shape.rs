@@ -243,7 +243,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("m", "tolist", "input", |this, args| {
         let tensor = args.tensor("input")?;
         let Some(known) = super::constant::of(this, &tensor)? else {
-            return Err(Raise::unsupported("the values of a computed tensor as a list"));
+            return Err(Raise::values_asked());
         };
         let mut items = (0..known.values.len()).map(|at| known.element(at)).collect::<R<Vec<Value>>>()?;
         for &size in known.sizes.iter().skip(1).rev() {
@@ -259,7 +259,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         {
             return known.element(0);
         }
-        Err(Raise::unsupported("control flow on the values of a tensor"))
+        Err(Raise::values_asked())
     }),
     row("m", "contiguous", "input, *, memory_format=None", |this, args| {
         let tensor = args.tensor("input")?;

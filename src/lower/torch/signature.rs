@@ -93,6 +93,12 @@ pub(crate) fn bind(function: &'static str, signature: &'static str, args: Args) 
     let mut named: Vec<(Rc<str>, Value)> = args.named;
     let mut accepts_keywords = false;
     let mut count = 0;
+    // As in Python, a keyword that is unknown is named before a parameter that is missing.
+    if let Some((name, _)) = named.iter().find(|(name, _)| {
+        parameters(signature).all(|known| known.name != &**name && known.kind != Kind::Keywords)
+    }) {
+        return Err(Raise::type_error(format!("{function}() got an unexpected keyword argument '{name}'")));
+    }
     for parameter in parameters(signature) {
         let keyword = named.iter().position(|(name, _)| &**name == parameter.name);
         match parameter.kind {
@@ -140,8 +146,6 @@ pub(crate) fn bind(function: &'static str, signature: &'static str, args: Args) 
     }
     if accepts_keywords {
         bound.keywords = named;
-    } else if let Some((name, _)) = named.first() {
-        return Err(Raise::type_error(format!("{function}() got an unexpected keyword argument '{name}'")));
     }
     Ok(bound)
 }
@@ -173,6 +177,12 @@ impl Bound {
     fn wrong(&self, name: &str, wanted: &str, value: &Value) -> Box<Raise> {
         if let Value::Opaque(unknown) = value {
             return Raise::unsupported(format!("'{unknown}' is not supported"));
+        }
+        if let (Value::Dim(_), "float" | "int" | "tuple of ints") = (value, wanted) {
+            return Raise::unsupported(format!(
+                "{}(): argument '{name}' depends on the batch",
+                self.function
+            ));
         }
         let got = value.type_name();
         Raise::type_error(format!("{}(): argument '{name}' must be {wanted}, not {got}", self.function))

@@ -1,4 +1,4 @@
-//! The parts of Python's library that constructors use: `math`, `functools`, `collections`, `copy`, ...
+//! The parts of Python's library that constructors use: `functools`, `collections`, `copy`, ...
 //!
 //! Input: plain values. Output: plain values. Limit: functions that touch files, time or threads are missing.
 
@@ -10,123 +10,24 @@ use ruff_python_ast::Operator;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Run};
-use crate::lower::torch::{creation, signature, whole};
+use crate::lower::torch::{creation, math};
 use crate::lower::value::{Builtin, Function, Hook, Object, TensorState, Value};
 
-macro_rules! float {
-    ($name:literal, $run:expr) => {
-        entry("math", $name, "x", |_, args| {
-            let run: fn(f64) -> f64 = $run;
-            Ok(Value::Float(run(args.float("x")?)))
-        })
-    };
-}
-
-struct Entry {
+pub(super) struct Entry {
     module: &'static str,
     builtin: Builtin,
 }
 
-const fn entry(module: &'static str, name: &'static str, signature: &'static str, run: Run) -> Entry {
+pub(super) const fn entry(
+    module: &'static str,
+    name: &'static str,
+    signature: &'static str,
+    run: Run,
+) -> Entry {
     Entry { module, builtin: Builtin { name, signature, run } }
 }
 
 static FUNCTIONS: &[Entry] = &[
-    float!("exp", f64::exp),
-    float!("sin", f64::sin),
-    float!("cos", f64::cos),
-    float!("tan", f64::tan),
-    float!("tanh", f64::tanh),
-    float!("atan", f64::atan),
-    float!("log2", f64::log2),
-    float!("log10", f64::log10),
-    float!("log1p", f64::ln_1p),
-    float!("fabs", f64::abs),
-    float!("sinh", f64::sinh),
-    float!("cosh", f64::cosh),
-    float!("asin", f64::asin),
-    float!("acos", f64::acos),
-    float!("exp2", f64::exp2),
-    float!("expm1", f64::exp_m1),
-    float!("radians", f64::to_radians),
-    float!("degrees", f64::to_degrees),
-    entry("math", "sqrt", "x", |_, args| {
-        let number = args.float("x")?;
-        if number < 0.0 {
-            return Err(Raise::value_error("math domain error"));
-        }
-        Ok(Value::Float(number.sqrt()))
-    }),
-    entry("math", "log", "x, base=None", |_, args| {
-        let number = args.float("x")?;
-        if number <= 0.0 {
-            return Err(Raise::value_error("math domain error"));
-        }
-        Ok(Value::Float(match args.optional_float("base")? {
-            None => number.ln(),
-            Some(2.0) => number.log2(),
-            Some(base) => number.ln() / base.ln(),
-        }))
-    }),
-    entry("math", "floor", "x", |_, args| match args.get("x") {
-        value @ (Value::Int(_) | Value::Dim(_)) => Ok(value),
-        _ => whole(args.float("x")?.floor()),
-    }),
-    entry("math", "ceil", "x", |_, args| match args.get("x") {
-        value @ (Value::Int(_) | Value::Dim(_)) => Ok(value),
-        _ => whole(args.float("x")?.ceil()),
-    }),
-    entry("math", "trunc", "x", |_, args| whole(args.float("x")?.trunc())),
-    entry("math", "pow", "x, y", |_, args| Ok(Value::Float(args.float("x")?.powf(args.float("y")?)))),
-    entry("math", "isqrt", "x", |_, args| {
-        let number = args.int("x")?;
-        if number < 0 {
-            return Err(Raise::value_error("isqrt() argument must be nonnegative"));
-        }
-        Ok(Value::Int(number.isqrt()))
-    }),
-    entry("math", "gcd", "*xs", |_, args| {
-        let list = whole_list(&args)?;
-        Ok(Value::Int(list.into_iter().fold(0, gcd)))
-    }),
-    entry("math", "prod", "x, start=1", |this, args| {
-        let mut total = args.get("start");
-        for item in this.iterate(&args.get("x"))? {
-            total = this.binary(Operator::Mult, &total, &item)?;
-        }
-        Ok(total)
-    }),
-    entry("math", "comb", "n, k", |_, args| {
-        let (n, k) = (args.count("n")?, args.count("k")?);
-        let mut total: i64 = 1;
-        for at in 0..k.min(n.saturating_sub(k)) {
-            let factor = i64::try_from(n - at).map_err(|_| Raise::overflow())?;
-            total =
-                total.checked_mul(factor).ok_or_else(Raise::overflow)? / (i64::try_from(at).unwrap_or(0) + 1);
-        }
-        Ok(Value::Int(if k > n { 0 } else { total }))
-    }),
-    entry("math", "factorial", "n", |_, args| {
-        let n = i64::try_from(args.count("n")?).map_err(|_| Raise::overflow())?;
-        let product = (2..=n.min(21)).try_fold(1i64, i64::checked_mul);
-        product.map(Value::Int).ok_or_else(Raise::overflow)
-    }),
-    entry("math", "hypot", "x, y", |_, args| Ok(Value::Float(args.float("x")?.hypot(args.float("y")?)))),
-    entry("math", "copysign", "x, y", |_, args| {
-        Ok(Value::Float(args.float("x")?.copysign(args.float("y")?)))
-    }),
-    entry("math", "erf", "x", |_, args| Ok(Value::Float(libm::erf(args.float("x")?)))),
-    entry("math", "erfc", "x", |_, args| Ok(Value::Float(libm::erfc(args.float("x")?)))),
-    entry("math", "gamma", "x", |_, args| Ok(Value::Float(libm::tgamma(args.float("x")?)))),
-    entry("math", "lgamma", "x", |_, args| Ok(Value::Float(libm::lgamma(args.float("x")?)))),
-    entry("math", "fmod", "x, y", |_, args| Ok(Value::Float(args.float("x")? % args.float("y")?))),
-    entry("math", "isclose", "a, b, rel_tol=1e-9, abs_tol=0.0", |_, args| {
-        let (a, b) = (args.float("a")?, args.float("b")?);
-        let within = (args.float("rel_tol")? * a.abs().max(b.abs())).max(args.float("abs_tol")?);
-        Ok(Value::Bool((a - b).abs() <= within))
-    }),
-    entry("math", "isnan", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_nan()))),
-    entry("math", "isinf", "x", |_, args| Ok(Value::Bool(args.float("x")?.is_infinite()))),
     entry("numpy", "_single", "x", |_, args| {
         #[expect(clippy::cast_possible_truncation, reason = "what float32 does")]
         Ok(Value::Float(f64::from(args.float("x")? as f32)))
@@ -206,6 +107,13 @@ static FUNCTIONS: &[Entry] = &[
         let mut items = Vec::new();
         for value in &args.rest {
             items.extend(this.iterate(value)?);
+        }
+        this.iterator(items)
+    }),
+    entry("itertools", "chain.from_iterable", "iterable", |this, args| {
+        let mut items = Vec::new();
+        for value in this.iterate(&args.get("iterable"))? {
+            items.extend(this.iterate(&value)?);
         }
         this.iterator(items)
     }),
@@ -335,9 +243,17 @@ static FUNCTIONS: &[Entry] = &[
                 }
             }
             *inner.fields.borrow_mut() = fields;
+            let options =
+                args.keywords.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone()));
+            let options = this.dict(options.collect())?;
+            inner.attrs.borrow_mut().insert(Rc::from(crate::lower::interp::DATACLASS), options);
             Ok(class.clone())
         }
-        _ => find("dataclasses", "dataclass").map(Value::Builtin).ok_or_else(|| this.unknown("dataclass")),
+        _ => {
+            let decorator = find("dataclasses", "dataclass").ok_or_else(|| this.unknown("dataclass"))?;
+            let partial = (Value::Builtin(decorator), Vec::new(), args.keywords.clone());
+            this.own(Value::Partial(Rc::new(partial)))
+        }
     }),
     entry("dataclasses", "is_dataclass", "x", |_, args| Ok(Value::Bool(fields(&args.get("x")).is_some()))),
     entry("dataclasses", "_names", "x", |this, args| match fields(&args.get("x")) {
@@ -421,10 +337,17 @@ impl Interp<'_> {
 
 /// A function of a library module.
 pub(crate) fn find(module: &str, name: &str) -> Option<&'static Builtin> {
-    FUNCTIONS
-        .iter()
-        .find(|entry| entry.module == module && entry.builtin.name == name)
-        .map(|entry| &entry.builtin)
+    let mut tables = FUNCTIONS.iter().chain(math::FUNCTIONS);
+    tables.find(|entry| entry.module == module && entry.builtin.name == name).map(|entry| &entry.builtin)
+}
+
+/// The names of a library module that have an entry here.
+pub(crate) fn names(module: &str) -> impl Iterator<Item = &'static str> {
+    let tables = FUNCTIONS.iter().chain(math::FUNCTIONS);
+    tables
+        .filter(move |entry| entry.module == module && !entry.builtin.name.contains('.'))
+        .map(|entry| entry.builtin.name)
+        .filter(|name| !name.starts_with('_'))
 }
 
 /// Rows of `r` elements of `x`, each position allowed by those before it.
@@ -447,22 +370,6 @@ fn choices(this: &mut Interp<'_>, args: &Bound, allowed: fn(&[usize], usize) -> 
         tuples.push(this.tuple(row.into_iter().map(|at| items[at].clone()).collect())?);
     }
     this.iterator(tuples)
-}
-
-fn whole_list(args: &Bound) -> R<Vec<i64>> {
-    let list: Option<Vec<i64>> =
-        args.rest.iter().map(|value| signature::ints(value)?.first().copied()).collect();
-    list.ok_or_else(|| {
-        Raise::unsupported(format!("{} of other than integers is not supported", args.function))
-    })
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    let (mut a, mut b) = (a.saturating_abs(), b.saturating_abs());
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 /// `copy.copy` and `copy.deepcopy`; `made` keeps shared parts shared.

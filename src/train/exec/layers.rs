@@ -40,8 +40,13 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         Op::LocalResponseNorm { size, alpha, beta, k } => local_response_norm(x, *size, *alpha, *beta, *k),
         Op::Attention { mask, causal, dropout, scale } => {
             let scores = attention_scores(inputs, given(3, *mask), *causal, *scale, context.device)?;
-            let mut weights = scores.f_softmax(-1, None::<Kind>)?; // (*, l, s)
-            if context.training && *dropout > 0.0 {
+            let mut weights = if *mask {
+                // A row that may look at nothing is zeros, as in PyTorch, where a plain softmax gives NaN.
+                scores.f_internal_safe_softmax(-1, None::<Kind>)?
+            } else {
+                scores.f_softmax(-1, None::<Kind>)?
+            }; // (*, l, s)
+            if *dropout > 0.0 {
                 weights = super::pointwise::drop_elements(&weights, *dropout, context)?;
             }
             weights.f_matmul(arg(inputs, 2)?)

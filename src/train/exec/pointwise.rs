@@ -34,7 +34,8 @@ pub(super) fn run(op: &Op, inputs: &[&Tensor], context: &mut Context<'_>) -> Res
         Op::Keep => {
             if context.training {
                 let value = arg(inputs, 1)?;
-                tch::no_grad(|| x.shallow_clone().f_copy_(value))?;
+                let _no_gradients = tch::no_grad_guard();
+                x.shallow_clone().f_copy_(value)?;
             }
             Ok(arg(inputs, 2)?.shallow_clone())
         }
@@ -142,8 +143,12 @@ fn function(op: Unary, x: &Tensor) -> Result<Tensor, TchError> {
 }
 
 fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor, TchError> {
-    let floating = matches!(x.kind(), Kind::Float | Kind::Double);
-    match (min.is_finite(), max.is_finite()) {
+    let (below, above) = (min != f64::NEG_INFINITY, max != f64::INFINITY);
+    // Beside a bound with a fraction, or an infinite one, whole numbers become fractions.
+    let floating = matches!(x.kind(), Kind::Float | Kind::Double)
+        || (below && min.fract() != 0.0)
+        || (above && max.fract() != 0.0);
+    match (below, above) {
         (true, true) => x.f_clamp(number(min, floating), number(max, floating)),
         (true, false) => x.f_clamp_min(number(min, floating)),
         (false, true) => x.f_clamp_max(number(max, floating)),

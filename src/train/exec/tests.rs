@@ -1,6 +1,8 @@
 //! Every operation's result has the shape and element type that the graph inferred for it; what is written
 //! out here rather than called in libtorch has the values that PyTorch's documentation defines.
 
+mod attention;
+
 use tch::{Kind, Tensor};
 
 use super::{Context, kind, run};
@@ -443,19 +445,24 @@ fn near(left: &Tensor, right: &Tensor) -> bool {
 }
 
 #[test]
-fn attention_agrees_with_libtorchs_own() {
-    let draw = |sizes: [i64; 4]| Tensor::randn(sizes, (Kind::Float, tch::Device::Cpu));
-    let (query, key, value_) = (draw([2, 3, 5, 4]), draw([2, 3, 5, 4]), draw([2, 3, 5, 6]));
-    let visible = Tensor::ones([5, 5], (Kind::Bool, tch::Device::Cpu)).tril(1);
-    for (mask, causal, scale) in [(None, true, None), (Some(&visible), false, Some(0.3)), (None, false, None)]
+fn a_bound_with_a_fraction_makes_fractions_of_whole_numbers() {
+    let whole = || with(DType::I64, batch(&[3]));
+    for (min, max) in [(f64::NEG_INFINITY, 0.5), (1.5, 3.0), (f64::INFINITY, f64::INFINITY), (0.0, f64::NAN)]
     {
-        let op = Op::Attention { mask: mask.is_some(), causal, dropout: 0.0, scale };
-        let mut inputs = vec![&query, &key, &value_];
-        inputs.extend(mask);
-        let expected =
-            Tensor::scaled_dot_product_attention(&query, &key, &value_, mask, 0.0, causal, scale, false);
-        assert!(near(&value(&op, &inputs, true), &expected), "{op:?}");
+        check(&Op::Unary(Unary::Clamp { min, max }), &[whole()]);
+        let facts = ops::infer(&Op::Unary(Unary::Clamp { min, max }), &[whole()]).unwrap();
+        assert_eq!(facts[0].dtype, DType::F32, "{min} {max}");
     }
+    let whole_bounds = Op::Unary(Unary::Clamp { min: f64::NEG_INFINITY, max: 3.0 });
+    check(&whole_bounds, &[whole()]);
+    assert_eq!(ops::infer(&whole_bounds, &[whole()]).unwrap()[0].dtype, DType::I64);
+    for max in [1.0, f64::INFINITY] {
+        check(&Op::Unary(Unary::Clamp { min: 0.0, max }), &[with(DType::Bool, batch(&[3]))]);
+    }
+    let x = Tensor::from_slice(&[1i64, 2, 3]);
+    let clamped = |min, max| floats(&value(&Op::Unary(Unary::Clamp { min, max }), &[&x], false));
+    assert_eq!(clamped(f64::NEG_INFINITY, 2.5), [1.0, 2.0, 2.5]);
+    assert_eq!(clamped(f64::INFINITY, f64::INFINITY), [f32::INFINITY; 3]);
 }
 
 #[test]

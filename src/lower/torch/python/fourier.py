@@ -38,7 +38,15 @@ class _Complex:
             return _Complex(self.real - other.real, self.imag - other.imag)
         return _Complex(self.real - other, self.imag)
 
+    def __rsub__(self, other):
+        return _Complex(other - self.real, -self.imag)
+
+    def __neg__(self):
+        return self._each(torch.neg)
+
     def __truediv__(self, other):
+        if isinstance(other, _Complex):
+            return self * other.conj() / (other.real * other.real + other.imag * other.imag)
         return _Complex(self.real / other, self.imag / other)
 
     def __getitem__(self, index):

@@ -78,10 +78,6 @@ def sinc(input):
     return torch.where(input == 0, 1.0, torch.sin(x) / torch.where(input == 0, 1.0, x))
 
 
-def logical_xor(input, other):
-    return input.bool() != other.bool()
-
-
 def bitwise_xor(input, other):
     if input.dtype != torch.bool:
         raise NotImplementedError("bitwise_xor of whole numbers")

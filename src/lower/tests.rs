@@ -1,0 +1,273 @@
+//! The interpreter against Python: files of assertions that hold in both, and sources whose verdict is PyTorch's.
+//!
+//! The files lie in the folder `tests` beside this one; `python FILE` runs them.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+use super::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+
+fn lowered(source: &str, repairs: RepairSet) -> Result<Network, Refusal> {
+    lower(&Request {
+        source,
+        entry: None,
+        input_sizes: &[3, 8, 8],
+        classes: Some(10),
+        limits: Limits::default(),
+        repairs,
+        imports: &NoImports,
+    })
+}
+
+/// A network with these lines at the top, in `__init__` and in `forward`, where `x` is `(N, 3, 8, 8)`.
+fn network(top: &str, init: &str, forward: &str) -> String {
+    let indent = |text: &str| text.lines().map(|line| format!("        {line}\n")).collect::<String>();
+    format!(
+        "import torch\nimport torch.nn as nn\n{top}\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
+         super().__init__()\n        self.fc = nn.Linear(192, 10)\n{}\n    def forward(self, x):\n{}        \
+         return self.fc(x.flatten(1))\n",
+        indent(init),
+        indent(forward)
+    )
+}
+
+fn accepted(top: &str, init: &str, forward: &str) -> Network {
+    let source = network(top, init, forward);
+    lowered(&source, RepairSet::none())
+        .unwrap_or_else(|refusal| panic!("{}", refusal.render(&source, "net.py")))
+}
+
+/// The refusal of a network that repairs do not turn into another one either.
+fn refused(top: &str, init: &str, forward: &str) -> Refusal {
+    refused_with(RepairSet::all(), top, init, forward)
+}
+
+fn refused_with(repairs: RepairSet, top: &str, init: &str, forward: &str) -> Refusal {
+    let source = network(top, init, forward);
+    match lowered(&source, repairs) {
+        Ok(network) => panic!("accepted, with {:?}:\n{source}", network.repairs),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Run a file of assertions, which hold in Python, in `__init__`.
+fn holds(text: &str) {
+    accepted("", text, "");
+    // What is not run cannot fail: the same with one more line does.
+    assert_eq!(
+        refused("", &format!("{text}\nassert False, 'the end'"), "").message,
+        "AssertionError: the end"
+    );
+}
+
+#[test]
+fn functions_of_math_and_itertools_follow_python() {
+    holds(include_str!("tests/math_and_iterators.py"));
+}
+
+#[test]
+fn sets_ranges_data_classes_and_enumerations_compare_and_print_as_in_python() {
+    holds(include_str!("tests/comparisons.py"));
+}
+
+#[test]
+fn methods_of_strings_follow_python() {
+    holds(include_str!("tests/strings.py"));
+}
+
+#[test]
+fn formats_follow_python() {
+    holds(include_str!("tests/formats.py"));
+}
+
+#[test]
+fn names_that_python_or_pytorch_has_are_not_taken_for_mistakes() {
+    for (top, init, forward) in [
+        ("import math", "self.n = math.ulp(1.0) + 1", ""),
+        ("", "self.n = 'a'.expandtabs(2) + 'b'", ""),
+        ("", "self.n = [1].__sizeof__() + 1", ""),
+        ("", "self.n = (3).to_bytes(2) + 1", ""),
+        ("", "", "x = self._named_members(x)"),
+        ("from torch.nn.functional import *", "", "x = ctc_loss(x, x, x, x)"),
+        (
+            "from torch.nn.utils import parametrizations",
+            "self.p = parametrizations.orthogonal(nn.Linear(8, 8))",
+            "",
+        ),
+        ("from torchvision.models import *", "self.p = resnet18()", "x = self.p(x)"),
+        (
+            "class Conv(nn.Conv2d):\n    def shape(self):\n        return self._reversed_padding_repeated_twice",
+            "self.n = Conv(3, 3, 1).shape()[0] + 1",
+            "",
+        ),
+    ] {
+        let refusal = refused(top, init, forward);
+        assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{top} {init} {forward}: {refusal}");
+    }
+    // What nobody has is a mistake still.
+    let refusal = refused("", "self.n = 'a'.shape", "");
+    assert_eq!(refusal.message, "AttributeError: 'str' object has no attribute 'shape'");
+    assert_eq!(
+        refused_with(RepairSet::none(), "from math import *", "self.n = sine(1)", "").message,
+        "NameError: name 'sine' is not defined"
+    );
+    accepted(
+        "",
+        "assert hasattr('a', 'encode') and hasattr([], '__iter__') and not hasattr(1, '__iter__')",
+        "",
+    );
+}
+
+#[test]
+fn stars_bring_the_names_of_a_module() {
+    accepted(
+        "from torch.nn.functional import *",
+        "",
+        "x = relu(dropout(x, 0.1, self.training)) + normalize(x)",
+    );
+    accepted(
+        "from math import *",
+        "assert sin(0) == 0 and pi > 3 and pow(2, 2) == 4.0 and ceil(1.2) == 2",
+        "",
+    );
+    accepted("from torch import *", "", "x = relu(x) + tanh(x) + zeros(1)");
+    accepted("from itertools import *", "assert list(islice(chain([1], [2]), 2)) == [1, 2]", "");
+    // Only what the module has: `product` is no name of `math`.
+    assert!(
+        refused_with(RepairSet::none(), "from math import *", "product(1)", "")
+            .message
+            .starts_with("NameError")
+    );
+}
+
+#[test]
+fn layers_lend_their_own_methods_to_subclasses() {
+    let conv = "class Conv(nn.Conv2d):\n    def forward(self, x):\n        \
+                return self._conv_forward(x, self.weight * 2, self.bias)\n";
+    accepted(conv, "self.c = Conv(3, 3, 3, padding=1, padding_mode='reflect')", "x = self.c(x)");
+    let norm = "class Norm(nn.BatchNorm2d):\n    def forward(self, x):\n        \
+                self._check_input_dim(x)\n        return x * self.weight[:, None, None]\n";
+    accepted(norm, "self.n = Norm(3)", "x = self.n(x)");
+    let refusal = refused(norm, "self.n = Norm(3)", "x = self.n(x.flatten(1)[:, :3])");
+    assert_eq!(refusal.message, "ValueError: expected 4D input (got 2D input)");
+}
+
+#[test]
+fn modules_put_into_a_registry_are_the_networks() {
+    let network = accepted(
+        "",
+        "for name in ('a', 'b'):\n    self._modules[name] = nn.Conv2d(3, 3, 1)\n\
+         self._parameters['w'] = nn.Parameter(torch.zeros(3))\nself._buffers['s'] = torch.ones(1)\n\
+         del self._modules['b']\nassert 'a' in self._modules and not hasattr(self, 'b')",
+        "x = self.a(x) * self.s + self.w[:, None, None]",
+    );
+    let names: Vec<&str> = network.graph.params.iter().map(|param| param.name.as_str()).collect();
+    assert_eq!(names, ["w", "s", "fc.weight", "fc.bias", "a.weight", "a.bias"]);
+    for init in ["self._modules['a'] = 1", "self._parameters['a'] = torch.zeros(1)", "self._modules = {}"] {
+        assert_eq!(refused("", init, "").verdict, Verdict::UnsupportedSyntax, "{init}");
+    }
+}
+
+#[test]
+fn objects_that_say_what_is_equal_are_no_keys_here() {
+    let class = "class Key:\n    def __init__(self, n):\n        self.n = n\n    def __eq__(self, other):\n        \
+                 return self.n == other.n\n    def __hash__(self):\n        return hash(self.n)\n";
+    for init in ["a = {Key(1), Key(1)}", "a = {Key(1): 2}[Key(1)]"] {
+        assert_eq!(refused(class, init, "").verdict, Verdict::UnsupportedSyntax, "{init}");
+    }
+    accepted("class Key:\n    pass\n", "a = Key()\nassert {a: 1}[a] == 1 and len({a, Key()}) == 2", "");
+}
+
+#[test]
+fn checks_on_values_are_taken_to_hold() {
+    for forward in [
+        "assert not torch.isnan(x).any(), 'nan'",
+        "assert x.sum() > 0",
+        "if torch.isnan(x).any():\n    raise ValueError('nan')",
+        "if x.max().item() > 1e6:\n    print('large')\n    raise ValueError('large')",
+        "print(x.mean().item(), x.sum().tolist())\nprint(f'{x.std().item():.3f}')",
+    ] {
+        let checked = accepted("", "", forward).graph.architecture_id();
+        assert_eq!(checked, accepted("", "", "").graph.architecture_id(), "{forward}");
+    }
+    for forward in [
+        "if x.sum() > 0:\n    x = x * 2",
+        "y = x.sum().item()\nx = x * y",
+        "if x.sum() > 0:\n    print(1)\nelse:\n    x = x * 2\n    y = x.sum().item() * 2",
+    ] {
+        assert_eq!(refused("", "", forward).verdict, Verdict::UnsupportedSyntax, "{forward}");
+    }
+}
+
+#[test]
+fn objects_to_the_right_of_a_tensor_are_asked() {
+    let scale = "class Scale:\n    def __rmul__(self, x):\n        return x * 3\n    def __radd__(self, x):\n        \
+                 return x + 4\n    def __gt__(self, x):\n        return x < 5\n";
+    let own = accepted(scale, "", "x = x * Scale() + Scale()\nx = torch.where(x < Scale(), x, x * 2)");
+    let plain = accepted("", "", "x = x * 3 + 4\nx = torch.where(x < 5, x, x * 2)");
+    assert_eq!(own.graph.architecture_id(), plain.graph.architecture_id());
+    accepted("", "", "y = torch.fft.fft2(x)\nx = (x * y - x / (1 + x * x) * y).real");
+}
+
+#[test]
+fn numbers_are_true_in_logical_functions_where_they_are_not_zero() {
+    accepted(
+        "",
+        "a, b = torch.tensor([0., 2., -1., 0.]), torch.tensor([0, 4, 0, 3])\n\
+         assert torch.logical_and(a, b).tolist() == [False, True, False, False]\n\
+         assert torch.logical_or(a, b).tolist() == [False, True, True, True]\n\
+         assert a.logical_xor(b).tolist() == [False, False, True, True]\n\
+         assert torch.logical_not(a).tolist() == [True, False, False, True]",
+        "",
+    );
+    assert!(refused("", "", "x = ~x").message.starts_with("TypeError"));
+}
+
+#[test]
+fn numpys_names_of_arguments_are_pytorchs_too() {
+    for (forward, same) in [
+        ("x = x - x.mean(axis=1, keepdims=True)", "x = x - x.mean(dim=1, keepdim=True)"),
+        ("x = x - x.max(axis=1, keepdims=True)[0]", "x = x - x.max(1, keepdim=True)[0]"),
+        ("x = torch.softmax(x, axis=1)", "x = torch.softmax(x, 1)"),
+        ("x = x.where(x > 0, x * 2)", "x = torch.where(x > 0, x, x * 2)"),
+        ("x = torch.clamp(x, x * 2, x * 3)", "x = torch.minimum(torch.maximum(x, x * 2), x * 3)"),
+        ("x = x.clamp(max=x * 3)", "x = torch.minimum(x, x * 3)"),
+        (
+            "x = x + torch.arange(0, x.size(0))[:, None, None, None]",
+            "x = x + torch.arange(x.size(0))[:, None, None, None]",
+        ),
+    ] {
+        let [one, other] = [forward, same].map(|forward| accepted("", "", forward).graph.architecture_id());
+        assert_eq!(one, other, "{forward}");
+    }
+    accepted("", "", "x = x * torch.arange(1, x.size(0) + 1, dtype=torch.float32).view(-1, 1, 1, 1)");
+    accepted(
+        "import math",
+        "t = torch.tensor(2.0)\nassert float(t) == 2.0 and math.sqrt(t * 2) == 2.0 and f'{t:.1f}' == '2.0'",
+        "",
+    );
+}
+
+#[test]
+fn the_batch_size_is_a_number_beside_a_tensor() {
+    let forward = "n = x.size(0)\nx = x / n + (2 * n - 1) * x.sum((1, 2, 3), keepdim=True)\nx = n - x";
+    let graph = accepted("", "", forward).graph;
+    let printed = graph.to_pytorch("Net");
+    let again = lowered(&printed, RepairSet::none()).unwrap();
+    assert_eq!(again.graph.architecture_id(), graph.architecture_id(), "{printed}");
+    let refusal = refused("", "", "x = x * (x.size(0) - 3)");
+    assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax);
+}
+
+#[test]
+fn constructors_refuse_what_pytorch_refuses() {
+    for (init, message) in [
+        ("self.d = nn.Dropout(2)", "ValueError: dropout probability has to be between 0 and 1, but got 2"),
+        ("self.d = nn.Dropout2d('0.5')", "TypeError: '<' not supported between instances of 'str' and 'int'"),
+        (
+            "self.c = nn.Conv2d(in_channel=8, out_channels=8, kernel_size=1)",
+            "TypeError: Conv2d() got an unexpected keyword argument 'in_channel'",
+        ),
+    ] {
+        assert_eq!(refused("", init, "").message, message);
+    }
+    accepted("", "self.d = nn.Dropout(1)\nself.e = nn.Dropout(p=0.0)", "x = self.e(self.d(x))");
+}
