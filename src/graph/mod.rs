@@ -325,6 +325,11 @@ impl Builder {
         &self.nodes[tensor.node as usize]
     }
 
+    /// Number of operations of the current forward pass.
+    pub fn node_count(&self) -> u32 {
+        u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+    }
+
     /// End the current forward pass; the next operation starts another.
     pub fn finish_body(&mut self, output: TensorRef) -> Body {
         let nodes = std::mem::take(&mut self.nodes);
@@ -396,7 +401,7 @@ impl Builder {
     }
 
     fn push(&mut self, op: Op, inputs: Vec<TensorRef>, outputs: Vec<Fact>, origin: Origin) -> TensorRef {
-        let node = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let node = self.node_count();
         self.nodes.push(Node { op, inputs, outputs, origin });
         TensorRef { node, output: 0 }
     }

@@ -134,6 +134,8 @@ pub(crate) enum Hint {
         /// Right operand's.
         right: Vec<i64>,
     },
+    /// A change in place that gradients do not allow.
+    InPlace,
     /// The network ran but its output is not (N, classes).
     Output {
         /// Sizes after the batch dimension, where the output is a tensor and its first dimension is the batch.

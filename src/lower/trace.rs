@@ -12,7 +12,7 @@ use crate::graph::{Body, Dim, Graph, Op, TensorRef};
 use crate::lower::Request;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
-use crate::lower::torch::{module_methods, modules};
+use crate::lower::torch::{module_methods, modules, saved};
 use crate::lower::value::{Class, Module, Object, TensorState, Value};
 use crate::python::{self, Span, SyntaxError};
 
@@ -141,6 +141,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.no_grad = 0;
     this.overwritten.clear();
     this.viewed.clear();
+    saved::start(this);
     this.kept.clear();
     this.contiguous.clear();
     module_methods::enter_mode(this, network)?;
@@ -151,6 +152,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.outermost = usize::MAX;
     let output = logits(this, &value, training)?;
     check(this, network, output, request.classes)?;
+    saved::check(this, output)?;
     let output = keep_buffers(this, output, training)?;
     Ok(this.builder.finish_body(output))
 }

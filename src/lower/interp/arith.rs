@@ -70,9 +70,10 @@ impl Interp<'_> {
         {
             return Ok(left.clone());
         }
+        let since = self.builder.node_count();
         let result = self.binary(op, left, right)?;
         if let (Value::Tensor(target), Value::Tensor(source)) = (left, &result) {
-            torch::rebind(self, target, source)?;
+            torch::saved::changing(self, since, |this| torch::rebind(this, target, source))?;
             return Ok(left.clone());
         }
         Ok(result)

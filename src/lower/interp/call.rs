@@ -33,6 +33,7 @@ impl Interp<'_> {
         if outermost {
             self.outer_span = Some(call.range().into());
         }
+        self.stand_at(call.range().into());
         self.call(&callee, args)
     }
 

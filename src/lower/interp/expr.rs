@@ -7,12 +7,13 @@ use std::rc::Rc;
 
 use ruff_python_ast::{
     BoolOp, Comprehension, ConversionFlag, Expr, ExprFString, FStringPart, InterpolatedStringElement, Number,
-    Operator, UnaryOp,
+    StmtAugAssign, UnaryOp,
 };
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::Interp;
+use crate::lower::torch::saved;
 use crate::lower::value::{Code, Function, Scope, Value};
 use crate::python::Span;
 
@@ -445,11 +446,13 @@ impl Interp<'_> {
         Ok(())
     }
 
-    pub(crate) fn augmented(&mut self, target: &Expr, op: Operator, value: &Expr) -> R<()> {
+    pub(crate) fn augmented(&mut self, stmt: &StmtAugAssign) -> R<()> {
+        let (target, op, value) = (&*stmt.target, stmt.op, &*stmt.value);
         match target {
             Expr::Name(name) => {
                 let left = self.eval(target)?;
                 let right = self.eval(value)?;
+                self.stand_at(stmt.range.into());
                 let result = self.in_place(op, &left, &right)?;
                 self.set_name(name.id.as_str(), result)
             }
@@ -457,6 +460,7 @@ impl Interp<'_> {
                 let object = self.eval(&attribute.value)?;
                 let left = self.get_attr(&object, attribute.attr.as_str())?;
                 let right = self.eval(value)?;
+                self.stand_at(stmt.range.into());
                 let result = self.in_place(op, &left, &right)?;
                 self.set_attr(&object, attribute.attr.as_str(), result)
             }
@@ -470,12 +474,14 @@ impl Interp<'_> {
                 {
                     return Ok(());
                 }
+                self.stand_at(stmt.range.into());
                 // Elements of a tensor are replaced: a view of them is not kept.
+                let since = self.builder.node_count();
                 let result = match object {
                     Value::Tensor(_) => self.binary(op, &left, &right)?,
                     _ => self.in_place(op, &left, &right)?,
                 };
-                self.set_item(&object, &index, result)
+                saved::changing(self, since, |this| this.set_item(&object, &index, result))
             }
             _ => Err(Raise::unsupported("augmented assignment to this expression is not supported")),
         }

@@ -34,11 +34,12 @@ use std::rc::Rc;
 
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
-use crate::graph::{Builder, Fact, Init, Op, Origin, ParamId, TensorRef};
+use crate::graph::{Builder, Fact, Init, Op, Origin, ParamId, TensorRef, When};
 use crate::lower::error::{R, Raise};
 use crate::lower::torch::constant::{self, Constant};
 use crate::lower::torch::creation;
 use crate::lower::torch::random::Twister;
+use crate::lower::torch::saved;
 use crate::lower::value::{
     Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
 };
@@ -118,6 +119,13 @@ pub(crate) struct Frame {
     pub(crate) handling: Vec<Box<Raise>>,
 }
 
+impl Frame {
+    /// Whether it runs what this program brings, in terms of other layers and functions.
+    fn is_library(&self) -> bool {
+        !self.module.main && self.module.text.is_none() && self.module.file != u32::MAX
+    }
+}
+
 /// How the current pass over `forward` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -145,6 +153,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) overwritten: BTreeSet<TensorRef>,
     /// Those of them that were written through a view: copies of them, which share the node, are out of date too.
     pub(crate) viewed: BTreeSet<TensorRef>,
+    /// What this pass did in place.
+    pub(crate) in_place: saved::InPlace,
     /// Buffers that this pass changes.
     pub(crate) kept: Vec<(Rc<Tensor>, ParamId)>,
     /// Tensors of the current pass that were made contiguous.
@@ -196,6 +206,7 @@ impl<'a> Interp<'a> {
             no_grad: 0,
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
+            in_place: saved::InPlace::default(),
             kept: Vec::new(),
             contiguous: BTreeSet::new(),
             frames: Vec::new(),
@@ -447,23 +458,27 @@ impl<'a> Interp<'a> {
     /// The tensor in whose memory this one lies: itself, unless it is a view.
     pub(crate) fn memory(&self, tensor: TensorRef) -> TensorRef {
         let mut tensor = tensor;
-        loop {
-            let node = self.builder.node(tensor);
-            let base = match node.op {
-                Op::Reshape { .. }
-                | Op::Permute { .. }
-                | Op::Expand { .. }
-                | Op::Slice { .. }
-                | Op::Select { .. }
-                | Op::Unsqueeze { .. }
-                | Op::Squeeze { .. }
-                | Op::Detach => node.inputs.first(),
-                _ => None,
-            };
-            match base {
-                Some(&base) => tensor = base,
-                None => return tensor,
-            }
+        while let Some(base) = self.viewed_of(tensor) {
+            tensor = base;
+        }
+        tensor
+    }
+
+    /// What a tensor is a view of, if it is one; a reshaped one counts, although it may be a copy.
+    pub(crate) fn viewed_of(&self, tensor: TensorRef) -> Option<TensorRef> {
+        let node = self.builder.node(tensor);
+        match node.op {
+            Op::Reshape { .. }
+            | Op::Permute { .. }
+            | Op::Expand { .. }
+            | Op::Slice { .. }
+            | Op::Select { .. }
+            | Op::Unsqueeze { .. }
+            | Op::Squeeze { .. }
+            | Op::Detach => node.inputs.first().copied(),
+            // It gives its input back.
+            Op::Dropout { p, when, .. } if p == 0.0 || when == When::Never => node.inputs.first().copied(),
+            _ => None,
         }
     }
 
@@ -484,6 +499,9 @@ impl<'a> Interp<'a> {
             None => Origin::default(),
         };
         let first = self.builder.append(op, inputs, origin.clone())?;
+        if self.frames.last().is_some_and(Frame::is_library) {
+            saved::composed(self, first);
+        }
         let mut results: Vec<TensorRef> =
             (0..count.max(1)).map(|output| TensorRef { output, ..first }).collect();
         if self.no_grad > 0 && matches!(self.mode, Mode::Tracing { .. }) {

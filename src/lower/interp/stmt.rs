@@ -97,7 +97,7 @@ impl Interp<'_> {
                     self.assign(target, value.clone())?;
                 }
             }
-            Stmt::AugAssign(stmt) => self.augmented(&stmt.target, stmt.op, &stmt.value)?,
+            Stmt::AugAssign(stmt) => self.augmented(stmt)?,
             Stmt::AnnAssign(stmt) => {
                 if let Expr::Name(name) = &*stmt.target {
                     self.note_annotation(name.id.as_str())?;
@@ -272,6 +272,13 @@ impl Interp<'_> {
             Flow::Return(value) => Some(Flow::Return(value)),
             Flow::Next | Flow::Continue => None,
         })
+    }
+
+    /// Note the place in the main source that is being run.
+    pub(crate) fn stand_at(&mut self, span: Span) {
+        if self.frames.last().is_some_and(|frame| frame.module.main) {
+            self.in_place.here = Some(span);
+        }
     }
 
     /// Give an error its place, unless it has one.

@@ -10,6 +10,7 @@ mod conv_after_flatten;
 mod edit;
 mod flatten;
 mod head;
+mod in_place;
 mod input_widths;
 mod residual;
 mod tree;
@@ -50,6 +51,8 @@ pub enum Repair {
     ConvAfterFlatten,
     /// The first element of a tuple that is used as a tensor.
     TupleOutput,
+    /// A change in place that gradients do not allow.
+    InPlace,
 }
 
 impl Repair {
@@ -63,6 +66,7 @@ impl Repair {
         Repair::UndefinedNames,
         Repair::ConvAfterFlatten,
         Repair::TupleOutput,
+        Repair::InPlace,
     ];
 
     /// Its name in records and settings.
@@ -76,6 +80,7 @@ impl Repair {
             Repair::UndefinedNames => "undefined_names",
             Repair::ConvAfterFlatten => "conv_after_flatten",
             Repair::TupleOutput => "tuple_output",
+            Repair::InPlace => "in_place",
         }
     }
 }
@@ -220,6 +225,7 @@ fn propose(repair: Repair, context: &Context<'_>) -> Vec<Proposal> {
         Repair::UndefinedNames => undefined_names::propose(context),
         Repair::ConvAfterFlatten => conv_after_flatten::propose(context),
         Repair::TupleOutput => tuple_output::propose(context),
+        Repair::InPlace => in_place::propose(context),
     }
 }
 

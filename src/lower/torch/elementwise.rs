@@ -314,6 +314,7 @@ pub(crate) fn finish(this: &mut Interp<'_>, args: &Bound, result: TensorRef) -> 
     if this.truth(&args.get("inplace"))?
         && let (Value::Tensor(source), Value::Tensor(target)) = (&value, args.get("input"))
     {
+        super::saved::own(this, result);
         rebind(this, &target, source)?;
         return Ok(Value::Tensor(target));
     }

@@ -194,6 +194,7 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
                     if (&old.shape, old.dtype) == (&new.shape, new.dtype) {
                         replace(this, target, Value::Tensor(Rc::clone(source)))?;
                         target.copied.set(true);
+                        super::saved::cloned(this, target);
                         return Ok(value.clone());
                     }
                     let new = super::call(

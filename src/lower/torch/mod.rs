@@ -34,6 +34,7 @@ mod reduce;
 pub(crate) mod registries;
 mod regular;
 mod resize;
+pub(crate) mod saved;
 pub(crate) mod shape;
 pub(crate) mod signature;
 mod stdlib;
@@ -160,6 +161,9 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
     if this.mode == Mode::Building && first_values::written(this, target, source)? {
         return Ok(());
     }
+    if saved::gives_back(this, target, source)? {
+        return Ok(());
+    }
     target.version.set(target.version.get() + 1);
     let part = target.part.borrow().clone();
     if let Some(part) = part {
@@ -170,6 +174,7 @@ pub(crate) fn rebind(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
     {
         this.kept.push((Rc::clone(target), id));
     }
+    saved::change(this, target, source)?;
     overwrite(this, target)?;
     let state = source.state.borrow().clone();
     *target.state.borrow_mut() = state;
@@ -248,12 +253,13 @@ pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &st
     {
         return Ok(value.clone());
     }
+    let since = this.builder.node_count();
     let result = this.call(&function, args.prepend(value.clone()))?;
     if let (Value::Tensor(target), Value::Tensor(source)) = (value, &result) {
         if matches!(base, "squeeze" | "unsqueeze" | "transpose" | "t") {
             *target.state.borrow_mut() = source.state.borrow().clone();
         } else {
-            rebind(this, target, source)?;
+            saved::changing(this, since, |this| rebind(this, target, source))?;
         }
         return Ok(value.clone());
     }

@@ -318,6 +318,7 @@ fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     let value = this.wrap(input)?;
     if let Value::Tensor(tensor) = &value {
         tensor.copied.set(true);
+        super::saved::cloned(this, tensor);
     }
     Ok(value)
 }

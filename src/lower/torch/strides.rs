@@ -31,6 +31,34 @@ pub(crate) fn scattered(this: &Interp<'_>, tensor: TensorRef) -> bool {
     of(this, tensor, DEPTH).is_some_and(|strides| !is_contiguous(&sizes, &strides))
 }
 
+/// Whether a tensor is certain to lie in memory in its own order.
+pub(crate) fn packed(this: &Interp<'_>, tensor: TensorRef) -> bool {
+    let sizes = sizes(&this.builder.fact(tensor).shape);
+    of(this, tensor, DEPTH).is_some_and(|strides| is_contiguous(&sizes, &strides))
+}
+
+/// Whether a tensor of other sizes shows this one's memory; nothing where that is not certain.
+pub(crate) fn shows(this: &Interp<'_>, tensor: TensorRef, new: &Shape) -> Option<bool> {
+    let strides = of(this, tensor, DEPTH)?;
+    Some(viewed(&sizes(&this.builder.fact(tensor).shape), &strides, &sizes(new)).is_some())
+}
+
+/// Whether all dimensions but the last ones are certain to lie in memory as one.
+pub(crate) fn joins(this: &Interp<'_>, tensor: TensorRef, last: usize) -> bool {
+    let sizes = sizes(&this.builder.fact(tensor).shape);
+    let Some(lead) = sizes.len().checked_sub(last).filter(|lead| *lead > 1) else { return true };
+    let mut new = vec![sizes[..lead].iter().product()];
+    new.extend_from_slice(&sizes[lead..]);
+    of(this, tensor, DEPTH).is_some_and(|strides| viewed(&sizes, &strides, &new).is_some())
+}
+
+/// Whether several elements of a tensor are certain to be one place in memory.
+pub(crate) fn overlaps(this: &Interp<'_>, tensor: TensorRef) -> bool {
+    let sizes = sizes(&this.builder.fact(tensor).shape);
+    let stays = |strides: Vec<i64>| sizes.iter().zip(strides).any(|(&size, stride)| size > 1 && stride == 0);
+    of(this, tensor, DEPTH).is_some_and(stays)
+}
+
 fn sizes(shape: &Shape) -> Vec<i64> {
     shape.at(NOMINAL_BATCH)
 }
