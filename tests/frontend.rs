@@ -246,6 +246,14 @@ fn a_tensor_changed_through_a_view_is_refused_when_it_is_used_again() {
 }
 
 #[test]
+fn the_memory_of_what_is_joined_with_itself_again_and_again_is_looked_at_once() {
+    // 2 to the 31st ways lead from the view to the input.
+    let forward =
+        "for i in range(31):\n    x = torch.stack([x, x])[0]\nreturn self.fc(x.view(x.size(0), -1))";
+    assert!(plain(&with_forward("", forward)).is_ok());
+}
+
+#[test]
 fn a_tensor_just_made_is_not_changed_through_a_view_that_it_would_not_follow() {
     let with = |init: &str| {
         plain(&with_forward(

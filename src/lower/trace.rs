@@ -144,6 +144,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     saved::start(this);
     this.kept.clear();
     this.contiguous.clear();
+    this.strides.take();
     module_methods::enter_mode(this, network)?;
     this.outermost = this.frames.len() + 1;
     let input = this.builder.input(request.input_sizes);

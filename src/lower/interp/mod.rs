@@ -159,6 +159,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) kept: Vec<(Rc<Tensor>, ParamId)>,
     /// Tensors of the current pass that were made contiguous.
     pub(crate) contiguous: BTreeSet<TensorRef>,
+    /// How tensors of the current pass lie in memory, as far as it has been asked.
+    pub(crate) strides: RefCell<BTreeMap<TensorRef, Option<Vec<i64>>>>,
     pub(crate) frames: Vec<Frame>,
     /// The `with` that waits for the next generator to start.
     starting: Option<Rc<managers::Managed>>,
@@ -209,6 +211,7 @@ impl<'a> Interp<'a> {
             in_place: saved::InPlace::default(),
             kept: Vec::new(),
             contiguous: BTreeSet::new(),
+            strides: RefCell::default(),
             frames: Vec::new(),
             starting: None,
             path: Vec::new(),

@@ -119,13 +119,23 @@ fn viewed(sizes: &[i64], strides: &[i64], new: &[i64]) -> Option<Vec<i64>> {
     (at == 0).then_some(result)
 }
 
-/// Strides of a tensor, where they are certain.
+/// Strides of a tensor, where they are certain. Each is found once: what joins a tensor with itself again and again
+/// would double the work at every step.
 fn of(this: &Interp<'_>, tensor: TensorRef, depth: usize) -> Option<Vec<i64>> {
-    let own = sizes(&this.builder.fact(tensor).shape);
     if this.contiguous.contains(&tensor) {
-        return Some(contiguous(&own));
+        return Some(contiguous(&sizes(&this.builder.fact(tensor).shape)));
     }
     let depth = depth.checked_sub(1)?;
+    if let Some(known) = this.strides.borrow().get(&tensor) {
+        return known.clone();
+    }
+    let strides = found(this, tensor, depth);
+    this.strides.borrow_mut().insert(tensor, strides.clone());
+    strides
+}
+
+fn found(this: &Interp<'_>, tensor: TensorRef, depth: usize) -> Option<Vec<i64>> {
+    let own = sizes(&this.builder.fact(tensor).shape);
     let node = this.builder.node(tensor);
     // What comes out of attention depends on the mode and on which of its kernels runs.
     if node.origin.class.starts_with("MultiheadAttention") || node.origin.class.starts_with("Transformer") {
