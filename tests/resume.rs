@@ -159,6 +159,32 @@ fn whoever_may_be_a_parent_keeps_the_weights_that_its_children_inherit() {
 }
 
 #[test]
+fn a_network_that_takes_the_device_ends_the_search_and_fails_alone_when_it_is_gone_on_with() {
+    let evaluator =
+        |device_fails| WeightedSurrogate { fail_depth: Some(3), device_fails, ..Default::default() };
+    let reference = TempDir::new().unwrap();
+    let mut run = create(reference.path(), config(5, "")).unwrap();
+    let reference = go_with(&mut run, &mut generator(), &mut evaluator(false), &mut |_| false).unwrap();
+    let directory = TempDir::new().unwrap();
+    drop(create(directory.path(), config(5, "")).unwrap());
+    for losses in 0.. {
+        let mut run = Run::open(directory.path()).unwrap();
+        let error = match go_with(&mut run, &mut generator(), &mut evaluator(true), &mut |_| false) {
+            Ok(summary) => {
+                assert!(losses > 0, "no network failed");
+                assert_eq!(summary.digest, reference.digest);
+                return;
+            }
+            Err(error) => error,
+        };
+        let known = std::fs::read_to_string(directory.path().join("lost.txt")).unwrap();
+        assert_eq!(known.lines().count(), losses + 1, "{known}");
+        assert_eq!((error.class(), error.hint().is_some()), (ErrorClass::Failure, true));
+        assert!(error.to_string().starts_with("out of memory; "), "{error}");
+    }
+}
+
+#[test]
 fn an_interruption_says_how_to_go_on() {
     let directory = TempDir::new().unwrap();
     let mut run = create(directory.path(), config(1, "")).unwrap();

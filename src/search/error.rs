@@ -30,6 +30,8 @@ pub struct EvaluatorError {
     pub message: String,
     /// Whether something given is to blame.
     pub input: bool,
+    /// The task, by its index, whose training ended the device's use for this process.
+    pub lost: Option<usize>,
 }
 
 /// Why a search cannot start, go on or end.
@@ -124,6 +126,16 @@ pub enum SearchError {
         /// What is wrong.
         source: ArchiveError,
     },
+    /// The device failed in a network's training.
+    #[error("{message}; {generations} generations are kept in {}", path.display())]
+    DeviceLost {
+        /// The folder.
+        path: PathBuf,
+        /// Committed generations, the seed network's included.
+        generations: u64,
+        /// The device's words.
+        message: String,
+    },
     /// The user stopped the run.
     #[error("interrupted; {generations} generations are kept in {}", path.display())]
     Interrupted {
@@ -147,6 +159,7 @@ impl SearchError {
             SearchError::Io { .. }
             | SearchError::Database { .. }
             | SearchError::Corrupt { .. }
+            | SearchError::DeviceLost { .. }
             | SearchError::Archive { .. } => ErrorClass::Failure,
             _ => ErrorClass::Input,
         }
@@ -159,6 +172,9 @@ impl SearchError {
             SearchError::Config(error) => error.hint.clone(),
             SearchError::RunExists { path } => Some(format!("continue it with: {}", resume(path))),
             SearchError::Interrupted { path, .. } => Some(format!("go on with: {}", resume(path))),
+            SearchError::DeviceLost { path, .. } => {
+                Some(format!("go on with: {}; the network that was trained then is left out", resume(path)))
+            }
             SearchError::NotEmpty { .. } => Some("choose another folder with --out".into()),
             SearchError::NoRun { .. } => Some("a run is made by: llmatic-offline search --out DIR".into()),
             SearchError::Locked { .. } => Some("wait for it, or stop it".into()),

@@ -18,7 +18,7 @@ use super::event::{Event, Summary};
 use super::read::Network;
 use super::record::{Operator, Verdict};
 use super::store::ResultRow;
-use super::{CLASS, Parts, Run, check_cancelled};
+use super::{CLASS, Parts, Run, check_cancelled, lost, measured_by};
 
 /// Finish the run, or say again what it came to if it was finished before.
 ///
@@ -146,7 +146,10 @@ fn train_further(
         let (done, steps) = (progress.done as u64, progress.steps as u64);
         observe(Event::Training { generation, done, of: 1, steps, of_steps });
     };
-    let results = evaluator.evaluate(&[task], &mut on_progress, cancelled)?;
+    if lost::read(&run.directory)?.contains_key(&task.graph.architecture_id()) {
+        return Ok(());
+    }
+    let results = measured_by(run, *evaluator, &[task], &mut on_progress, cancelled)?;
     check_cancelled(run, parts)?;
     if let Some(Ok(Measured { score, weights: Some(weights), .. })) = results.into_iter().next()
         && score.fitness >= row.validation

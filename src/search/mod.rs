@@ -17,6 +17,7 @@ mod finish;
 mod frontend;
 mod generate;
 mod infill;
+mod lost;
 mod propose;
 mod question;
 mod rank;
@@ -190,7 +191,7 @@ fn measure(
                 }
                 None => {
                     let message = format!("the evaluator gave no result for candidate {}", candidate.id);
-                    return Err(EvaluatorError { message, input: false }.into());
+                    return Err(EvaluatorError { message, input: false, lost: None }.into());
                 }
             }
             if number == 0 && candidate.verdict != Verdict::Accepted {
@@ -247,21 +248,23 @@ fn train(
         let reason = "the weights of a parent are gone".into();
         return Err(SearchError::Corrupt { path: path.clone(), reason });
     }
-    let tasks: Vec<Task<'_>> = written
-        .iter()
-        .filter(|written| written.candidate.verdict == Verdict::Accepted)
+    let lost = lost::read(&run.directory)?;
+    let accepted = written.iter().filter(|written| written.candidate.verdict == Verdict::Accepted);
+    // Each with the words of the device that it took, if it did.
+    let networks: Vec<(Task<'_>, Option<&String>)> = accepted
         .filter_map(|written| {
-            Some(Task {
+            let task = Task {
                 graph: &written.network.as_ref()?.graph,
                 indices: [written.candidate.id.generation, written.candidate.id.slot],
                 inherit: written.inherit.clone().filter(|_| inherits),
                 steps,
-            })
+            };
+            Some((task, lost.get(&written.candidate.facts.as_ref()?.architecture)))
         })
         .collect();
-    if tasks.is_empty() {
-        return Ok(Vec::new());
-    }
+    let words: Vec<Option<&String>> = networks.iter().map(|(_, words)| *words).collect();
+    let tasks: Vec<Task<'_>> =
+        networks.into_iter().filter(|(_, words)| words.is_none()).map(|(task, _)| task).collect();
     let of = tasks.len() as u64;
     let Parts { evaluator, observe, cancelled, .. } = parts;
     let mut on_progress = |progress: TrainProgress| {
@@ -273,7 +276,32 @@ fn train(
             of_steps: of * steps as u64,
         });
     };
-    Ok(evaluator.evaluate(&tasks, &mut on_progress, cancelled)?)
+    let results = match &tasks[..] {
+        [] => Vec::new(),
+        tasks => measured_by(run, *evaluator, tasks, &mut on_progress, cancelled)?,
+    };
+    let mut results = results.into_iter();
+    let result = |words: Option<&String>| match words {
+        Some(words) => Some(Err(words.clone())),
+        None => results.next(),
+    };
+    Ok(words.into_iter().map_while(result).collect())
+}
+
+/// What the evaluator says of networks; one that takes the device with it is written down first.
+fn measured_by(
+    run: &Run,
+    evaluator: &mut dyn Evaluator,
+    tasks: &[Task<'_>],
+    on_progress: &mut (dyn FnMut(TrainProgress) + Send),
+    cancelled: &AtomicBool,
+) -> Result<Vec<Result<Measured, String>>, SearchError> {
+    evaluator.evaluate(tasks, on_progress, cancelled).or_else(|error| {
+        let Some(task) = error.lost.and_then(|lost| tasks.get(lost)) else { return Err(error.into()) };
+        lost::add(&run.directory, &task.graph.architecture_id(), &error.message)?;
+        let generations = run.store.generations()?.len() as u64;
+        Err(SearchError::DeviceLost { path: run.directory.clone(), generations, message: error.message })
+    })
 }
 
 fn generation_row(

@@ -31,12 +31,16 @@ impl LibtorchEvaluator {
     /// # Errors
     /// The data or the device cannot be used.
     pub fn new(config: &SearchConfig) -> Result<LibtorchEvaluator, EvaluatorError> {
-        let dataset = Dataset::load(&config.data, &config::home(), config.device).map_err(|error| {
-            EvaluatorError { input: !matches!(error, DataError::Device(_)), message: error.to_string() }
-        })?;
+        let dataset =
+            Dataset::load(&config.data, &config::home(), config.device).map_err(|error| EvaluatorError {
+                input: !matches!(error, DataError::Device(_)),
+                message: error.to_string(),
+                lost: None,
+            })?;
         let settings = config.train.clone();
-        let trainer = Trainer::new(dataset, settings, config.device, config.threads, RootSeed(config.seed))
-            .map_err(|error| EvaluatorError { message: error.to_string(), input: true })?;
+        let trainer =
+            Trainer::new(dataset, settings, config.device, config.threads, RootSeed(config.seed))
+                .map_err(|error| EvaluatorError { message: error.to_string(), input: true, lost: None })?;
         let latency = config.archive.needs_latency().then_some(config.device);
         Ok(LibtorchEvaluator { trainer, latency })
     }
@@ -78,7 +82,7 @@ impl Evaluator for LibtorchEvaluator {
             .iter()
             .map(|task| task.inherit.as_deref().map(train::Weights::load).transpose())
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| EvaluatorError { message: error.to_string(), input: false })?;
+            .map_err(|error| EvaluatorError { message: error.to_string(), input: false, lost: None })?;
         let jobs: Vec<Job<'_>> = tasks
             .iter()
             .zip(&parents)
@@ -90,14 +94,14 @@ impl Evaluator for LibtorchEvaluator {
             })
             .collect();
         let outcomes = self.with_progress(&jobs, on_progress, cancelled);
-        Ok(outcomes
+        let measured: Vec<Result<Measured, train::Failure>> = outcomes
             .into_iter()
             .zip(tasks)
             .map(|(outcome, task)| {
-                let outcome = outcome.map_err(|failure| failure.to_string())?;
+                let outcome = outcome?;
                 // After the training of all, so that nothing runs beside it.
                 let measure = |device| train::latency(task.graph, &outcome.weights, device);
-                let latency = self.latency.map(measure).transpose().map_err(|failure| failure.to_string())?;
+                let latency = self.latency.map(measure).transpose()?;
                 let score = Score {
                     fitness: outcome.validation.accuracy,
                     loss: outcome.validation.loss,
@@ -107,11 +111,12 @@ impl Evaluator for LibtorchEvaluator {
                 };
                 Ok(Measured { score, seconds: outcome.seconds, weights: Some(Box::new(outcome.weights)) })
             })
-            .collect())
+            .collect();
+        of_a_whole_device(measured)
     }
 
     fn test(&mut self, graph: &Graph, weights: &Path) -> Result<Option<f64>, EvaluatorError> {
-        let fail = |message: String| EvaluatorError { message, input: false };
+        let fail = |message: String| EvaluatorError { message, input: false, lost: None };
         let weights = train::Weights::load(weights).map_err(|error| fail(error.to_string()))?;
         let measured = self.trainer.test_accuracy(graph, &weights);
         measured.map(|measured| Some(measured.accuracy)).map_err(|failure| fail(failure.to_string()))
@@ -139,5 +144,36 @@ impl LibtorchEvaluator {
             on_progress(TrainProgress { done: *done, steps: steps.iter().sum() });
         };
         self.trainer.train_all(jobs, &tell, cancelled)
+    }
+}
+
+/// The results as the search takes them. What fails after a fault of the device fails for that reason, so the first
+/// such network ends the search.
+fn of_a_whole_device(
+    measured: Vec<Result<Measured, train::Failure>>,
+) -> Result<Vec<Result<Measured, String>>, EvaluatorError> {
+    let failed =
+        |result: &Result<Measured, train::Failure>| matches!(result, Err(train::Failure::Device { .. }));
+    if let Some(index) = measured.iter().position(failed)
+        && let Some(Err(failure)) = measured.get(index)
+    {
+        return Err(EvaluatorError { message: failure.to_string(), input: false, lost: Some(index) });
+    }
+    Ok(measured.into_iter().map(|result| result.map_err(|failure| failure.to_string())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_network_that_the_device_failed_in_ends_the_search_and_others_fail_alone() {
+        let fine = || Ok(Measured::untrained(0.5, None));
+        let own = || Err(train::Failure::NonFinite { step: 3 });
+        let device = |words: &str| Err(train::Failure::Device { message: words.into() });
+        let results = of_a_whole_device(vec![fine(), own()]).unwrap();
+        assert!(results[0].is_ok() && results[1].as_ref().is_err_and(|words| words.contains("step 3")));
+        let error = of_a_whole_device(vec![fine(), own(), device("assert"), device("again")]).err().unwrap();
+        assert!(error.lost == Some(2) && error.message.ends_with("assert"), "{error:?}");
     }
 }

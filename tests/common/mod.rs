@@ -98,6 +98,8 @@ pub struct WeightedSurrogate {
     pub tests: usize,
     /// Architectures with this many layers fail.
     pub fail_depth: Option<usize>,
+    /// Those that fail take the device with them.
+    pub device_fails: bool,
 }
 
 struct Id(String);
@@ -124,6 +126,11 @@ impl Evaluator for WeightedSurrogate {
         cancelled: &AtomicBool,
     ) -> Result<Vec<Result<Measured, String>>, EvaluatorError> {
         let measured = Surrogate.evaluate(tasks, on_progress, cancelled)?;
+        let fails = |task: &Task<'_>| self.fail_depth.is_some_and(|depth| task.graph.params.len() == depth);
+        let lost = tasks.iter().position(fails).filter(|_| self.device_fails);
+        if lost.is_some() {
+            return Err(EvaluatorError { message: "out of memory".into(), input: false, lost });
+        }
         let results = measured.into_iter().zip(tasks).map(|(measured, task)| {
             let id = task.graph.architecture_id();
             self.trained.push(id.clone());
