@@ -169,7 +169,7 @@ def ours(args, threads):
     for flag in ("prompt_tokens", "new_tokens", "rows"):
         command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     command += ["--repeats", "1", "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return {"prompt": report["prompt"], **report["rows"][0]}
 
 
@@ -178,7 +178,7 @@ def theirs(args, threads, prompt, unified):
     for flag in ("prompt_tokens", "new_tokens", "rows"):
         command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     command += ["--prompt", prompt] + (["--unified"] if unified else [])
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def compare(args, threads, made):

@@ -9,6 +9,7 @@
 
 llmatic_env() {
   local home="${LLMATIC_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/llmatic-offline}"
+  [[ "$home" == /* ]] || home="$PWD/$home"
   printf 'export LLMATIC_HOME=%q\n' "$home"
   printf 'export LIBTORCH=%q\n' "${LIBTORCH:-$home/libtorch}"
   if ! command -v cargo >/dev/null && [[ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]]; then

@@ -46,9 +46,12 @@ for on in cpu "$device"; do
     >"$work/text-${on%%:*}"
 done
 # The first tokens must agree; late ones may part at a near tie, because the device rounds differently.
-common="$(cmp "$work/text-cpu" "$work/text-cuda" | awk '{print $5 + 0}')" || true
-[[ -z "$common" || "$common" -gt 80 ]] || fail "greedy text on $device parts from the processor's at byte $common"
-printf 'greedy text: equal%s\n' "${common:+ up to byte $common}"
+cpu="$(<"$work/text-cpu")" cuda="$(<"$work/text-cuda")" common=0
+[[ -n "$cpu" && -n "$cuda" ]] || fail "expected a text of the processor and one of $device, got an empty one"
+while ((common < ${#cpu})) && [[ "${cpu:common:1}" == "${cuda:common:1}" ]]; do ((++common)); done
+[[ "$cpu" == "$cuda" ]] || ((common > 80)) || fail "greedy text on $device parts from the processor's at $common"
+[[ "$cpu" == "$cuda" ]] || printf 'greedy text: parts from the processor'\''s at %s\n' "$common"
+[[ "$cpu" != "$cuda" ]] || printf 'greedy text: equal\n'
 
 for run in first second; do
   peak="$(peak_of "$program" search --config configs/smoke.toml --model qwen2.5-coder-0.5b --device "$device" \

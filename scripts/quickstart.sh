@@ -8,6 +8,25 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# The mark is set here once the search has ended well; to resume a finished run would only print its summary again.
+# A run that `search` made by itself has no mark, but a winner.
+out=runs/quickstart
+number=2
+while [[ -e "$out/quickstart-finished" || -e "$out/best.py" ]]; do
+  out="runs/quickstart-$number"
+  number=$((number + 1))
+done
+for option in "$@"; do
+  if [[ "$option" == --out || "$option" == --out=* ]]; then
+    printf 'quickstart: --out: expected none: the run goes to %s; elsewhere goes llmatic-offline search\n' "$out" >&2
+    exit 2
+  fi
+done
+if [[ -e "$out/run.db" ]] && (($#)); then
+  printf 'quickstart: %s is unfinished and keeps its own options; remove it, or run this without options\n' "$out" >&2
+  exit 2
+fi
+
 scripts/setup.sh
 # shellcheck source=scripts/env.sh
 . scripts/env.sh
@@ -19,19 +38,7 @@ command -v cargo >/dev/null || {
 cargo build --release --locked
 binary="${CARGO_TARGET_DIR:-target}/release/llmatic-offline"
 
-# The mark is set here once the search has ended well; to resume a finished run would only print its summary again.
-out=runs/quickstart
-number=2
-while [[ -e "$out/quickstart-finished" ]]; do
-  out="runs/quickstart-$number"
-  number=$((number + 1))
-done
-
 if [[ -e "$out/run.db" ]]; then
-  if (($#)); then
-    printf 'quickstart: %s is unfinished and keeps its own options; remove it, or run this without options\n' "$out" >&2
-    exit 2
-  fi
   "$binary" resume "$out"
 else
   "$binary" search --config configs/quickstart.toml --model codegen --out "$out" "$@"

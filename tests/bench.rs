@@ -278,3 +278,23 @@ fn searches_of_several_machines_add_up_to_the_same_table_curves_and_plot() {
     let (exit, _, said) = bench(&["--merge", "a/cifar10.csv"]);
     assert!(exit == Some(1) && said.contains("a/cifar10.csv: line 1: expected `dataset,method"), "{said}");
 }
+
+#[test]
+fn what_would_be_measured_without_being_what_it_is_called_is_refused_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusal = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmatic-offline"));
+        command.args(["bench", "nasbench201", "--table", "none.csv"]).args(arguments);
+        let output = command.arg("--out").arg(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for method in ["infill", "llmatic", "llmatic-grammar", "rank"] {
+        let said = refusal(&["--method", method]);
+        assert!(said.contains(&format!("--model: expected the LLM that {method} asks, got none")), "{said}");
+    }
+    assert!(refusal(&["--evaluations", "0"]).contains("--evaluations: expected 1 to 15625 (cells), got 0"));
+    assert!(refusal(&["--evaluations", "20000"]).contains("got 20000"));
+    let seeds = refusal(&["--first-seed", "9223372036854775807", "--seeds", "3"]);
+    assert!(seeds.contains("expected seeds below 2^63"), "{seeds}");
+}

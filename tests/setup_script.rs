@@ -84,7 +84,7 @@ fn pieces_are_joined_in_order_and_a_second_run_has_nothing_to_do() {
     assert_eq!(status, 0, "{text}");
     assert_eq!(fs::read(fixture.path("home").join(MODEL_FILE)).unwrap(), b"first second");
     assert!(fixture.path("home/data/fashion-mnist/train-images-idx3-ubyte.gz").is_file());
-    assert!(!fixture.path("home/downloads").exists(), "downloads stay behind");
+    assert!(!fixture.path("home/.llmatic-downloads").exists(), "downloads stay behind");
 
     let (status, text) = outcome(&fixture.setup(&["--only", MODEL, "--from", "FROM"]));
     assert_eq!(status, 0, "{text}");

@@ -51,6 +51,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct SearchArgs {
     /// Run file (TOML); default: the built-in quickstart
     #[arg(long, value_name = "FILE")]

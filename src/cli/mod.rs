@@ -109,7 +109,11 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(exit as u8);
         }
     };
-    let exit = match guarded(|| dispatch(args.command)) {
+    let written = || match printer::lost() {
+        Some(error) => Err(Failure::failed(format!("standard output: {error}"))),
+        None => Ok(()),
+    };
+    let exit = match guarded(|| dispatch(args.command)).and_then(|()| written()) {
         Ok(()) => Exit::Ok,
         Err(failure) => {
             printer::note(&failure.text());

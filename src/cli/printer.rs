@@ -3,7 +3,8 @@
 //! Input: [`Event`]s. Output: standard output for data, standard error for the rest. One limit: a stream that
 //! was closed by its reader is silently given up.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,15 +13,28 @@ use llmatic_offline::search::{Event, GenerationRow, ResultRow, Summary};
 /// Plain lines about a phase come at most so often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
+/// The first error of standard output that is not its reader's end.
+static LOST: Mutex<Option<std::io::Error>> = Mutex::new(None);
+
 /// A line on standard output.
 pub(crate) fn data(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    raw(&format!("{line}\n"));
 }
 
 /// Text on standard output as it is.
 pub(crate) fn raw(text: &str) {
     let mut out = std::io::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != ErrorKind::BrokenPipe
+        && let Ok(mut lost) = LOST.lock()
+    {
+        lost.get_or_insert(error);
+    }
+}
+
+/// Why standard output has not got everything, if a full disk or the like kept it from it.
+pub(crate) fn lost() -> Option<std::io::Error> {
+    LOST.lock().ok()?.take()
 }
 
 /// A line on standard error.

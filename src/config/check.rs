@@ -2,9 +2,12 @@
 //!
 //! One limit: ranges are those that make sense at all, not those that a given machine can afford.
 
-use super::SearchConfig;
+use super::{ArchiveKind, SearchConfig};
 
 type Violation = (&'static str, String);
+
+/// Distances from samples to centroids that one pass of placing centroids may take.
+const MOST_DISTANCES: u64 = 1_000_000_000;
 
 /// Check every number.
 ///
@@ -61,6 +64,26 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
         let message =
             "expected a model, got \"none\"; without one, operators.rewrite and operators.crossover are 0";
         return Err(("model.name", message.into()));
+    }
+    for (key, tokens) in [
+        ("sampling.max_tokens", config.sampling.max_tokens),
+        ("operators.infill_tokens", config.operators.infill_tokens),
+    ] {
+        if tokens >= config.model.context {
+            let context = config.model.context;
+            let message = format!(
+                "expected less than model.context ({context}), so that a prompt has room, got {tokens}"
+            );
+            return Err((key, message));
+        }
+    }
+    let work = config.archive.niches as u64 * config.archive.samples as u64;
+    if config.archive.kind == ArchiveKind::Cvt && work > MOST_DISTANCES {
+        let message = format!(
+            "expected at most {MOST_DISTANCES} with archive.niches multiplied by it, got {work}: placing the centroids \
+             would take hours"
+        );
+        return Err(("archive.samples", message));
     }
     for (key, text) in [("model.name", &config.model.name), ("data.name", &config.data.name)] {
         if text.trim().is_empty() {

@@ -119,7 +119,7 @@ pub struct SearchConfig {
 pub struct ModelConfig {
     /// A manifest's name, an alias, a path to a GGUF file, or `scripted:FILE.jsonl`.
     pub name: String,
-    /// Memory for weights and KV cache, in MiB.
+    /// Memory for weights, KV cache and what is computed in, in MB (10^6 bytes).
     pub memory_mb: usize,
     /// Longest prompt and completion together, in tokens.
     pub context: usize,
@@ -302,7 +302,7 @@ pub enum Parents {
     Random,
     /// One of the `fittest` fittest elites (the public code's way).
     Fittest,
-    /// The elite whose children were archived most often, of `tournament` random ones.
+    /// The most curious of `tournament` random elites: its children were archived more than others' (paper's scores).
     Curious,
     /// Always the network that everything starts from: generation without evolution.
     Seed,
@@ -341,7 +341,7 @@ pub struct OperatorConfig {
     pub typed: f64,
     /// What decides in the LLM's place: its controls.
     pub prior: Prior,
-    /// Whether options and parents stand in another order in each prompt.
+    /// Whether options stand in another order in each prompt.
     pub shuffle: bool,
     /// What training a candidate costs the bandit, in tokens.
     pub candidate_tokens: usize,

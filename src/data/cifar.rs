@@ -24,8 +24,8 @@ pub(super) fn read(folder: &Path) -> Result<(Images, Images, String), DataError>
 fn read_records(folder: &Path, records: usize) -> Result<(Images, Images, String), DataError> {
     let inside = folder.join(FOLDER);
     let folder = if inside.is_dir() { inside } else { folder.to_owned() };
-    let way_out = "run scripts/setup.sh, or point `path` of the data settings to a folder that holds \
-                   cifar-10-batches-bin (the binary version of CIFAR-10)";
+    let way_out = "run scripts/setup.sh --cifar10 DIR with your copy, or point `path` of the data settings to a folder \
+                   that holds cifar-10-batches-bin (the binary version of CIFAR-10)";
     let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     for name in TRAINING.iter().chain(&TEST) {
         let file = folder.join(name);

@@ -92,8 +92,13 @@ fn plain_or_gzip(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), DataEr
         return Ok((plain, bytes));
     }
     let packed = folder.join(format!("{name}.gz"));
-    let way_out =
-        "run scripts/setup.sh, or point `path` of the data settings to a folder with the four IDX files";
+    // The only one of this format that the set-up brings.
+    let way_out = match folder.ends_with("fashion-mnist") {
+        true => {
+            "run scripts/setup.sh, or point `path` of the data settings to a folder with the four IDX files"
+        }
+        false => "put the four IDX files there, or point `path` of the data settings to their folder",
+    };
     let bytes = read_file(&packed, way_out)?;
     let mut unpacked = Vec::new();
     let mut reader = MultiGzDecoder::new(bytes.as_slice()).take(BYTES_MAX);
@@ -221,8 +226,8 @@ mod tests {
         std::fs::remove_file(folder.path().join(FILES[1].0)).unwrap();
         assert_eq!(
             message(folder.path()),
-            "t10k-images-idx3-ubyte.gz: expected the data set's file here, got nothing; run scripts/setup.sh, or point \
-             `path` of the data settings to a folder with the four IDX files"
+            "t10k-images-idx3-ubyte.gz: expected the data set's file here, got nothing; put the four IDX files \
+             there, or point `path` of the data settings to their folder"
         );
     }
 }

@@ -41,4 +41,4 @@ pub use import::{Verified, import, verify};
 pub use machine::Probe;
 pub use manifest::{Alias, HuggingFaceFile, Manifest, PromptStyle, aliases, manifests};
 pub use pull::{PullProgress, pull};
-pub use store::{Selection, installed_path, model_folder, select};
+pub use store::{Selection, installed_path, model_folder, select, select_within};

@@ -16,7 +16,7 @@ use super::gguf::Gguf;
 use super::import::pinned;
 use super::manifest::{Alias, Catalogue};
 use crate::config::home;
-use crate::llm::{LlmError, Manifest, PromptStyle};
+use crate::llm::{Llm, LlmError, LlmOptions, Manifest, PromptStyle};
 
 /// A model that is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,23 @@ pub fn select(name_or_path: &str, memory_budget_mb: Option<u64>) -> Result<Selec
     places().select(name_or_path, memory_budget_mb)
 }
 
+/// As [`select`], but what counts is what the model would take as it is to be loaded, by its file's header: of an
+/// alias the first that takes at most `budget_mb`.
+///
+/// # Errors
+/// As [`select`]; a model that takes more, with its numbers.
+pub fn select_within(
+    name_or_path: &str,
+    budget_mb: u64,
+    options: &dyn Fn(&Selection) -> LlmOptions,
+) -> Result<Selection, LlmError> {
+    let fits =
+        |selection: &Selection| Llm::plan_within(selection, &options(selection), budget_mb).map(|_| ());
+    let selection = places().choose(name_or_path, None, &fits)?;
+    fits(&selection)?;
+    Ok(selection)
+}
+
 /// Where the weights of a manifest are on this machine, unchecked; `None` if they are not.
 pub fn installed_path(manifest: &Manifest) -> Option<PathBuf> {
     places().find(manifest)
@@ -67,9 +84,19 @@ fn places() -> Places {
 
 impl Places {
     fn select(&self, name: &str, budget_mb: Option<u64>) -> Result<Selection, LlmError> {
+        self.choose(name, budget_mb, &|_| Ok(()))
+    }
+
+    /// As [`Places::select`]; of an alias only what `fits`.
+    fn choose(
+        &self,
+        name: &str,
+        budget_mb: Option<u64>,
+        fits: &dyn Fn(&Selection) -> Result<(), LlmError>,
+    ) -> Result<Selection, LlmError> {
         let catalogue = Catalogue::read(&self.home)?;
         if let Some(alias) = catalogue.aliases.iter().find(|alias| alias.alias == name) {
-            return self.resolve(&catalogue, alias, budget_mb);
+            return self.resolve(&catalogue, alias, budget_mb, fits);
         }
         if let Some(manifest) = catalogue.manifest(name) {
             return self.exact(manifest, budget_mb);
@@ -120,11 +147,14 @@ impl Places {
         catalogue: &Catalogue,
         alias: &Alias,
         budget_mb: Option<u64>,
+        fits: &dyn Fn(&Selection) -> Result<(), LlmError>,
     ) -> Result<Selection, LlmError> {
         let mut skipped: Vec<(String, String)> = Vec::new();
         for name in &alias.models {
             let result = match catalogue.manifest(name) {
-                Some(manifest) => self.exact(manifest, budget_mb),
+                Some(manifest) => {
+                    self.exact(manifest, budget_mb).and_then(|selection| fits(&selection).map(|()| selection))
+                }
                 None => Err(LlmError::UnknownModel { name: name.clone(), known: String::new() }),
             };
             let reason = match result {
@@ -142,6 +172,12 @@ impl Places {
                 }
                 Err(LlmError::OverBudget { needed_mb, budget_mb, .. }) => {
                     format!("needs {needed_mb} MB of {budget_mb} MB")
+                }
+                Err(LlmError::PlanOverBudget {
+                    weights_mb, cache_mb, scratch_mb, rows, budget_mb, ..
+                }) => {
+                    let needed_mb = weights_mb + cache_mb + scratch_mb;
+                    format!("needs {needed_mb} MB of {budget_mb} MB for {rows} rows")
                 }
                 // A damaged file is the user's to know, not a reason to take another model silently.
                 Err(error) => return Err(error),

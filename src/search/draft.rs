@@ -98,6 +98,10 @@ pub fn check_prompts(config: &SearchConfig, book: &PromptBook) -> Result<(), Con
                        have no instruction of kind \"typed\"";
         return fail(message.into(), "take those of configs/prompts.toml over, or name a model");
     }
+    if operators.infill > 0.0 && operators.prior == Prior::Opposite && book.infill_goal(true).is_empty() {
+        let message = "context: expected `infill_opposite`, got none".into();
+        return fail(message, "operators.prior = \"opposite\" asks for a low accuracy in the same words");
+    }
     let asked = [PromptKind::Mutation, PromptKind::Crossover, PromptKind::Rank];
     for (name, kind, rate) in rates {
         if rate > 0.0 && !book.instructions().iter().any(|instruction| instruction.kind == kind) {

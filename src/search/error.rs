@@ -3,7 +3,7 @@
 //! One limit: a candidate's failure is never here; it is a verdict in the record.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -154,6 +154,7 @@ impl SearchError {
             SearchError::Model(
                 LlmError::NotFinite { .. } | LlmError::Compute { .. } | LlmError::Threads { .. },
             ) => ErrorClass::Failure,
+            SearchError::Model(LlmError::Io { source, .. }) if is_the_machines(source) => ErrorClass::Failure,
             SearchError::Evaluator(error) if !error.input => ErrorClass::Failure,
             SearchError::Io { source, .. } if is_no_folder(source) => ErrorClass::Input,
             SearchError::Io { .. }
@@ -167,7 +168,7 @@ impl SearchError {
 
     /// The way out, if there is one to name.
     pub fn hint(&self) -> Option<String> {
-        let resume = |path: &PathBuf| format!("llmatic-offline resume {}", path.display());
+        let resume = |path: &PathBuf| format!("llmatic-offline resume {}", in_shell(path));
         match self {
             SearchError::Config(error) => error.hint.clone(),
             SearchError::RunExists { path } => Some(format!("continue it with: {}", resume(path))),
@@ -190,6 +191,9 @@ impl SearchError {
                  failed; then start again in another folder"
                     .into(),
             ),
+            SearchError::Model(LlmError::Io { source, .. }) if is_the_machines(source) => {
+                Some("free some space or make it writable".into())
+            }
             SearchError::Io { .. } | SearchError::Database { .. } => {
                 Some("free some space or make it writable; a started run then goes on with `resume`".into())
             }
@@ -205,13 +209,53 @@ impl SearchError {
     }
 }
 
+/// A path as a shell takes it.
+pub fn in_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// Whether a file is where a folder was expected.
 fn is_no_folder(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists)
+}
+
+/// Whether a file cannot be read or written for another reason than what it is or where it was looked for.
+fn is_the_machines(error: &std::io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidData
+            | ErrorKind::UnexpectedEof
+    )
 }
 
 /// Whether a file is no database, or lacks the tables of one.
 fn is_no_database(error: &rusqlite::Error) -> bool {
     let known = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::Unknown];
     error.sqlite_error_code().is_some_and(|code| known.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_take_it_apart() {
+        assert_eq!(in_shell(Path::new("runs/001")), "runs/001");
+        assert_eq!(in_shell(Path::new("my run's")), r"'my run'\''s'");
+    }
+
+    #[test]
+    fn a_full_disk_is_the_machines_failure_and_a_missing_file_the_users() {
+        let class = |kind: ErrorKind| {
+            let source = std::io::Error::from(kind);
+            SearchError::Model(LlmError::Io { path: "a.gguf".into(), source }).class()
+        };
+        assert_eq!(class(ErrorKind::StorageFull), ErrorClass::Failure);
+        assert_eq!(class(ErrorKind::NotFound), ErrorClass::Input);
+    }
 }

@@ -43,7 +43,7 @@ use crate::archive::CandidateId;
 use crate::llm::Generator;
 
 pub use draft::check_prompts;
-pub use error::{ErrorClass, EvaluatorError, SearchError};
+pub use error::{ErrorClass, EvaluatorError, SearchError, in_shell};
 pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProgress, Weights};
 pub use event::{Event, Summary};
 pub use frontend::FrontEnd;

@@ -19,7 +19,7 @@ use super::state::State;
 use super::store::{GenerationRow, ResultRow, RunRow, Store};
 
 /// What a start that was cut short may leave behind; a folder with nothing else counts as empty.
-const LEFTOVERS: [&str; 5] = ["run.lock", "run.db.new", "run.db.new-journal", "config.toml", "weights"];
+const LEFTOVERS: [&str; 3] = ["run.lock", "run.db.new", "run.db.new-journal"];
 
 /// A run that this process may write.
 #[derive(Debug)]
@@ -53,7 +53,14 @@ pub fn check_free(directory: &Path) -> Result<(), SearchError> {
     }
     for entry in entries {
         let entry = entry.map_err(|source| SearchError::Io { path: directory.to_owned(), source })?;
-        if !LEFTOVERS.iter().any(|name| entry.file_name() == *name) {
+        let name = entry.file_name();
+        // Others may have these too: weights are empty then, and a run file lies beside the lock.
+        let ours = match name.to_str() {
+            Some("weights") => fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none()),
+            Some("config.toml") => directory.join("run.lock").exists(),
+            _ => LEFTOVERS.iter().any(|leftover| name == *leftover),
+        };
+        if !ours {
             return Err(SearchError::NotEmpty { path: directory.to_owned() });
         }
     }

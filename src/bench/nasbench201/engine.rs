@@ -118,7 +118,18 @@ pub fn run(
 ) -> Result<Vec<Evaluation>, SearchError> {
     let reader = evaluator.reader;
     let mut run = if this.directory.join("run.db").exists() {
-        Run::open(this.directory)?
+        let run = Run::open(this.directory)?;
+        let (config, prompts) = configuration(this)?;
+        let before = run.config.search.evaluations;
+        if before != this.evaluations {
+            let (expected, got) = (before.to_string(), this.evaluations.to_string());
+            return Err(SearchError::Mismatch { what: "--evaluations", expected, got });
+        }
+        if run.config != config || run.row.prompts != prompts {
+            let (expected, got) = ("others".into(), "the benchmark's of this program".into());
+            return Err(SearchError::Mismatch { what: "settings", expected, got });
+        }
+        run
     } else {
         let (config, prompts) = configuration(this)?;
         let (model, data) = (generator.describe(), evaluator.data());

@@ -165,18 +165,21 @@ pub fn svg(results: &[BenchResult]) -> String {
     })
 }
 
-/// The median over all searches, if more than half of them found the optimum.
-fn median(found_at: &[Option<usize>]) -> Option<usize> {
-    let mut at: Vec<usize> = found_at.iter().map(|found| found.unwrap_or(usize::MAX)).collect();
-    at.sort_unstable();
-    at.get(at.len() / 2).copied().filter(|&median| median != usize::MAX)
+/// The median over all searches, if more than half of them found the optimum: of an even number the mean of the two in
+/// the middle.
+fn median(found_at: &[Option<usize>]) -> Option<f64> {
+    let mut at: Vec<f64> =
+        found_at.iter().map(|found| found.map_or(f64::INFINITY, |found| found as f64)).collect();
+    at.sort_by(f64::total_cmp);
+    let (low, high) = (at.get(at.len().saturating_sub(1) / 2)?, at.get(at.len() / 2)?);
+    Some((low + high) / 2.0).filter(|median| median.is_finite())
 }
 
 #[cfg(test)]
 mod tests {
     use crate::bench::curve::Curve;
     use crate::bench::nasbench201::report::{
-        PUBLISHED, csv, markdown, paired_markdown, published_markdown, svg,
+        PUBLISHED, csv, markdown, median, paired_markdown, published_markdown, svg,
     };
     use crate::bench::nasbench201::{BenchResult, DataSet};
 
@@ -236,5 +239,15 @@ mod tests {
             assert!(drawn.contains(words), "{words}");
         }
         assert_eq!(svg(&[]), "");
+    }
+
+    #[test]
+    fn a_median_is_that_of_all_searches() {
+        assert_eq!(median(&[Some(10), Some(40), Some(20), Some(30)]), Some(25.0));
+        assert_eq!(median(&[Some(10), None, Some(20)]), Some(20.0));
+        assert_eq!(
+            (median(&[Some(10), None, None]), median(&[Some(10), None]), median(&[])),
+            (None, None, None)
+        );
     }
 }

@@ -75,7 +75,7 @@ pub fn to_csv(runs: &[SearchRun]) -> String {
 /// # Errors
 /// Which line is not as [`to_csv`] writes it, as what was expected and what was found.
 pub fn from_csv(text: &str) -> Result<Vec<SearchRun>, String> {
-    let mut lines = text.lines();
+    let mut lines = text.trim_start_matches('\u{feff}').lines();
     let header = lines.next().unwrap_or_default();
     if header != HEADER {
         return Err(format!("line 1: expected `{HEADER}`, got `{header}`"));
@@ -103,14 +103,23 @@ pub fn add(runs: &mut Vec<SearchRun>, others: Vec<SearchRun>) -> Result<(), Stri
                     "expected searches that are not there yet, got {name} with seed {seed} again"
                 ));
             }
-            let budget = |run: &SearchRun| (run.evaluations, run.texts, run.model.clone());
+            let budget = |run: &SearchRun| (run.evaluations, run.texts);
             if budget(run) != budget(&other) {
                 return Err(format!(
-                    "expected {name} with evaluations, texts and model {:?} as before, got {:?}",
+                    "expected {name} with evaluations and texts {:?} as before, got {:?}",
                     budget(run),
                     budget(&other)
                 ));
             }
+        }
+        // Arms are compared with each other, so one model is asked in all that ask.
+        let same = |run: &&SearchRun| (run.dataset, &run.method) == (other.dataset, &other.method);
+        let asked = runs.iter().filter(same).find(|run| !run.model.is_empty());
+        if let Some(run) = asked.filter(|run| !other.model.is_empty() && run.model != other.model) {
+            return Err(format!(
+                "expected {} with the model {} as before, got {}",
+                other.method, run.model, other.model
+            ));
         }
         runs.push(other);
     }
@@ -207,6 +216,9 @@ mod tests {
             add(&mut runs, vec![run(3)]).unwrap_err().contains("rank: opposite, shuffled with seed 3 again")
         );
         let shorter = SearchRun { evaluations: 50, ..run(4) };
-        assert!(add(&mut runs, vec![shorter]).unwrap_err().contains("got (50, 0, \"qwen2.5-coder-0.5b\")"));
+        assert!(add(&mut runs, vec![shorter]).unwrap_err().contains("got (50, 0)"));
+        let larger = SearchRun { model: "qwen2.5-coder-1.5b".into(), ..run(5) };
+        assert!(add(&mut runs, vec![larger]).unwrap_err().contains("the model qwen2.5-coder-0.5b as before"));
+        assert_eq!(from_csv(&format!("\u{feff}{text}")).unwrap(), from_csv(&text).unwrap());
     }
 }

@@ -229,7 +229,7 @@ impl Table {
 }
 
 fn check_header(header: &str, file: &str) -> Result<(), TableError> {
-    let names: Vec<&str> = header.trim_end().split(',').collect();
+    let names: Vec<&str> = header.trim_start_matches('\u{feff}').trim_end().split(',').collect();
     for (i, &column) in COLUMNS.iter().enumerate() {
         let got = names.get(i).copied().unwrap_or("");
         if got != column {

@@ -42,7 +42,7 @@ impl Comparison {
     /// Which line is not as [`Comparison::csv`] writes it, or is of another budget than the first one, as what was
     /// expected and what was found.
     pub fn from_csv(text: &str) -> Result<Comparison, String> {
-        let mut lines = text.lines();
+        let mut lines = text.trim_start_matches('\u{feff}').lines();
         let header = lines.next().unwrap_or_default();
         if header != HEADER {
             return Err(format!("line 1: expected `{HEADER}`, got `{header}`"));

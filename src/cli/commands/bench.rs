@@ -4,20 +4,21 @@
 //! searches that ask an LLM run one after another.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use llmatic_offline::bench::nasbench201::engine::{self, EngineRun, Operators, TableEvaluator};
 use llmatic_offline::bench::nasbench201::prior::{Arm, CellPrior};
 use llmatic_offline::bench::nasbench201::scores::ScoreCache;
 use llmatic_offline::bench::nasbench201::searches::{self, SearchRun};
 use llmatic_offline::bench::nasbench201::{
-    BenchConfig, BenchError, BenchResult, Cell, CellReader, CellSpace, DataSet, Table, report, search_on,
-    summarise,
+    BenchConfig, BenchError, BenchResult, CELLS, Cell, CellReader, CellSpace, DataSet, Table, report,
+    search_on, summarise,
 };
 use llmatic_offline::bench::search::{Evaluation, Method, run_ranked};
 use llmatic_offline::config::{self, Override, Prior};
 use llmatic_offline::llm::Generator;
 use llmatic_offline::rng::RootSeed;
+use llmatic_offline::search::ScriptedGenerator;
 use toml::Value;
 
 use super::bench_llm::bench_llm;
@@ -26,7 +27,7 @@ use super::operators::operators;
 use super::search::{generator, on_interrupt, use_threads};
 use super::{machine_device, machine_threads, read};
 use crate::cli::args::{BenchArgs, BenchCommand, NasBench201Args};
-use crate::cli::{Failure, printer};
+use crate::cli::{Exit, Failure, printer};
 
 /// What `--method` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,29 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
     }
     if args.seeds == 0 {
         return Err(refused(&BenchError::NoSeeds));
+    }
+    if !(1..=CELLS).contains(&args.evaluations) {
+        let message = format!("--evaluations: expected 1 to {CELLS} (cells), got {}", args.evaluations);
+        return Err(Failure::refused(message));
+    }
+    let last = args.first_seed.checked_add(args.seeds - 1).filter(|&last| i64::try_from(last).is_ok());
+    if last.is_none() {
+        return Err(Failure::refused("--first-seed and --seeds: expected seeds below 2^63, got larger ones"));
+    }
+    let asks = arms.iter().any(|arm| arm.prior.asks());
+    let takes = |searcher: &Searcher| {
+        matches!(
+            searcher,
+            Searcher::Rank
+                | Searcher::Engine(Operators::Infill | Operators::Llmatic | Operators::LlmaticGrammar)
+        )
+    };
+    if let Some((_, name)) = searchers.iter().zip(&args.method).find(|(it, _)| takes(it))
+        && asks
+        && args.model == ScriptedGenerator::NONE
+    {
+        return Err(Failure::refused(format!("--model: expected the LLM that {name} asks, got none"))
+            .hint("name one, or let `--prior none,random` decide"));
     }
     let engine = searchers.iter().zip(&args.method).find(|(it, _)| matches!(it, Searcher::Engine(_)));
     if let (None, Some((_, name))) = (&args.out, engine) {
@@ -176,6 +200,7 @@ impl Bench<'_> {
     fn compare(&mut self, searchers: &[Searcher], arms: &[Arm]) -> Result<(), Failure> {
         let mut runs = Vec::new();
         for (&searcher, name) in searchers.iter().zip(&self.args.method) {
+            self.go_on()?;
             match searcher {
                 Searcher::Table(method) => runs.extend(self.table_search(method)?),
                 // No LLM is in it: it has one arm.
@@ -187,7 +212,17 @@ impl Bench<'_> {
                 }
             }
         }
+        self.go_on()?;
         conclude(self.args, &self.table, &runs)
+    }
+
+    /// Nothing more is begun after Ctrl-C.
+    fn go_on(&self) -> Result<(), Failure> {
+        if !self.cancelled.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let hint = "scores and runs of an LLM that lie in the folder --out are not computed again";
+        Err(Failure { exit: Exit::Interrupted, ..Failure::failed("interrupted").hint(hint) })
     }
 
     fn table_search(&self, method: Method) -> Result<Vec<SearchRun>, Failure> {
@@ -214,7 +249,12 @@ impl Bench<'_> {
             self.reader = Some(CellReader::new());
         }
         let decides = arm.unwrap_or(Arm { prior: Prior::None, shuffle: false });
-        let model = if decides.prior.asks() { self.args.model.clone() } else { String::new() };
+        let asked = self.generator.as_mut().filter(|_| decides.prior.asks());
+        let model = asked.as_ref().map(|llm| llm.describe().name).unwrap_or_default();
+        if searcher == Searcher::Engine(Operators::Infill) && asked.is_some_and(|llm| llm.infill().is_none())
+        {
+            return Err(cannot_fill_in(&model));
+        }
         let mut run = SearchRun {
             dataset: self.dataset,
             method: method.to_owned(),
@@ -228,6 +268,7 @@ impl Bench<'_> {
         let name = run.name();
         let mut runs = Vec::new();
         for offset in 0..self.args.seeds {
+            self.go_on()?;
             run.seed = self.args.first_seed.wrapping_add(offset);
             let found = match searcher {
                 Searcher::Engine(operators) => self.engine(operators, &name, decides, run.seed)?,
@@ -291,6 +332,12 @@ impl Bench<'_> {
 
 fn refused(error: &dyn std::fmt::Display) -> Failure {
     Failure::refused(error.to_string())
+}
+
+/// The refusal of an LLM that cannot be asked to fill in.
+pub(super) fn cannot_fill_in(model: &str) -> Failure {
+    Failure::refused(format!("model {model}: infill needs tokens for filling in, and it has none"))
+        .hint("leave the arm out, or take a model whose manifest has [infill], such as qwen2.5-coder-0.5b")
 }
 
 fn searcher(name: &str) -> Result<Searcher, Failure> {

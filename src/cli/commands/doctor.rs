@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::config;
-use llmatic_offline::llm::{self, Llm, LlmOptions, Selection};
+use llmatic_offline::llm::{Llm, LlmOptions, Selection};
 
+use super::search::selected;
 use super::{machine_device, machine_threads, models};
 use crate::cli::{Failure, printer};
 
@@ -30,11 +31,11 @@ pub(crate) fn doctor() -> Result<(), Failure> {
         models::list()?,
         String::new(),
     ];
-    let mut data = 0;
+    let mut sets = Vec::new();
     for name in DATA_SETS {
         let folder = home.join("data").join(name);
         let there = files(&folder);
-        data += usize::from(there.is_some());
+        sets.extend(there.is_some().then_some(name));
         lines.push(match there {
             Some((count, bytes)) => {
                 let size = bytes.div_ceil(1_000_000);
@@ -44,25 +45,36 @@ pub(crate) fn doctor() -> Result<(), Failure> {
         });
     }
     lines.push(String::new());
-    let selection = llm::select("codegen", None);
-    lines.push(match (&selection, data) {
-        (Ok(selection), 1..) => {
-            format!("ready: llmatic-offline search --model codegen\n{}", plan(selection)?)
-        }
-        (Err(error), _) => format!("missing: {error}\nscripts/setup.sh brings a model, data and libtorch"),
-        (_, _) => "missing: a data set; scripts/setup.sh brings one".into(),
-    });
+    lines.push(readiness(&sets)?);
     printer::data(&lines.join("\n"));
     Ok(())
 }
 
-/// What the quickstart's settings make of a model's memory.
-fn plan(selection: &Selection) -> Result<String, Failure> {
+/// The command to begin with, or what keeps it from running.
+fn readiness(sets: &[&str]) -> Result<String, Failure> {
     let config = config::resolve("", "", &[], machine_device(), machine_threads())?;
-    let (rows, budget) = (config.model.rows, config.model.memory_mb as u64);
-    let context = config.model.context.min(selection.manifest.context.max(1));
-    let options = LlmOptions { device: config.device, threads: config.threads, context, rows };
-    let plan = Llm::plan_within(selection, &options, budget)?;
+    let (selection, options) = match selected(&config) {
+        Ok(found) => found,
+        Err(error) => {
+            return Ok(format!("missing: {error}\nscripts/setup.sh brings a model, data and libtorch"));
+        }
+    };
+    if !cfg!(feature = "torch") || libtorch_is_gone() {
+        return Ok("missing: libtorch; scripts/setup.sh brings it, then build with it".into());
+    }
+    let flag = match sets {
+        [] => return Ok("missing: a data set; scripts/setup.sh brings one".into()),
+        sets if sets.contains(&config.data.name.as_str()) => String::new(),
+        sets => format!(" --dataset {}", sets[0]),
+    };
+    let memory = plan(&selection, &options, config.model.memory_mb as u64)?;
+    Ok(format!("ready: llmatic-offline search --model codegen{flag}\n{memory}"))
+}
+
+/// What the quickstart's settings make of a model's memory.
+fn plan(selection: &Selection, options: &LlmOptions, budget: u64) -> Result<String, Failure> {
+    let plan = Llm::plan_within(selection, options, budget)?;
+    let LlmOptions { rows, context, .. } = *options;
     let mb = |bytes: u64| bytes.div_ceil(1_000_000);
     Ok(format!(
         "memory: {} takes {} MB for weights, {} MB for the KV cache ({rows} rows of {context} tokens), \
@@ -84,6 +96,10 @@ fn libtorch() -> String {
         Some(folder) => format!("{folder} is gone; scripts/setup.sh brings it back"),
         None => "built in".into(),
     }
+}
+
+fn libtorch_is_gone() -> bool {
+    option_env!("LLMATIC_LIBTORCH_LIB").is_some_and(|folder| !Path::new(folder).exists())
 }
 
 /// Total and free memory, as Linux tells it.

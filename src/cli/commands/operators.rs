@@ -15,6 +15,7 @@ use llmatic_offline::llm::Generator;
 use llmatic_offline::search::{self, Event, GenerationRow, Run, RunRecord};
 use toml::{Table, Value};
 
+use super::bench::cannot_fill_in;
 use super::search::{absolute, evaluator, generator, on_interrupt, prompts, search_watched, use_threads};
 use super::{machine_device, machine_threads, read};
 use crate::cli::Failure;
@@ -82,6 +83,12 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
                 llm = Some((asked, made, config.model.name.clone()));
             }
             let Some((_, generator, model)) = &mut llm else { continue };
+            let rates = &config.operators;
+            let others = rates.rewrite + rates.crossover + rates.rank + rates.typed;
+            if rates.infill > 0.0 && others == 0.0 && rates.prior.asks() && generator.infill().is_none() {
+                // Every text would be a typed edit under the name of an LLM's operator.
+                return Err(cannot_fill_in(&generator.describe().name));
+            }
             config.model.name.clone_from(model);
             let mut made = None;
             let mut run = if directory.join("run.db").exists() {
@@ -145,7 +152,21 @@ fn compared(args: &OperatorsArgs, records: &[(&str, u64, RunRecord)]) -> Compari
 
 fn write_table(args: &OperatorsArgs, comparison: &Comparison) -> Result<(), Failure> {
     let path = args.out.join("operators.csv");
-    std::fs::write(&path, comparison.csv())
+    let mut all = comparison.clone();
+    // Other arms and seeds of the same folder and budget stay in it.
+    if let Some(before) =
+        std::fs::read_to_string(&path).ok().and_then(|text| Comparison::from_csv(&text).ok())
+    {
+        for run in before.runs {
+            let other =
+                Comparison { evaluations: before.evaluations, seconds: before.seconds, runs: vec![run] };
+            // Those of this call, and of another budget, are not added.
+            let _ = all.add(other);
+        }
+    }
+    let new = path.with_extension("csv.new");
+    std::fs::write(&new, all.csv())
+        .and_then(|()| std::fs::rename(&new, &path))
         .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
@@ -158,10 +179,8 @@ fn merged(files: &[PathBuf]) -> Result<Comparison, Failure> {
                 .hint("`bench operators` writes such a table as operators.csv into the folder of its runs")
         };
         let found = Comparison::from_csv(&read(file)?).map_err(refused)?;
-        match &mut all {
-            Some(all) => all.add(found).map_err(refused)?,
-            None => all = Some(found),
-        }
+        let none = Comparison { evaluations: found.evaluations, seconds: found.seconds, runs: Vec::new() };
+        all.get_or_insert(none).add(found).map_err(refused)?;
     }
     all.ok_or_else(|| Failure::refused("--merge: expected a file, got none"))
 }
@@ -248,8 +267,7 @@ fn configuration(
     // With a time to fill, the search is stopped from outside.
     let timed = args.seconds > 0;
     search.insert("evaluations".into(), number(if timed { 0 } else { args.evaluations as u64 }));
-    let patience =
-        (PATIENCE as u64).saturating_mul(if timed { args.seconds } else { args.evaluations as u64 });
+    let patience = (PATIENCE as u64).saturating_mul(args.seconds.max(args.evaluations as u64));
     let generations = patience / children.unsigned_abs() + 1;
     search.insert("generations".into(), number(generations.min(MOST_GENERATIONS)));
     own.insert("search".into(), Value::Table(search));

@@ -14,7 +14,7 @@ use crate::cli::{Failure, printer};
 pub(crate) fn digest(args: &RunArgs) -> Result<(), Failure> {
     let digest = search::digest(&args.directory)?.ok_or_else(|| {
         let message = format!("{}: no generation was committed yet", args.directory.display());
-        let resume = format!("go on with: llmatic-offline resume {}", args.directory.display());
+        let resume = format!("go on with: llmatic-offline resume {}", search::in_shell(&args.directory));
         Failure::refused(message).hint(resume)
     })?;
     printer::data(&digest);

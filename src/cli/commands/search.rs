@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use llmatic_offline::config::{self, Override, PROMPTS, QUICKSTART, SearchConfig};
-use llmatic_offline::llm::{self, Generator, Llm, LlmOptions};
+use llmatic_offline::llm::{self, Generator, Llm, LlmError, LlmOptions, Selection};
 use llmatic_offline::search::{
     self, Evaluator, Event, FrontEnd, Parts, Run, ScriptedGenerator, Summary, Surrogate, check_free,
 };
@@ -26,8 +26,9 @@ const KEPT_PROMPTS: usize = 256;
 /// `search`
 pub(crate) fn search(args: &SearchArgs) -> Result<(), Failure> {
     let (mut config, prompts) = configuration(args)?;
-    let directory = args.out.clone().unwrap_or_else(free_folder);
-    check_free(&directory)?;
+    if let Some(directory) = &args.out {
+        check_free(directory)?;
+    }
     let cancelled = on_interrupt()?;
     use_threads(config.threads);
     let mut evaluator = evaluator(&config)?;
@@ -36,6 +37,7 @@ pub(crate) fn search(args: &SearchArgs) -> Result<(), Failure> {
     search::first_network(&reader, &data.input_sizes, data.classes)?;
     let mut generator = generator(&mut config)?;
     let identity = generator.describe();
+    let directory = args.out.clone().map_or_else(free_folder, Ok)?;
     let mut run = Run::create(&directory, config, &prompts, &identity, &data)?;
     drive(&mut run, generator.as_mut(), evaluator.as_mut(), &cancelled, args.json)
 }
@@ -134,15 +136,21 @@ pub(crate) fn prompts(config: &SearchConfig, run_file: Option<&Path>) -> Result<
     Ok(text)
 }
 
-/// The first free `runs/NNN`.
-fn free_folder() -> PathBuf {
+/// The first free `runs/NNN`, taken: another search that starts now gets the next one.
+fn free_folder() -> Result<PathBuf, Failure> {
+    let failed = |path: &Path, error: &std::io::Error| {
+        Failure::failed(format!("{}: {error}", path.display())).hint("choose another folder with --out")
+    };
+    let runs = Path::new("runs");
+    std::fs::create_dir_all(runs).map_err(|error| failed(runs, &error))?;
     let mut number = 1u64;
     loop {
-        let folder = PathBuf::from(format!("runs/{number:03}"));
-        if !folder.exists() {
-            return folder;
+        let folder = runs.join(format!("{number:03}"));
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed(&folder, &error)),
         }
-        number += 1;
     }
 }
 
@@ -170,17 +178,20 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
     if config.model.name == ScriptedGenerator::NONE {
         return Ok(Box::new(ScriptedGenerator::none()));
     }
-    let selection = llm::select(&config.model.name, Some(config.model.memory_mb as u64))?;
+    let (selection, options) = selected(config)?;
     if let Some(note) = &selection.note {
         printer::note(note);
     }
-    let options = LlmOptions {
-        device: config.device,
-        threads: config.threads,
-        context: config.model.context.min(selection.manifest.context.max(1)),
-        rows: config.model.rows,
-    };
-    Llm::plan_within(&selection, &options, config.model.memory_mb as u64)?;
+    let texts = [
+        ("sampling.max_tokens", config.sampling.max_tokens),
+        ("operators.infill_tokens", config.operators.infill_tokens),
+    ];
+    if let Some((key, tokens)) = texts.into_iter().find(|&(_, tokens)| tokens >= options.context) {
+        let (name, context) = (&selection.manifest.name, options.context);
+        return Err(Failure::refused(format!(
+            "{key}: expected less than the {context} tokens that {name} holds, so that a prompt has room, got {tokens}"
+        )));
+    }
     let mut llm = Llm::load(&selection, &options)?;
     llm.set_grammar(config.model.grammar)?;
     llm.set_vocabulary(config.model.vocabulary)?;
@@ -191,6 +202,19 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
         config.model.name = absolute(&selection.path).display().to_string();
     }
     Ok(Box::new(llm))
+}
+
+/// The model that a configuration names, and how it is to be loaded; it fits the memory that it may take.
+pub(crate) fn selected(config: &SearchConfig) -> Result<(Selection, LlmOptions), LlmError> {
+    let options = |selection: &Selection| LlmOptions {
+        device: config.device,
+        threads: config.threads,
+        context: config.model.context.min(selection.manifest.context.max(1)),
+        rows: config.model.rows,
+    };
+    let selection = llm::select_within(&config.model.name, config.model.memory_mb as u64, &options)?;
+    let options = options(&selection);
+    Ok((selection, options))
 }
 
 /// The same place from every working directory.

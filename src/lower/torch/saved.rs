@@ -91,21 +91,26 @@ pub(crate) fn changing<T>(
 }
 
 /// Whether a change in place changes nothing: a dropout that drops nothing.
-pub(crate) fn gives_back(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Tensor>) -> R<bool> {
-    let (old, new) = (this.tensor_ref(target)?, this.tensor_ref(source)?);
-    Ok(matches!(this.builder.node(new).op, Op::Dropout { .. }) && this.viewed_of(new) == Some(old))
+pub(crate) fn gives_back(this: &Interp<'_>, target: &Tensor, source: &Tensor) -> bool {
+    let Some((old, new)) = both(this, target, source) else { return false };
+    matches!(this.builder.node(new).op, Op::Dropout { .. }) && this.viewed_of(new) == Some(old)
+}
+
+/// Two tensors that this pass has computed.
+fn both(this: &Interp<'_>, target: &Tensor, source: &Tensor) -> Option<(TensorRef, TensorRef)> {
+    match (&*target.state.borrow(), &*source.state.borrow()) {
+        (&TensorState::Node { tensor: old, body }, &TensorState::Node { tensor: new, body: second })
+            if body == this.body && second == body && matches!(this.mode, Mode::Tracing { .. }) =>
+        {
+            Some((old, new))
+        }
+        _ => None,
+    }
 }
 
 /// Note that `target` is about to become what `source` is, or say why PyTorch would not let it.
 pub(crate) fn change(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Tensor>) -> R<()> {
-    let (old, new) = match (&*target.state.borrow(), &*source.state.borrow()) {
-        (&TensorState::Node { tensor: old, body }, &TensorState::Node { tensor: new, body: second })
-            if body == this.body && second == body && matches!(this.mode, Mode::Tracing { .. }) =>
-        {
-            (old, new)
-        }
-        _ => return Ok(()),
-    };
+    let Some((old, new)) = both(this, target, source) else { return Ok(()) };
     if target.copied.get() {
         return Ok(());
     }
