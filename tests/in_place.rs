@@ -366,6 +366,14 @@ fn what_pytorch_cannot_train_is_refused_and_what_it_can_is_not() {
 #[test]
 fn what_is_mended_can_be_trained() {
     let mended = [
+        (
+            "z = F.relu(y)\n        z[:, 0] = 0.5\n        return self.out(z)",
+            "z = z.clone()\n        z[:, 0] = 0.5",
+        ),
+        (
+            "z = F.relu(y)\n        z[:, 0] *= 0.5\n        return self.out(z)",
+            "z = z.clone()\n        z[:, 0] *= 0.5",
+        ),
         ("z = F.relu(y)\n        z += x - 1\n        return self.out(z)", "z = z + (x - 1)"),
         ("z = self.conv2(y)\n        y.relu_()\n        return self.out(y + z)", "y = y.relu()"),
         ("z = self.conv2(y)\n        F.relu_(y)\n        return self.out(y + z)", "y = F.relu(y)"),

@@ -28,6 +28,7 @@ pub fn macs(op: &Op, inputs: &[Fact], outputs: &[Fact]) -> u64 {
             inputs.first().map_or(0, |fact| fact.shape.numel_at(1)).saturating_mul(weight(1))
         }
         Op::Linear { .. } | Op::MatMul => output.saturating_mul(last(0)),
+        Op::LocalResponseNorm { size, .. } => output.saturating_mul(*size as u64),
         Op::Bilinear { .. } => output.saturating_mul(last(0).saturating_mul(last(1))),
         Op::Einsum { equation } => ops::einsum_dims(equation, inputs).map_or(0, |dims| {
             dims.values()
@@ -58,6 +59,16 @@ pub fn scratch_bytes(op: &Op, inputs: &[Fact], outputs: &[Fact], batch: i64) -> 
             let copies = if *mask || *causal || *dropout > 0.0 { 3 } else { 2 };
             let width = outputs.first().map_or(0, |fact| fact.dtype.bytes() as u64);
             scores(inputs, outputs, batch).saturating_mul(copies * width)
+        }
+        // The squares, padded by the window along the channels.
+        Op::LocalResponseNorm { size, .. } => {
+            let fact = outputs.first();
+            let channels = fact.and_then(|fact| fact.shape.0.get(1)).map_or(1, |dim| dim.at(batch).max(1));
+            let channels = u64::try_from(channels).unwrap_or(1);
+            let of = |fact: &Fact| (fact.shape.numel_at(batch), fact.dtype.bytes() as u64);
+            let (numel, width) = fact.map_or((0, 0), of);
+            let padded = channels.saturating_add((*size as u64).saturating_sub(1));
+            (numel / channels).saturating_mul(padded).saturating_mul(width)
         }
         _ => 0,
     }

@@ -17,6 +17,8 @@ mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use op::Binary;
+
 pub use dim::{Dim, NOMINAL_BATCH, Shape};
 pub use init::{Init, Place, Region};
 pub use op::{DType, Op, ParamId, When};
@@ -430,6 +432,27 @@ fn in_normal_form(mut op: Op, inputs: &[Fact]) -> Op {
         && dims.is_empty()
     {
         dims.extend(0..input.shape.rank());
+    }
+    match &mut op {
+        // A number before or behind the tensor.
+        Op::Scalar {
+            op: Binary::Add | Binary::Mul | Binary::Maximum | Binary::Minimum | Binary::Eq | Binary::Ne,
+            reversed,
+            ..
+        } => *reversed = false,
+        // What it is anyway.
+        Op::Attention { scale, .. } => {
+            let width = inputs.first().and_then(|query| query.shape.0.last()?.known()).unwrap_or(0);
+            let usual = 1.0 / (width as f64).sqrt();
+            *scale = scale.filter(|scale| (scale - usual).abs() > 1e-15 * usual);
+        }
+        // Without padding there is none to count.
+        Op::AvgPool { pool, count_include_pad, .. }
+            if !pool.ceil_mode && pool.padding.iter().all(|&pad| pad == 0) =>
+        {
+            *count_include_pad = true;
+        }
+        _ => {}
     }
     op
 }

@@ -376,6 +376,14 @@ impl Gguf {
         Ok(&info.ok_or_else(|| self.error(format!("tensor `{name}` is missing")))?.shape)
     }
 
+    /// Whether every tensor lies within the file.
+    pub(crate) fn check_extents(&self) -> Result<(), LlmError> {
+        for (name, info) in &self.tensors {
+            self.tensor(name, &info.shape)?;
+        }
+        Ok(())
+    }
+
     /// A tensor of exactly this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<RawTensor, LlmError> {
         let info = self.tensors.get(name);

@@ -66,6 +66,8 @@ pub(super) fn import_into(home: &Path, source: &Path, name: &str) -> Result<Veri
     }
     // Beside the store, so that the file gets there by a link.
     let folder = home.join("models").join(format!(".unpacked-{}", std::process::id()));
+    // What a killed import of the same number left.
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).map_err(|error| io(&folder, error))?;
     let fault = |error: std::io::Error| LlmError::Import {
         path: source.to_owned(),
@@ -88,18 +90,31 @@ fn import_plain(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmE
         let reason = format!("`{name}` cannot be a model's name: expected a plain folder name, not an alias");
         return Err(LlmError::Import { path: source.to_owned(), reason });
     }
-    let (found, hash) = match find(source, known)? {
-        Found::File(path) => (path, None),
+    match find(source, known)? {
+        Found::File(path) => place_checked(home, source, name, &catalogue, &path, None),
         Found::Original(folder, manifest, quantization) => {
             let target = home.join("models").join(&manifest.name);
             std::fs::create_dir_all(&target).map_err(|error| io(&target, error))?;
-            let target = target.join(&manifest.file);
-            let report = convert(&folder, quantization, &target, &mut |_| {})?;
-            // What was pinned before is another conversion.
-            let _ = std::fs::remove_file(pin_path(&target));
-            (target, Some(report.sha256))
+            // Beside what may be there: it is kept where the conversion is refused.
+            let made = target.join(format!(".converted-{}", manifest.file));
+            let placed = convert(&folder, quantization, &made, &mut |_| {})
+                .and_then(|report| place_checked(home, source, name, &catalogue, &made, Some(report.sha256)));
+            let _ = std::fs::remove_file(&made);
+            placed
         }
-    };
+    }
+}
+
+/// Brings a GGUF file into the store, once it is known to be what it is to be.
+fn place_checked(
+    home: &Path,
+    source: &Path,
+    name: &str,
+    catalogue: &Catalogue,
+    found: &Path,
+    hash: Option<String>,
+) -> Result<Verified, LlmError> {
+    let known = catalogue.manifest(name);
     // A cache's files are links to blobs.
     let found = found.canonicalize().map_err(|error| io(&found, error))?;
     let manifest = match known {
@@ -108,12 +123,13 @@ fn import_plain(home: &Path, source: &Path, name: &str) -> Result<Verified, LlmE
             name: name.to_owned(),
             file: format!("{name}.gguf"),
             source: format!("imported from {}", source.display()),
-            ..describe(&catalogue, &found)?.0
+            ..describe(catalogue, &found)?.0
         },
     };
     // Refuse what could not be run before anything is copied.
     let gguf = Gguf::open(&found)?;
     Config::read(&gguf)?;
+    gguf.check_extents()?;
     let architecture = gguf.architecture()?;
     if architecture != manifest.architecture {
         let expected = &manifest.architecture;

@@ -38,7 +38,9 @@ impl Text {
     /// Builds it for an open model.
     pub(crate) fn load(gguf: &Gguf) -> Result<Text, LlmError> {
         let beside = gguf.path().with_file_name("tokenizer.json");
-        let (path, tokenizer) = if beside.is_file() {
+        // What a conversion has put into the file is made for it.
+        let inside = gguf.string("tokenizer.huggingface.json").is_some();
+        let (path, tokenizer) = if beside.is_file() && !inside {
             let tokenizer = vocabulary::parse_json(&read_text(&beside)?);
             (beside, tokenizer)
         } else {

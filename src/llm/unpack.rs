@@ -42,7 +42,22 @@ fn untar(reader: impl Read, limit: u64, target: &Path) -> Result<(), Error> {
     archive.set_preserve_permissions(false);
     archive.set_preserve_mtime(false);
     archive.set_overwrite(false);
-    archive.unpack(target)
+    archive.unpack(target)?;
+    links_stay_within(target, &target.canonicalize()?)
+}
+
+/// Whether no link below `folder` leads out of `root`.
+fn links_stay_within(folder: &Path, root: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder)? {
+        let (entry, kind) = entry.and_then(|entry| entry.file_type().map(|kind| (entry, kind)))?;
+        let path = entry.path();
+        if kind.is_dir() {
+            links_stay_within(&path, root)?;
+        } else if kind.is_symlink() && path.canonicalize().is_ok_and(|place| !place.starts_with(root)) {
+            return Err(Error::other(format!("the link {} leads out of the archive", path.display())));
+        }
+    }
+    Ok(())
 }
 
 fn unzip(file: &File, limit: u64, target: &Path) -> Result<(), Error> {
@@ -99,6 +114,28 @@ mod tests {
         assert_eq!(std::fs::read(target.join("deep/x.gguf")).unwrap(), b"abc");
         let outside: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(outside.len(), 2, "{outside:?}");
+    }
+
+    #[test]
+    fn a_link_out_of_the_archive_is_refused_and_one_within_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("other.gguf"), "not yours").unwrap();
+        for (to, fits) in [("deep/x.gguf", true), ("../other.gguf", false)] {
+            let path = folder.path().join("a.tar");
+            let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, "deep/x.gguf", &b"abc"[..]).unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            tar.append_link(&mut header, "link.gguf", to).unwrap();
+            tar.into_inner().unwrap();
+            let target = folder.path().join(format!("out-{fits}"));
+            std::fs::create_dir(&target).unwrap();
+            assert_eq!(unpack(&path, &target).is_ok(), fits, "{to}");
+        }
     }
 
     #[test]

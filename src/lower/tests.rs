@@ -271,3 +271,46 @@ fn constructors_refuse_what_pytorch_refuses() {
     }
     accepted("", "self.d = nn.Dropout(1)\nself.e = nn.Dropout(p=0.0)", "x = self.e(self.d(x))");
 }
+
+#[test]
+fn sizes_that_do_not_fit_64_bits_are_no_network() {
+    let top = "import torch.nn.functional as F";
+    let weight = "self.w = nn.Parameter(torch.ones(3, 3, 3, 3))";
+    for forward in [
+        "x = F.unfold(x, 1, padding=2147483644).sum(2).repeat(1, 64)",
+        "x = F.unfold(x, 1, padding=2147483647).sum(2).repeat(1, 64)",
+        "x = F.conv2d(x, self.w, padding=9223372036854775807).flatten(1)[:, :192]",
+        "x = F.conv_transpose2d(x, self.w, stride=4611686018427387904).flatten(1)[:, :192]",
+        "x = F.conv2d(x, self.w, dilation=4611686018427387904).flatten(1)[:, :192]",
+        "x = F.conv_transpose2d(x, torch.ones(3, 2, 3, 3), groups=2).flatten(1)[:, :192]",
+        "x = F.local_response_norm(x, 2000000000)",
+    ] {
+        let refusal = refused_with(RepairSet::none(), top, weight, forward);
+        let expected = [Verdict::ShapeError, Verdict::LimitExceeded];
+        assert!(expected.contains(&refusal.verdict), "{forward}: {}", refusal.message);
+    }
+}
+
+#[test]
+fn what_is_written_in_another_way_has_the_same_id() {
+    let id = |forward: &str| {
+        let resized = format!("{forward}\nx = F.interpolate(x, (8, 8))");
+        accepted("import torch.nn.functional as F", "", &resized).graph.architecture_id()
+    };
+    for [one, other] in [
+        ["x = x * 0.5", "x = 0.5 * x"],
+        ["x = x + 2", "x = 2 + x"],
+        ["x = F.avg_pool2d(x, 3, 1, count_include_pad=False)", "x = F.avg_pool2d(x, 3, 1)"],
+        [
+            "x = F.scaled_dot_product_attention(x, x, x)",
+            "x = F.scaled_dot_product_attention(x, x, x, scale=8 ** -0.5)",
+        ],
+    ] {
+        assert_eq!(id(one), id(other), "{one} and {other}");
+    }
+    assert_ne!(id("x = x - 2"), id("x = 2 - x"));
+    assert_ne!(
+        id("x = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)"),
+        id("x = F.avg_pool2d(x, 3, 1, 1)")
+    );
+}

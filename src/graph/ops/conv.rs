@@ -11,7 +11,7 @@ use crate::graph::{BuildError, Dim, Fact, Shape};
 /// Output shape of a convolution.
 pub(super) fn conv(settings: &Conv, inputs: &[Fact]) -> Result<Shape, BuildError> {
     let (input, weight, channels_at) = operands("conv", settings, inputs)?;
-    let (out_channels, in_channels) = (weight[0], weight[1] * settings.groups);
+    let (out_channels, in_channels) = (weight[0], weight[1].saturating_mul(settings.groups));
     let kernel = &weight[2..];
     check_channels(input, channels_at, in_channels, &weight, settings.groups)?;
     if out_channels % settings.groups != 0 {
@@ -25,20 +25,21 @@ pub(super) fn conv(settings: &Conv, inputs: &[Fact]) -> Result<Shape, BuildError
     shape.0.push(Dim::from(out_channels));
     for (axis, &size) in kernel.iter().enumerate() {
         let length = known("convolution", input.0[channels_at + 1 + axis])?;
-        let padded = length + 2 * settings.padding[axis];
+        let padded = settings.padding[axis].checked_mul(2).and_then(|both| both.checked_add(length));
+        let padded = padded.ok_or_else(|| shape_error("padding is too large for a size of 64 bits"))?;
         let reach = settings.dilation[axis].saturating_mul(size.saturating_sub(1)).saturating_add(1);
         if reach > padded {
             return Err(shape_error(format!(
                 "Calculated padded input size per channel: {}. Kernel size: {}. Kernel size can't be greater than \
                  actual input size",
                 listed(kernel.iter().enumerate().map(|(axis, _)| {
-                    input.0[channels_at + 1 + axis].fixed + 2 * settings.padding[axis] as i64
+                    input.0[channels_at + 1 + axis]
+                        .fixed
+                        .saturating_add((settings.padding[axis] as i64).saturating_mul(2))
                 })),
-                listed(
-                    kernel.iter().enumerate().map(|(axis, &size)| {
-                        (settings.dilation[axis] * size.saturating_sub(1) + 1) as i64
-                    })
-                ),
+                listed(kernel.iter().enumerate().map(|(axis, &size)| {
+                    settings.dilation[axis].saturating_mul(size.saturating_sub(1)).saturating_add(1) as i64
+                })),
             )));
         }
         shape.0.push(Dim::from((padded - reach) / settings.stride[axis] + 1));
@@ -49,9 +50,16 @@ pub(super) fn conv(settings: &Conv, inputs: &[Fact]) -> Result<Shape, BuildError
 /// Output shape of a transposed convolution.
 pub(super) fn conv_transpose(settings: &Conv, inputs: &[Fact]) -> Result<Shape, BuildError> {
     let (input, weight, channels_at) = operands("conv_transpose", settings, inputs)?;
-    let (in_channels, out_channels) = (weight[0], weight[1] * settings.groups);
+    let (in_channels, out_channels) = (weight[0], weight[1].saturating_mul(settings.groups));
     let kernel = &weight[2..];
     check_channels(input, channels_at, in_channels, &weight, settings.groups)?;
+    if in_channels % settings.groups != 0 {
+        return Err(shape_error(format!(
+            "Given groups={0}, expected weight to be divisible by {0} at dimension 0, but got weight of size \
+             {weight:?} instead",
+            settings.groups
+        )));
+    }
     check_bias(settings, inputs, out_channels)?;
     let mut shape = Shape(input.0[..channels_at].to_vec());
     shape.0.push(Dim::from(out_channels));
@@ -62,12 +70,16 @@ pub(super) fn conv_transpose(settings: &Conv, inputs: &[Fact]) -> Result<Shape, 
                 "output padding must be smaller than either stride or dilation".to_owned(),
             ));
         }
-        let grown = length.saturating_sub(1) * settings.stride[axis]
-            + settings.dilation[axis] * size.saturating_sub(1)
-            + settings.output_padding[axis]
-            + 1;
-        let size = grown
-            .checked_sub(2 * settings.padding[axis])
+        let steps = length.saturating_sub(1).checked_mul(settings.stride[axis]);
+        let reach = settings.dilation[axis].checked_mul(size.saturating_sub(1));
+        let grown = steps
+            .and_then(|steps| {
+                steps.checked_add(reach?)?.checked_add(settings.output_padding[axis])?.checked_add(1)
+            })
+            .ok_or_else(|| shape_error("Calculated output size per channel is too large"))?;
+        let size = settings.padding[axis]
+            .checked_mul(2)
+            .and_then(|both| grown.checked_sub(both))
             .filter(|&size| size > 0)
             .ok_or_else(|| shape_error("Calculated output size per channel is too small"))?;
         shape.0.push(Dim::from(size));

@@ -120,7 +120,9 @@ fn unfold(patches: &Patches, input: &Fact) -> Result<Shape, BuildError> {
         )));
     }
     let rows = known("unfold", channels)?.saturating_mul(patches.kernel[0]).saturating_mul(patches.kernel[1]);
-    Ok(Shape(vec![batch, Dim::from(rows), Dim::from(counts[0] * counts[1])]))
+    let columns = counts[0].checked_mul(counts[1]);
+    let columns = columns.ok_or_else(|| shape_error("im2col: padding is too large for a size of 64 bits"))?;
+    Ok(Shape(vec![batch, Dim::from(rows), Dim::from(columns)]))
 }
 
 fn fold(sizes: [usize; 2], patches: &Patches, input: &Fact) -> Result<Shape, BuildError> {
@@ -134,12 +136,12 @@ fn fold(sizes: [usize; 2], patches: &Patches, input: &Fact) -> Result<Shape, Bui
     let (rows, columns) = (known("fold", rows)?, known("fold", columns)?);
     let points = patches.kernel[0].saturating_mul(patches.kernel[1]);
     let counts = counts("fold", patches, sizes)?;
-    if points == 0 || rows % points != 0 || counts[0] * counts[1] != columns {
+    if points == 0 || rows % points != 0 || counts[0].checked_mul(counts[1]) != Some(columns) {
         return Err(shape_error(format!(
             "Given output_size={sizes:?}, kernel_size={:?}, expected input of {} blocks with channels divisible by \
              {points}, but got {}",
             patches.kernel,
-            counts[0] * counts[1],
+            counts[0].saturating_mul(counts[1]),
             input.shape
         )));
     }

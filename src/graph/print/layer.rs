@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::param_key;
 use crate::graph::op::{BatchNorm, Cell, Conv, Recurrent, When};
-use crate::graph::{Body, DType, Graph, Init, Node, Op, ParamId, Place, Region};
+use crate::graph::{Body, DType, Graph, Init, Node, Op, ParamId, ParamKind, Place, Region};
 
 /// Module path to the constructor call, and node to the path of the module that it calls.
 pub(super) struct Layers {
@@ -159,6 +159,11 @@ fn layer(
             return None;
         }
         let (owner, leaf) = param.name.rsplit_once('.')?;
+        // A layer's weights are parameters: a buffer in their place is not one.
+        let parameter = matches!(param.kind, ParamKind::Trained | ParamKind::Frozen);
+        if parameter == leaf.starts_with("running_") {
+            return None;
+        }
         if *path.get_or_insert_with(|| owner.to_owned()) != *owner {
             return None;
         }

@@ -407,6 +407,7 @@ impl Interp<'_> {
             Expr::Subscript(subscript) => {
                 let object = self.eval(&subscript.value)?;
                 let index = self.eval(&subscript.slice)?;
+                self.stand_at(subscript.range.into());
                 self.set_item(&object, &index, value)
             }
             Expr::Tuple(tuple) => self.unpack(&tuple.elts, &value),

@@ -1,8 +1,8 @@
 //! Repair: a change in place that gradients do not allow makes a new tensor instead.
 //!
 //! Input: the statement or call that changes a tensor. Output: the source with `x = x + y` for `x += y`, `x = x.relu()`
-//! for `x.relu_()`, `x = F.relu(x)` for `F.relu_(x)`, and without `inplace=True`. Limit: other names of the tensor keep
-//! its old values.
+//! for `x.relu_()`, `x = F.relu(x)` for `F.relu_(x)`, `x = x.clone()` before `x[0] = y`, and without `inplace=True`.
+//! Limit: other names of the tensor keep its old values.
 
 use ruff_python_ast::visitor::{Visitor, walk_stmt};
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtAugAssign};
@@ -20,6 +20,7 @@ pub(crate) fn propose(context: &Context<'_>) -> Vec<Proposal> {
     let at = Span { start, end };
     let edits = match statement(context.suite, at) {
         Some(Place::Augmented(stmt)) => augmented(context, stmt),
+        Some(Place::Part(stmt, target)) => copied(context, stmt, target),
         Some(Place::Statement(call)) => method_or_function(context, call, true),
         None => tree::call_at(context.suite, at).and_then(|call| method_or_function(context, call, false)),
     };
@@ -35,6 +36,8 @@ pub(crate) fn propose(context: &Context<'_>) -> Vec<Proposal> {
 /// The statement at a place.
 enum Place<'a> {
     Augmented(&'a StmtAugAssign),
+    /// An assignment to a part of a tensor.
+    Part(&'a Stmt, &'a Expr),
     Statement(&'a ExprCall),
 }
 
@@ -43,8 +46,17 @@ fn statement(suite: &[Stmt], at: Span) -> Option<Place<'_>> {
     impl<'a> Visitor<'a> for Finder<'a> {
         fn visit_stmt(&mut self, stmt: &'a Stmt) {
             match stmt {
-                Stmt::AugAssign(stmt) if Span::from(stmt.range) == self.0 => {
-                    self.1 = Some(Place::Augmented(stmt));
+                Stmt::AugAssign(change) if Span::from(change.range) == self.0 => {
+                    self.1 = Some(match &*change.target {
+                        Expr::Subscript(_) => Place::Part(stmt, &change.target),
+                        _ => Place::Augmented(change),
+                    });
+                }
+                Stmt::Assign(assign) => {
+                    let target = assign.targets.iter().find(|target| Span::from(target.range()) == self.0);
+                    if let Some(target) = target {
+                        self.1 = Some(Place::Part(stmt, target));
+                    }
                 }
                 Stmt::Expr(stmt) if Span::from(stmt.value.range()) == self.0 => {
                     if let Expr::Call(call) = &*stmt.value {
@@ -78,6 +90,22 @@ fn augmented(context: &Context<'_>, stmt: &StmtAugAssign) -> Option<Vec<Edit>> {
     let value = if alone { value.to_owned() } else { format!("({value})") };
     let new = format!("{target} = {target} {} {value}", stmt.op.as_str());
     Some(vec![Edit::replace(stmt.range.into(), new)])
+}
+
+/// `x = x.clone()` before a statement that changes a part of `x`.
+fn copied(context: &Context<'_>, stmt: &Stmt, target: &Expr) -> Option<Vec<Edit>> {
+    let mut whole = target;
+    while let Expr::Subscript(part) = whole {
+        whole = &part.value;
+    }
+    if !matches!(whole, Expr::Name(_) | Expr::Attribute(_)) {
+        return None;
+    }
+    let name = text(context, whole)?;
+    let start = stmt.range().start().to_usize();
+    let line = context.source.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
+    let indent = context.source.get(line..start).filter(|indent| indent.trim().is_empty())?;
+    Some(vec![Edit::insert(Span::from(stmt.range()).start, format!("{name} = {name}.clone()\n{indent}"))])
 }
 
 /// `x.relu_()` and `F.relu_(x)` without the underscore; what was a statement assigns the result.

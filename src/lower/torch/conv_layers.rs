@@ -134,7 +134,7 @@ fn padded(this: &mut Interp<'_>, object: &Rc<Object>, input: &Value, spatial: us
         Value::Str(name) if &*name == "same" => {
             let reach = sizes("dilation").into_iter().zip(sizes("kernel_size"));
             reach
-                .map(|(dilation, kernel)| dilation * (kernel - 1))
+                .map(|(dilation, kernel)| dilation.saturating_mul(kernel.saturating_sub(1)))
                 .map(|all| (all / 2, all - all / 2))
                 .collect()
         }

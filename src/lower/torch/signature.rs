@@ -266,6 +266,10 @@ impl Bound {
         }
         list.into_iter()
             .map(|int| {
+                // Kernels count in 32 bits, and what is computed of such numbers has to fit 64.
+                if int > i64::from(i32::MAX) {
+                    return Err(Raise::limit(format!("{name}: {int} exceeds the limit of {}", i32::MAX)));
+                }
                 usize::try_from(int).map_err(|_| Raise::runtime(format!("negative {name} is not supported")))
             })
             .collect()
