@@ -217,6 +217,7 @@ impl Bound {
 
     pub(crate) fn count(&self, name: &str) -> R<usize> {
         let int = self.int(name)?;
+        not_above_32_bits(name, int)?;
         usize::try_from(int).map_err(|_| {
             Raise::runtime(format!("{}(): argument '{name}' must not be negative, got {int}", self.function))
         })
@@ -266,14 +267,19 @@ impl Bound {
         }
         list.into_iter()
             .map(|int| {
-                // Kernels count in 32 bits, and what is computed of such numbers has to fit 64.
-                if int > i64::from(i32::MAX) {
-                    return Err(Raise::limit(format!("{name}: {int} exceeds the limit of {}", i32::MAX)));
-                }
+                not_above_32_bits(name, int)?;
                 usize::try_from(int).map_err(|_| Raise::runtime(format!("negative {name} is not supported")))
             })
             .collect()
     }
+}
+
+/// Kernels count in 32 bits, and the product of two such numbers has to fit 64.
+fn not_above_32_bits(name: &str, int: i64) -> R<()> {
+    if int <= i64::from(i32::MAX) {
+        return Ok(());
+    }
+    Err(Raise::limit(format!("{name}: {int} exceeds the limit of {}", i32::MAX)))
 }
 
 fn show(value: &Value) -> String {
