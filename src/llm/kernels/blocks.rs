@@ -73,7 +73,8 @@ pub(crate) fn row_bytes(dtype: GgmlDType, cols: usize) -> Result<usize, Error> {
         let block = dtype.block_size();
         return Err(Error::Msg(format!("rows of {cols} values are not whole {dtype:?} blocks of {block}")));
     }
-    Ok(cols / dtype.block_size() * dtype.type_size())
+    let bytes = (cols / dtype.block_size()).checked_mul(dtype.type_size());
+    bytes.ok_or_else(|| Error::Msg(format!("rows of {cols} values are more than 64 bits can count")))
 }
 
 impl RowCodes {
