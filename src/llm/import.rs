@@ -116,7 +116,7 @@ fn place_checked(
 ) -> Result<Verified, LlmError> {
     let known = catalogue.manifest(name);
     // A cache's files are links to blobs.
-    let found = found.canonicalize().map_err(|error| io(&found, error))?;
+    let found = found.canonicalize().map_err(|error| io(found, error))?;
     let manifest = match known {
         Some(manifest) => manifest.clone(),
         None => Manifest {
