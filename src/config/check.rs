@@ -65,17 +65,11 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
             "expected a model, got \"none\"; without one, operators.rewrite and operators.crossover are 0";
         return Err(("model.name", message.into()));
     }
-    for (key, tokens) in [
-        ("sampling.max_tokens", config.sampling.max_tokens),
-        ("operators.infill_tokens", config.operators.infill_tokens),
-    ] {
-        if tokens >= config.model.context {
-            let context = config.model.context;
-            let message = format!(
-                "expected less than model.context ({context}), so that a prompt has room, got {tokens}"
-            );
-            return Err((key, message));
-        }
+    if let Some((key, tokens)) = config.text_beyond(config.model.context) {
+        let context = config.model.context;
+        let message =
+            format!("expected less than model.context ({context}), so that a prompt has room, got {tokens}");
+        return Err((key, message));
     }
     let work = config.archive.niches as u64 * config.archive.samples as u64;
     if config.archive.kind == ArchiveKind::Cvt && work > MOST_DISTANCES {
@@ -91,6 +85,17 @@ pub(super) fn ranges(config: &SearchConfig) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+impl SearchConfig {
+    /// The key and the tokens of a text that would leave no room for its prompt in so many tokens.
+    pub fn text_beyond(&self, context: usize) -> Option<(&'static str, usize)> {
+        let texts = [
+            ("sampling.max_tokens", self.sampling.max_tokens),
+            ("operators.infill_tokens", self.operators.infill_tokens),
+        ];
+        texts.into_iter().find(|&(_, tokens)| tokens >= context)
+    }
 }
 
 /// (key, lowest, highest, given)

@@ -34,6 +34,18 @@ pub struct EvaluatorError {
     pub lost: Option<usize>,
 }
 
+impl EvaluatorError {
+    /// What is given cannot be used.
+    pub fn refused(message: impl ToString) -> EvaluatorError {
+        EvaluatorError { message: message.to_string(), input: true, lost: None }
+    }
+
+    /// The evaluator or the machine failed.
+    pub fn failure(message: impl ToString) -> EvaluatorError {
+        EvaluatorError { message: message.to_string(), input: false, lost: None }
+    }
+}
+
 /// Why a search cannot start, go on or end.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {

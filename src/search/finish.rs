@@ -18,7 +18,7 @@ use super::event::{Event, Summary};
 use super::read::Network;
 use super::record::{Operator, Verdict};
 use super::store::ResultRow;
-use super::{CLASS, Parts, Run, check_cancelled, lost, measured_by};
+use super::{CLASS, Parts, Run, check_cancelled, measured_by};
 
 /// Finish the run, or say again what it came to if it was finished before.
 ///
@@ -146,10 +146,7 @@ fn train_further(
         let (done, steps) = (progress.done as u64, progress.steps as u64);
         observe(Event::Training { generation, done, of: 1, steps, of_steps });
     };
-    if lost::read(&run.directory)?.contains_key(&task.graph.architecture_id()) {
-        return Ok(());
-    }
-    let results = measured_by(run, *evaluator, &[task], &mut on_progress, cancelled)?;
+    let results = measured_by(run, *evaluator, vec![task], &mut on_progress, cancelled)?;
     check_cancelled(run, parts)?;
     if let Some(Ok(Measured { score, weights: Some(weights), .. })) = results.into_iter().next()
         && score.fitness >= row.validation

@@ -191,7 +191,7 @@ fn measure(
                 }
                 None => {
                     let message = format!("the evaluator gave no result for candidate {}", candidate.id);
-                    return Err(EvaluatorError { message, input: false, lost: None }.into());
+                    return Err(EvaluatorError::failure(message).into());
                 }
             }
             if number == 0 && candidate.verdict != Verdict::Accepted {
@@ -248,23 +248,18 @@ fn train(
         let reason = "the weights of a parent are gone".into();
         return Err(SearchError::Corrupt { path: path.clone(), reason });
     }
-    let lost = lost::read(&run.directory)?;
-    let accepted = written.iter().filter(|written| written.candidate.verdict == Verdict::Accepted);
-    // Each with the words of the device that it took, if it did.
-    let networks: Vec<(Task<'_>, Option<&String>)> = accepted
+    let tasks: Vec<Task<'_>> = written
+        .iter()
+        .filter(|written| written.candidate.verdict == Verdict::Accepted)
         .filter_map(|written| {
-            let task = Task {
+            Some(Task {
                 graph: &written.network.as_ref()?.graph,
                 indices: [written.candidate.id.generation, written.candidate.id.slot],
                 inherit: written.inherit.clone().filter(|_| inherits),
                 steps,
-            };
-            Some((task, lost.get(&written.candidate.facts.as_ref()?.architecture)))
+            })
         })
         .collect();
-    let words: Vec<Option<&String>> = networks.iter().map(|(_, words)| *words).collect();
-    let tasks: Vec<Task<'_>> =
-        networks.into_iter().filter(|(_, words)| words.is_none()).map(|(task, _)| task).collect();
     let of = tasks.len() as u64;
     let Parts { evaluator, observe, cancelled, .. } = parts;
     let mut on_progress = |progress: TrainProgress| {
@@ -276,32 +271,38 @@ fn train(
             of_steps: of * steps as u64,
         });
     };
-    let results = match &tasks[..] {
-        [] => Vec::new(),
-        tasks => measured_by(run, *evaluator, tasks, &mut on_progress, cancelled)?,
-    };
-    let mut results = results.into_iter();
-    let result = |words: Option<&String>| match words {
-        Some(words) => Some(Err(words.clone())),
-        None => results.next(),
-    };
-    Ok(words.into_iter().map_while(result).collect())
+    measured_by(run, *evaluator, tasks, &mut on_progress, cancelled)
 }
 
-/// What the evaluator says of networks; one that takes the device with it is written down first.
+/// What the evaluator says of networks; one that takes the device with it is written down first, and not trained again.
 fn measured_by(
     run: &Run,
     evaluator: &mut dyn Evaluator,
-    tasks: &[Task<'_>],
+    tasks: Vec<Task<'_>>,
     on_progress: &mut (dyn FnMut(TrainProgress) + Send),
     cancelled: &AtomicBool,
 ) -> Result<Vec<Result<Measured, String>>, SearchError> {
-    evaluator.evaluate(tasks, on_progress, cancelled).or_else(|error| {
-        let Some(task) = error.lost.and_then(|lost| tasks.get(lost)) else { return Err(error.into()) };
-        lost::add(&run.directory, &task.graph.architecture_id(), &error.message)?;
-        let generations = run.store.generations()?.len() as u64;
-        Err(SearchError::DeviceLost { path: run.directory.clone(), generations, message: error.message })
-    })
+    let lost = lost::read(&run.directory)?;
+    let words_of = |task: &Task<'_>| lost.get(&task.graph.architecture_id()).cloned();
+    let words: Vec<Option<String>> =
+        if lost.is_empty() { vec![None; tasks.len()] } else { tasks.iter().map(words_of).collect() };
+    let tasks: Vec<Task<'_>> =
+        tasks.into_iter().zip(&words).filter(|(_, words)| words.is_none()).map(|(task, _)| task).collect();
+    let measured = if tasks.is_empty() {
+        Vec::new()
+    } else {
+        evaluator.evaluate(&tasks, on_progress, cancelled).or_else(|error| {
+            let Some(task) = error.lost.and_then(|lost| tasks.get(lost)) else { return Err(error.into()) };
+            lost::add(&run.directory, &task.graph.architecture_id(), &error.message)?;
+            let generations = run.store.generations()?.len() as u64;
+            Err(SearchError::DeviceLost { path: run.directory.clone(), generations, message: error.message })
+        })?
+    };
+    let mut measured = measured.into_iter();
+    Ok(words
+        .into_iter()
+        .map_while(|words| words.map_or_else(|| measured.next(), |words| Some(Err(words))))
+        .collect())
 }
 
 fn generation_row(

@@ -148,6 +148,12 @@ impl Run {
         same("data set's sha256", &self.row.data_sha256, &data.sha256)
     }
 
+    /// Whether the run was made with these settings; its number of threads changes nothing.
+    pub fn has_settings(&self, config: &SearchConfig, prompts: &str) -> bool {
+        let comparable = |config: &SearchConfig| SearchConfig { threads: 0, ..config.clone() };
+        comparable(&self.config) == comparable(config) && self.row.prompts == prompts
+    }
+
     /// Whether the results of the end are there.
     ///
     /// # Errors

@@ -32,15 +32,13 @@ impl LibtorchEvaluator {
     /// The data or the device cannot be used.
     pub fn new(config: &SearchConfig) -> Result<LibtorchEvaluator, EvaluatorError> {
         let dataset =
-            Dataset::load(&config.data, &config::home(), config.device).map_err(|error| EvaluatorError {
-                input: !matches!(error, DataError::Device(_)),
-                message: error.to_string(),
-                lost: None,
+            Dataset::load(&config.data, &config::home(), config.device).map_err(|error| match error {
+                DataError::Device(_) => EvaluatorError::failure(error),
+                _ => EvaluatorError::refused(error),
             })?;
         let settings = config.train.clone();
-        let trainer =
-            Trainer::new(dataset, settings, config.device, config.threads, RootSeed(config.seed))
-                .map_err(|error| EvaluatorError { message: error.to_string(), input: true, lost: None })?;
+        let trainer = Trainer::new(dataset, settings, config.device, config.threads, RootSeed(config.seed))
+            .map_err(EvaluatorError::refused)?;
         let latency = config.archive.needs_latency().then_some(config.device);
         Ok(LibtorchEvaluator { trainer, latency })
     }
@@ -82,7 +80,7 @@ impl Evaluator for LibtorchEvaluator {
             .iter()
             .map(|task| task.inherit.as_deref().map(train::Weights::load).transpose())
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| EvaluatorError { message: error.to_string(), input: false, lost: None })?;
+            .map_err(EvaluatorError::failure)?;
         let jobs: Vec<Job<'_>> = tasks
             .iter()
             .zip(&parents)
@@ -116,10 +114,9 @@ impl Evaluator for LibtorchEvaluator {
     }
 
     fn test(&mut self, graph: &Graph, weights: &Path) -> Result<Option<f64>, EvaluatorError> {
-        let fail = |message: String| EvaluatorError { message, input: false, lost: None };
-        let weights = train::Weights::load(weights).map_err(|error| fail(error.to_string()))?;
+        let weights = train::Weights::load(weights).map_err(EvaluatorError::failure)?;
         let measured = self.trainer.test_accuracy(graph, &weights);
-        measured.map(|measured| Some(measured.accuracy)).map_err(|failure| fail(failure.to_string()))
+        measured.map(|measured| Some(measured.accuracy)).map_err(EvaluatorError::failure)
     }
 }
 
@@ -157,7 +154,7 @@ fn of_a_whole_device(
     if let Some(index) = measured.iter().position(failed)
         && let Some(Err(failure)) = measured.get(index)
     {
-        return Err(EvaluatorError { message: failure.to_string(), input: false, lost: Some(index) });
+        return Err(EvaluatorError { lost: Some(index), ..EvaluatorError::failure(failure) });
     }
     Ok(measured.into_iter().map(|result| result.map_err(|failure| failure.to_string())).collect())
 }

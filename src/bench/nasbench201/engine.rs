@@ -125,7 +125,7 @@ pub fn run(
             let (expected, got) = (before.to_string(), this.evaluations.to_string());
             return Err(SearchError::Mismatch { what: "--evaluations", expected, got });
         }
-        if run.config != config || run.row.prompts != prompts {
+        if !run.has_settings(&config, &prompts) {
             let (expected, got) = ("others".into(), "the benchmark's of this program".into());
             return Err(SearchError::Mismatch { what: "settings", expected, got });
         }

@@ -37,6 +37,13 @@ enum Searcher {
     Engine(Operators),
 }
 
+impl Searcher {
+    /// Whether an LLM or a control of it decides in it.
+    fn has_arms(self) -> bool {
+        !matches!(self, Searcher::Table(_) | Searcher::Engine(Operators::Typed))
+    }
+}
+
 /// What all searches of one call share.
 struct Bench<'a> {
     args: &'a NasBench201Args,
@@ -73,20 +80,9 @@ fn nasbench201(args: &NasBench201Args) -> Result<(), Failure> {
         let message = format!("--evaluations: expected 1 to {CELLS} (cells), got {}", args.evaluations);
         return Err(Failure::refused(message));
     }
-    let last = args.first_seed.checked_add(args.seeds - 1).filter(|&last| i64::try_from(last).is_ok());
-    if last.is_none() {
-        return Err(Failure::refused("--first-seed and --seeds: expected seeds below 2^63, got larger ones"));
-    }
-    let asks = arms.iter().any(|arm| arm.prior.asks());
-    let takes = |searcher: &Searcher| {
-        matches!(
-            searcher,
-            Searcher::Rank
-                | Searcher::Engine(Operators::Infill | Operators::Llmatic | Operators::LlmaticGrammar)
-        )
-    };
-    if let Some((_, name)) = searchers.iter().zip(&args.method).find(|(it, _)| takes(it))
-        && asks
+    last_seed(args.first_seed, args.seeds)?;
+    if let Some((_, name)) = searchers.iter().zip(&args.method).find(|(it, _)| it.has_arms())
+        && arms.iter().any(|arm| arm.prior.asks())
         && args.model == ScriptedGenerator::NONE
     {
         return Err(Failure::refused(format!("--model: expected the LLM that {name} asks, got none"))
@@ -332,6 +328,14 @@ impl Bench<'_> {
 
 fn refused(error: &dyn std::fmt::Display) -> Failure {
     Failure::refused(error.to_string())
+}
+
+/// The last of some seeds, at least one, all of which a run file can hold.
+pub(super) fn last_seed(first: u64, seeds: u64) -> Result<u64, Failure> {
+    let last = first.checked_add(seeds - 1).filter(|&last| i64::try_from(last).is_ok());
+    last.ok_or_else(|| {
+        Failure::refused("--first-seed and --seeds: expected seeds below 2^63, got larger ones")
+    })
 }
 
 /// The refusal of an LLM that cannot be asked to fill in.

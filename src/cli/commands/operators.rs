@@ -15,7 +15,7 @@ use llmatic_offline::llm::Generator;
 use llmatic_offline::search::{self, Event, GenerationRow, Run, RunRecord};
 use toml::{Table, Value};
 
-use super::bench::cannot_fill_in;
+use super::bench::{cannot_fill_in, last_seed};
 use super::search::{absolute, evaluator, generator, on_interrupt, prompts, search_watched, use_threads};
 use super::{machine_device, machine_threads, read};
 use crate::cli::Failure;
@@ -50,10 +50,7 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
     let arms: Vec<(String, Table)> =
         args.arms.iter().map(|arm| Ok((arm.clone(), overlay(arm)?))).collect::<Result<_, Failure>>()?;
     // Whatever can be refused is refused before the first run.
-    let last = args.first_seed.checked_add(args.seeds - 1).filter(|&last| i64::try_from(last).is_ok());
-    let Some(last) = last else {
-        return Err(Failure::refused("--first-seed and --seeds: expected seeds below 2^63, got larger ones"));
-    };
+    let last = last_seed(args.first_seed, args.seeds)?;
     let mut folders: BTreeMap<String, &str> = BTreeMap::new();
     for (name, over) in &arms {
         configuration(args, name, over, last)?;
@@ -308,8 +305,7 @@ fn merge(into: &mut Table, from: &Table) {
 
 /// Refuse a run of other settings: it would be compared as if it were of these.
 fn same_settings(run: &Run, config: &SearchConfig, book: &str, directory: &Path) -> Result<(), Failure> {
-    let comparable = |config: &SearchConfig| SearchConfig { threads: 0, ..config.clone() };
-    if comparable(&run.config) == comparable(config) && run.row.prompts == book {
+    if run.has_settings(config, book) {
         return Ok(());
     }
     let message =

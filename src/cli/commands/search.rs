@@ -182,11 +182,7 @@ pub(crate) fn generator(config: &mut SearchConfig) -> Result<Box<dyn Generator>,
     if let Some(note) = &selection.note {
         printer::note(note);
     }
-    let texts = [
-        ("sampling.max_tokens", config.sampling.max_tokens),
-        ("operators.infill_tokens", config.operators.infill_tokens),
-    ];
-    if let Some((key, tokens)) = texts.into_iter().find(|&(_, tokens)| tokens >= options.context) {
+    if let Some((key, tokens)) = config.text_beyond(options.context) {
         let (name, context) = (&selection.manifest.name, options.context);
         return Err(Failure::refused(format!(
             "{key}: expected less than the {context} tokens that {name} holds, so that a prompt has room, got {tokens}"

@@ -171,20 +171,11 @@ fn pieces(this: &mut Interp<'_>, tensor: &Rc<Tensor>, dim: usize, sizes: Vec<Dim
         let end = start.plus(size);
         let piece = this.op(Op::Slice { dim, start, end, step: 1 }, &[input])?;
         super::index::mark(this, &piece, tensor, dim, bounds(start, end))?;
-        together(this, &piece);
+        super::saved::one_more(this, &piece);
         parts.push(piece);
         start = end;
     }
     this.tuple(parts)
-}
-
-/// Note that a view is one of several.
-fn together(this: &mut Interp<'_>, view: &Value) {
-    if let Value::Tensor(view) = view
-        && let TensorState::Node { tensor, .. } = *view.state.borrow()
-    {
-        super::saved::several(this, tensor);
-    }
 }
 
 /// Sizes of pieces of `each`, the last one smaller where it has to be.
@@ -229,7 +220,7 @@ pub(crate) fn unbind(this: &mut Interp<'_>, value: &Value, dim: i64) -> R<Vec<Va
     for index in 0..size {
         let item = this.op(Op::Select { dim, index }, &[input])?;
         super::index::mark(this, &item, tensor, dim, whole(index))?;
-        together(this, &item);
+        super::saved::one_more(this, &item);
         items.push(item);
     }
     Ok(items)

@@ -14,7 +14,7 @@ use crate::graph::{Node, Op, ParamKind, TensorRef};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Interp, Mode};
 use crate::lower::torch::strides;
-use crate::lower::value::{Tensor, TensorState};
+use crate::lower::value::{Tensor, TensorState, Value};
 use crate::python::Span;
 
 /// Views looked through at most.
@@ -73,9 +73,13 @@ pub(crate) fn cloned(this: &mut Interp<'_>, tensor: &Tensor) {
     }
 }
 
-/// Note views that were given together.
-pub(crate) fn several(this: &mut Interp<'_>, view: TensorRef) {
-    this.in_place.several.insert(view);
+/// Note a view that was given together with others.
+pub(crate) fn one_more(this: &mut Interp<'_>, view: &Value) {
+    if let Value::Tensor(view) = view
+        && let TensorState::Node { tensor, .. } = *view.state.borrow()
+    {
+        this.in_place.several.insert(tensor);
+    }
 }
 
 /// Make a change whose operations begin at `since`.
@@ -202,12 +206,8 @@ fn requires_grad(this: &mut Interp<'_>, tensor: TensorRef) -> bool {
 
 /// Whether a tensor is, or shows a part of, one of several views that one call gave.
 fn one_of_several(this: &Interp<'_>, tensor: TensorRef) -> bool {
-    views(this, tensor).any(|view| this.in_place.several.contains(&view))
-}
-
-/// A tensor, what it is a view of, and so on.
-fn views<'a>(this: &'a Interp<'_>, tensor: TensorRef) -> impl Iterator<Item = TensorRef> + 'a {
-    std::iter::successors(Some(tensor), |&tensor| this.viewed_of(tensor)).take(DEPTH)
+    let mut views = std::iter::successors(Some(tensor), |&tensor| this.viewed_of(tensor)).take(DEPTH);
+    views.any(|view| this.in_place.several.contains(&view))
 }
 
 /// The tensor in whose memory this one lies, where that is certain.

@@ -13,34 +13,35 @@ const DEPTH: usize = 64;
 
 /// Refuse a view of sizes that the tensor's memory cannot be read in.
 pub(crate) fn check_view(this: &Interp<'_>, tensor: TensorRef, new: &Shape) -> R<()> {
-    let sizes = sizes(&this.builder.fact(tensor).shape);
-    let Some(strides) = of(this, tensor, DEPTH) else { return Ok(()) };
-    if viewed(&sizes, &strides, &self::sizes(new)).is_some() {
+    if shows(this, tensor, new) != Some(false) {
         return Ok(());
     }
+    let got = this.builder.fact(tensor).shape.rank();
     let raise = Raise::runtime(
         "view size is not compatible with input tensor's size and stride (at least one dimension spans across two \
          contiguous subspaces). Use .reshape(...) instead.",
     );
-    Err(raise.with_hint(Hint::Rank { layer: "strided view".to_owned(), got: sizes.len(), call: None }))
+    Err(raise.with_hint(Hint::Rank { layer: "strided view".to_owned(), got, call: None }))
 }
 
 /// Whether a tensor is certain not to lie in memory in its own order.
 pub(crate) fn scattered(this: &Interp<'_>, tensor: TensorRef) -> bool {
-    let sizes = sizes(&this.builder.fact(tensor).shape);
-    of(this, tensor, DEPTH).is_some_and(|strides| !is_contiguous(&sizes, &strides))
+    in_order(this, tensor) == Some(false)
 }
 
 /// Whether a tensor is certain to lie in memory in its own order.
 pub(crate) fn packed(this: &Interp<'_>, tensor: TensorRef) -> bool {
-    let sizes = sizes(&this.builder.fact(tensor).shape);
-    of(this, tensor, DEPTH).is_some_and(|strides| is_contiguous(&sizes, &strides))
+    in_order(this, tensor) == Some(true)
+}
+
+fn in_order(this: &Interp<'_>, tensor: TensorRef) -> Option<bool> {
+    let strides = of(this, tensor, DEPTH)?;
+    Some(is_contiguous(&sizes(&this.builder.fact(tensor).shape), &strides))
 }
 
 /// Whether a tensor of other sizes shows this one's memory; nothing where that is not certain.
 pub(crate) fn shows(this: &Interp<'_>, tensor: TensorRef, new: &Shape) -> Option<bool> {
-    let strides = of(this, tensor, DEPTH)?;
-    Some(viewed(&sizes(&this.builder.fact(tensor).shape), &strides, &sizes(new)).is_some())
+    fits(this, tensor, &sizes(new))
 }
 
 /// Whether all dimensions but the last ones are certain to lie in memory as one.
@@ -49,7 +50,12 @@ pub(crate) fn joins(this: &Interp<'_>, tensor: TensorRef, last: usize) -> bool {
     let Some(lead) = sizes.len().checked_sub(last).filter(|lead| *lead > 1) else { return true };
     let mut new = vec![sizes[..lead].iter().product()];
     new.extend_from_slice(&sizes[lead..]);
-    of(this, tensor, DEPTH).is_some_and(|strides| viewed(&sizes, &strides, &new).is_some())
+    fits(this, tensor, &new) == Some(true)
+}
+
+fn fits(this: &Interp<'_>, tensor: TensorRef, new: &[i64]) -> Option<bool> {
+    let strides = of(this, tensor, DEPTH)?;
+    Some(viewed(&sizes(&this.builder.fact(tensor).shape), &strides, new).is_some())
 }
 
 /// Whether several elements of a tensor are certain to be one place in memory.
