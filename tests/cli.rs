@@ -283,6 +283,15 @@ fn folders_that_cannot_be_used_are_refused_in_one_message() {
             assert!(exit == 3 && said.contains("it is damaged, or no run of this program"), "{exit} {said}");
         }
     }
+    std::fs::create_dir_all(home.path().join("folder/run.db")).unwrap();
+    let (exit, said) = refused(home.path(), &["digest", "folder"]);
+    assert!(exit == 3 && said.contains("run.db: expected a file, got a folder"), "{exit} {said}");
+    assert!(run(home.path(), &dry(&["--out", "edited"])).status.success());
+    let database = rusqlite::Connection::open(home.path().join("edited/run.db")).unwrap();
+    database.execute("UPDATE candidate SET verdict = 'splendid'", []).unwrap();
+    drop(database);
+    let (exit, said) = refused(home.path(), &["digest", "edited"]);
+    assert!(exit == 3 && said.contains("it is damaged"), "{exit} {said}");
     let (exit, said) = refused(home.path(), &dry(&["--out", "/proc/run"]));
     assert!(exit == 3 && said.starts_with("error: /proc/run"), "{exit} {said}");
 }
@@ -352,12 +361,10 @@ fn inspect_says_verdict_layers_and_cost_and_refuses_with_line_and_caret() {
         std::fs::write(&path, content).unwrap();
         path
     };
-    write(
-        "net.py",
-        "import torch\nimport torch.nn as nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
+    let net = "import torch\nimport torch.nn as nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
          super().__init__()\n        self.fc = nn.Linear(784, 10)\n\n    def forward(self, x):\n        \
-         return self.fc(torch.flatten(x, 1))\n",
-    );
+         return self.fc(torch.flatten(x, 1))\n";
+    write("net.py", net);
     let output = run(home.path(), &["inspect", "net.py", "--input", "1,28,28", "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -365,6 +372,10 @@ fn inspect_says_verdict_layers_and_cost_and_refuses_with_line_and_caret() {
     assert_eq!((object["params"].as_u64(), object["macs"].as_u64()), (Some(7850), Some(7840)));
     assert_eq!(object["output_shape"], serde_json::json!([1, 10]));
     assert_eq!(object["repairs"], serde_json::json!([]));
+    // A network that a search wrote says its sizes itself.
+    write("told.py", &format!("# Input (N, 1, 28, 28), output (N, 10).\n{net}"));
+    let itself = run(home.path(), &["inspect", "told.py", "--json"]);
+    assert_eq!(itself.stdout, output.stdout);
     let output = run(home.path(), &["inspect", "net.py", "--input", "1,28,28"]);
     let said = text(&output.stdout);
     assert!(said.starts_with("verdict: accepted") && said.contains("parameters 7,850, MACs 7,840"), "{said}");
@@ -458,4 +469,15 @@ fn operators_are_compared_from_runs_and_from_the_tables_of_several_machines() {
     std::fs::write(home.path().join("c.csv"), other).unwrap();
     let output = merge("a/operators.csv,c.csv");
     assert!(text(&output.stdout).contains("| rewrite | 2 |"), "{}", text(&output.stderr));
+    // A later call in the same folder keeps the runs of earlier ones, in its own time.
+    compare(["--seeds", "1", "--first-seed", "1"], "a");
+    assert!(text(&merge("a/operators.csv").stdout).contains("| rewrite | 2 |"));
+    std::fs::write(home.path().join("a/operators.csv"), "mine\n").unwrap();
+    let again =
+        ["bench", "operators", "--config", "dry.toml", "--arms", "typed", "--evaluations", "6", "--out", "a"];
+    let (code, message) = refused(home.path(), &again);
+    assert!(
+        code == 1 && message.contains("a/operators.csv: line 1") && message.contains("--out"),
+        "{message}"
+    );
 }

@@ -5,6 +5,7 @@
 //! bring is not tried here.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -65,8 +66,19 @@ for name in ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]:
             .args(arguments.iter().map(|argument| if *argument == "FROM" { &from } else { *argument }))
             .env("LLMATIC_HOME", home)
             .env("LLMATIC_SOURCES", self.path("sources.txt"))
+            .env("PATH", self.path_with_cargo())
             .output()
             .expect("bash runs")
+    }
+
+    /// `PATH` with a cargo in front that brings no crates.
+    fn path_with_cargo(&self) -> std::ffi::OsString {
+        let bin = self.path("bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("cargo"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&folders))).unwrap()
     }
 }
 
@@ -168,6 +180,29 @@ fn a_folder_with_rust_crates_is_made_known_to_cargo() {
         config.contains(&format!("directory = \"{}\"", fixture.path("from/crates").display())),
         "{config}"
     );
+}
+
+#[test]
+fn the_users_cifar10_goes_to_the_other_machine_with_the_rest() {
+    let fixture = Fixture::new();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let (own, carried) = (fixture.path("cifar-10-batches-bin"), text(&fixture.path("carried")));
+    fs::create_dir(&own).unwrap();
+    let batches = (1..6).map(|batch| format!("data_batch_{batch}.bin"));
+    let files: Vec<String> = batches.chain(["test_batch.bin".to_owned()]).collect();
+    for file in &files {
+        fs::File::create(own.join(file)).unwrap().set_len(30_730_000).unwrap();
+    }
+    let fetch = ["--only", "cifar10", "--cifar10", &text(&own), "--fetch-only", &carried];
+    let (status, said) = outcome(&fixture.setup(&fetch));
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("--cifar10 FOLDER"), "{said}");
+    fs::remove_dir_all(&own).unwrap();
+    let (status, said) =
+        outcome(&fixture.setup(&["--only", "cifar10", "--cifar10", &carried, "--from", &carried]));
+    assert_eq!(status, 0, "{said}");
+    let home = fixture.path("home/data/cifar10/cifar-10-batches-bin");
+    assert!(files.iter().all(|file| home.join(file).is_file()), "{said}");
 }
 
 #[test]

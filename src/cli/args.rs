@@ -75,6 +75,9 @@ pub(crate) struct SearchArgs {
     /// auto, cpu or cuda:N
     #[arg(long, value_name = "D")]
     pub(crate) device: Option<String>,
+    /// Memory that the LLM may take
+    #[arg(long, value_name = "MB")]
+    pub(crate) memory_mb: Option<u64>,
     /// Threads; 0: as many as the machine has. Results do not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u64>,
@@ -112,12 +115,12 @@ pub(crate) struct InspectArgs {
     /// arguments
     #[arg(long, value_name = "EXPR")]
     pub(crate) entry: Option<String>,
-    /// Sizes of one input
-    #[arg(long, value_name = "C,H,W", value_delimiter = ',', default_values_t = [3, 32, 32])]
-    pub(crate) input: Vec<usize>,
-    /// Number of classes
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) classes: usize,
+    /// Sizes of one input; default: what the source of a search says in its first lines, else 3,32,32
+    #[arg(long, value_name = "C,H,W", value_delimiter = ',')]
+    pub(crate) input: Option<Vec<usize>>,
+    /// Number of classes; default: as for --input, else 10
+    #[arg(long, value_name = "N")]
+    pub(crate) classes: Option<usize>,
     /// Take the source as it is
     #[arg(long)]
     pub(crate) no_repair: bool,
@@ -237,7 +240,7 @@ pub(crate) enum BenchCommand {
     Nasbench201(NasBench201Args),
     /// Ask a model for children of fixed parents, by prompt style and temperature
     Prompts(BenchPromptsArgs),
-    /// Time the LLM engine on this machine: prefill, one row, a generation of children
+    /// Time the LLM engine on this machine's processor: prefill, one row, a generation of children
     Llm(BenchLlmArgs),
     /// Compare operators on real training: one run per arm and seed, at equal evaluations and equal wall clock
     Operators(OperatorsArgs),
@@ -260,6 +263,9 @@ pub(crate) struct BenchPromptsArgs {
     /// Root seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Memory that the LLM may take; default: the quickstart's model.memory_mb
+    #[arg(long, value_name = "MB")]
+    pub(crate) memory_mb: Option<u32>,
     /// Sample only tokens that keep a class body within the grammar
     #[arg(long)]
     pub(crate) grammar: bool,
@@ -314,7 +320,8 @@ pub(crate) struct OperatorsArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// rewrite, crossover, paper, infill, rank, typed, bandit, or a run file NAME.toml whose keys lie over the shared
-    /// ones; `:opposite`, `:none` or `:random` behind one runs that control of the LLM
+    /// ones; `:opposite`, `:none` or `:random` behind one runs that control of the LLM. seed, search.generations,
+    /// search.evaluations and final.steps are the benchmark's own
     #[arg(long, value_name = "A", value_delimiter = ',', default_value = "typed,rewrite,infill,rank,bandit")]
     pub(crate) arms: Vec<String>,
     /// Runs per arm
@@ -380,6 +387,9 @@ pub(crate) struct NasBench201Args {
     /// The LLM of rank, llmatic and infill: a model's name, an alias, or a GGUF file
     #[arg(long, value_name = "M", default_value = "none")]
     pub(crate) model: String,
+    /// Memory that the LLM may take; default: the quickstart's model.memory_mb
+    #[arg(long, value_name = "MB")]
+    pub(crate) memory_mb: Option<u32>,
     /// What decides there: llm, or its controls opposite (asked for a low accuracy), none, random; several with commas
     /// between are compared with the first, paired by seed
     #[arg(long, value_name = "P", value_delimiter = ',', default_value = "llm")]

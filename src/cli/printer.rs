@@ -82,6 +82,8 @@ pub(crate) struct Printer {
     last_line: Instant,
     generations: u64,
     first: u64,
+    /// Whether the last generation is committed.
+    finishing: bool,
     best: Option<f64>,
     tokens: u64,
     writing_seconds: f64,
@@ -104,6 +106,7 @@ impl Printer {
             last_line: now,
             generations: 0,
             first: 0,
+            finishing: false,
             best: None,
             tokens: 0,
             writing_seconds: 0.0,
@@ -118,12 +121,12 @@ impl Printer {
             data(&line);
         }
         match event {
-            Event::Started { directory, model, data, seed, committed, generations, children } => {
+            Event::Started { directory, model, data, device, seed, committed, generations, children } => {
                 (self.generations, self.first) = (*generations, *committed);
                 self.started = Instant::now();
                 let verb = if *committed == 0 { "searching" } else { "going on" };
                 self.say(&format!(
-                    "{verb}: {model} on {data}, seed {seed}, {} generations of {children} candidates, in \
+                    "{verb}: {model} on {data}, {device}, seed {seed}, {} generations of {children} candidates, in \
                      {directory}",
                     generations - 1
                 ));
@@ -141,16 +144,17 @@ impl Printer {
             }
             Event::Training { generation, done, of, steps, of_steps } => {
                 // What is trained after the last generation is the winner, for its final steps.
-                let what = if *generation < self.generations {
-                    format!("training: {done}/{of} networks")
-                } else {
+                let what = if self.finishing {
                     "training the best network further".to_owned()
+                } else {
+                    format!("training: {done}/{of} networks")
                 };
                 self.phase(*generation, &format!("{what}, step {steps}/{of_steps}"));
             }
             Event::Candidate { .. } => {}
             Event::Generation(row) => self.generation(row),
             Event::Finishing { elites } => {
+                self.finishing = true;
                 self.say(&format!("measuring {elites} elites on the test split, once"));
             }
             Event::Result(_) => {}
@@ -195,7 +199,7 @@ impl Printer {
              best {best}{speed}{eta}",
             row.number,
             self.generations - 1,
-            row.candidates,
+            row.candidates + row.retried,
             row.retried,
             row.valid,
             row.novel,
@@ -213,11 +217,7 @@ impl Printer {
     }
 
     fn phase(&mut self, generation: u64, text: &str) {
-        let prefix = if generation < self.generations {
-            format!("generation {generation}")
-        } else {
-            "final".to_owned()
-        };
+        let prefix = if self.finishing { "final".to_owned() } else { format!("generation {generation}") };
         let best = self.best.map_or_else(String::new, |best| format!(", best {:.2} %", 100.0 * best));
         if let Some(bar) = &self.bar {
             bar.set_prefix(prefix);

@@ -477,7 +477,7 @@ pub struct SamplingConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `fashion-mnist` or `cifar10`.
+    /// `fashion-mnist`, `mnist`, `cifar10` or `surrogate`.
     pub name: String,
     /// The folder with its files; default: `$LLMATIC_HOME/data/NAME`.
     pub path: Option<PathBuf>,

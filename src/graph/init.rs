@@ -60,6 +60,20 @@ pub enum Init {
     },
 }
 
+impl Init {
+    /// Whether chance has a part in it.
+    pub fn is_drawn(&self) -> bool {
+        match self {
+            Init::Uniform { .. }
+            | Init::Normal { .. }
+            | Init::TruncatedNormal { .. }
+            | Init::Orthogonal { .. } => true,
+            Init::Constant(_) | Init::Eye | Init::Dirac { .. } | Init::Values(_) => false,
+            Init::Parts { base, parts } => base.is_drawn() || parts.iter().any(|(_, init)| init.is_drawn()),
+        }
+    }
+}
+
 /// Where a block lies along one dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

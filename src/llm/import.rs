@@ -7,7 +7,7 @@
 //! Nothing is fetched. Limit: one GGUF file a model.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::convert::quantization_of;
@@ -69,9 +69,15 @@ pub(super) fn import_into(home: &Path, source: &Path, name: &str) -> Result<Veri
     // What a killed import of the same number left.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).map_err(|error| io(&folder, error))?;
-    let fault = |error: std::io::Error| LlmError::Import {
-        path: source.to_owned(),
-        reason: format!("cannot be unpacked: {error}"),
+    let fault = |error: std::io::Error| match error.kind() {
+        // The folder's, not the archive's.
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => {
+            io(&folder, error)
+        }
+        _ => {
+            let reason = format!("cannot be unpacked: {error}");
+            LlmError::Import { path: source.to_owned(), reason }
+        }
     };
     let imported = unpack(source, &folder).map_err(fault).and_then(|()| import_plain(home, &folder, name));
     let _ = std::fs::remove_dir_all(&folder);

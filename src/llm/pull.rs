@@ -119,7 +119,12 @@ fn download(
 ) -> Result<PathBuf, String> {
     let cached = Cache::from_env().repo(Repo::model(name.to_owned())).get(file);
     if let Some(path) = cached {
-        return Ok(path);
+        let blob = blob_of(&path)?;
+        match check_hash(&blob) {
+            Ok(()) => return Ok(path),
+            // Damaged since it came: brought again.
+            Err(_) => forget(&path, &blob),
+        }
     }
     let mut state = PullProgress { file: file.to_owned(), bytes: 0, total_bytes: 0 };
     let mut attempt = || {
@@ -134,21 +139,34 @@ fn download(
         }
     }
     let path = result.map_err(|error| format!("`{file}` of `{name}`: {error}; pull again to go on"))?;
-    let blob = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
-    check_blob(&blob, state.total_bytes).inspect_err(|_| {
-        let _ = std::fs::remove_file(&path);
-        let _ = std::fs::remove_file(&blob);
-    })?;
+    let blob = blob_of(&path)?;
+    check_size(&blob, state.total_bytes)
+        .and_then(|()| check_hash(&blob))
+        .inspect_err(|_| forget(&path, &blob))?;
     Ok(path)
 }
 
-/// Compares a downloaded file with the size that the hub told, and with its SHA-256 where that is its name, as
-/// it is of large files.
-fn check_blob(blob: &Path, expected: u64) -> Result<(), String> {
+/// The file of the cache that a snapshot's link leads to.
+fn blob_of(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn forget(path: &Path, blob: &Path) {
+    let _ = std::fs::remove_file(path);
+    let _ = std::fs::remove_file(blob);
+}
+
+/// Compares a downloaded file with the size that the hub told.
+fn check_size(blob: &Path, expected: u64) -> Result<(), String> {
     let bytes = size_of_file(blob).map_err(|error| error.to_string())?;
-    if bytes != expected {
-        return Err(format!("{}: expected {expected} bytes, got {bytes}; pull again", blob.display()));
+    if bytes == expected {
+        return Ok(());
     }
+    Err(format!("{}: expected {expected} bytes, got {bytes}; pull again", blob.display()))
+}
+
+/// Compares a file of the cache with its SHA-256 where that is its name, as it is of large files.
+fn check_hash(blob: &Path) -> Result<(), String> {
     let named = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !is_sha256(named) {
         return Ok(());

@@ -108,6 +108,9 @@ pub struct Network {
     pub repairs: Vec<AppliedRepair>,
     /// Name of the network's class.
     pub class_name: String,
+    /// What makes it another network, or one with other values, each time that PyTorch runs the source and loads the
+    /// same weights: chance that went into the source's own numbers, or into values that are in no `state_dict`.
+    pub chance: Option<String>,
 }
 
 /// Lower a source text to a network.

@@ -314,3 +314,57 @@ fn what_is_written_in_another_way_has_the_same_id() {
         id("x = F.avg_pool2d(x, 3, 1, 1)")
     );
 }
+
+#[test]
+fn names_of_annotations_must_exist_where_python_evaluates_them() {
+    let annotated = "def widen(x: Tensor, *sizes: List[int]) -> Optional[Tensor]:\n    return x";
+    let refusal = refused_with(RepairSet::none(), annotated, "", "");
+    assert_eq!(refusal.message, "NameError: name 'Tensor' is not defined");
+    let repaired = lowered(&network(annotated, "", ""), RepairSet::all()).unwrap();
+    for import in ["from torch import Tensor", "from typing import List", "from typing import Optional"] {
+        assert!(repaired.source.contains(&format!("{import}\n")), "{}", repaired.source);
+    }
+    for (top, message) in [
+        ("x: nn.Linnear = None", "AttributeError: module 'torch.nn' has no attribute 'Linnear'"),
+        ("class A:\n    x: 'fine'\n    y: dict[str, Nothing]", "NameError: name 'Nothing' is not defined"),
+    ] {
+        assert_eq!(refused_with(RepairSet::none(), top, "", "").message, message);
+    }
+    let typing =
+        "from typing import List, Optional\nfrom torch import Tensor\nimport torch.nn.functional as F";
+    accepted(typing, "y: Nothing = 1\nself.z: Nothing = 1", "");
+    accepted(
+        typing,
+        "def f(x: 'Nothing', y: torch.Tensor | None = None) -> Optional[List[Tensor]]: pass",
+        "",
+    );
+}
+
+#[test]
+fn chance_that_the_weights_do_not_hold_is_noted() {
+    let chance = |init: &str, forward: &str| accepted("import random", init, forward).chance;
+    for (init, forward) in [
+        ("self.layers = [nn.Conv2d(3, 3, 1)]", "x = self.layers[0](x)"),
+        ("self.layers = {'a': nn.Conv2d(3, 3, 1)}", "x = self.layers['a'](x)"),
+        ("self.noise = torch.randn(8)", "x = x + self.noise"),
+        ("self.register_buffer('noise', torch.rand(8), persistent=False)", "x = x + self.noise"),
+    ] {
+        assert!(chance(init, forward).unwrap().contains("state_dict"), "{init}");
+    }
+    for (init, forward) in [
+        ("self.order = torch.randperm(3)", "x = x[:, self.order]"),
+        ("self.k = random.choice([1, 3, 5])", "x = x * self.k"),
+        ("random.seed()\nself.k = random.random()", "x = x * self.k"),
+    ] {
+        assert!(chance(init, forward).is_some(), "{init}");
+    }
+    for (init, forward) in [
+        ("self.layers = nn.ModuleList([nn.Conv2d(3, 3, 1)])", "x = self.layers[0](x)"),
+        ("self.register_buffer('noise', torch.rand(8))", "x = x + self.noise"),
+        ("self.scale = torch.ones(8)", "x = x * self.scale"),
+        ("self.layers = [nn.ReLU(), nn.Dropout(0.1)]", "x = self.layers[1](self.layers[0](x))"),
+        ("random.seed(3)\nself.k = random.choice([1, 3, 5])", "x = x * self.k + torch.rand_like(x)"),
+    ] {
+        assert_eq!(chance(init, forward), None, "{init}");
+    }
+}

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ruff_python_ast::Stmt;
 
-use crate::graph::{Body, Dim, Graph, Op, TensorRef};
+use crate::graph::{Body, Dim, Graph, Op, Param, ParamKind, TensorRef};
 use crate::lower::Request;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
@@ -16,10 +16,16 @@ use crate::lower::torch::{module_methods, modules, saved};
 use crate::lower::value::{Class, Module, Object, TensorState, Value};
 use crate::python::{self, Span, SyntaxError};
 
+/// Random values that are in no `state_dict`.
+const UNSAVED: &str = "random values that are in no state_dict, and so not in its weights: layers in a plain list or \
+                       dictionary (nn.ModuleList and nn.ModuleDict keep them), a tensor that is neither nn.Parameter \
+                       nor a buffer, or a buffer with persistent=False";
+
 /// A network before its source is chosen.
 pub(crate) struct Traced {
     pub(crate) graph: Graph,
     pub(crate) class_name: String,
+    pub(crate) chance: Option<String>,
 }
 
 /// Why an attempt failed, and what a repair may act on.
@@ -32,7 +38,7 @@ pub(crate) struct Failure {
 
 /// Lower `source` as it is.
 pub(crate) fn attempt(request: &Request<'_>, source: &str) -> Result<Traced, Box<Failure>> {
-    let suite = python::parse_module(source).map_err(|error| Box::new(syntax_failure(error)))?;
+    let suite = python::compile_module(source).map_err(|error| Box::new(syntax_failure(error)))?;
     let mut class_name = None;
     run(request, &suite, &mut class_name).map_err(|raise| {
         let hint = raise.hint.clone().map(|hint| *hint);
@@ -88,7 +94,9 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
     let names = modules::state_names(&mut this, &network)?;
     let builder = std::mem::replace(&mut this.builder, crate::graph::Builder::new(request.limits.graph));
     let graph = builder.finish(eval, train, &names, request.input_sizes);
-    Ok(Traced { graph, class_name: network.class.name.to_string() })
+    let lost = |param: &Param| param.kind == ParamKind::Unsaved && param.init.is_drawn();
+    let chance = this.chance.or_else(|| graph.params.iter().any(lost).then_some(UNSAVED)).map(str::to_owned);
+    Ok(Traced { graph, class_name: network.class.name.to_string(), chance })
 }
 
 /// The network's instance.

@@ -4,15 +4,18 @@
 //! could exhaust the stack or the memory of a recursive parser (size, nesting of brackets, blocks and f-strings, runs
 //! of operators) is refused from its tokens alone, before a tree is built. Limit: files of at most 256 KiB.
 
+mod compile;
 pub mod diagnostic;
 mod guard;
+mod mangle;
 pub mod outline;
 pub mod prefix;
 
 use ruff_python_ast::{Expr, ModModule, Suite};
 use ruff_python_parser::{ParseError, ParseErrorType};
-use ruff_text_size::Ranged;
+use ruff_text_size::{Ranged, TextRange};
 
+pub use compile::compile_module;
 pub use diagnostic::{Diagnostic, Span};
 pub use guard::{MAX_BRACKETS, MAX_BYTES, MAX_FSTRINGS, MAX_INDENTS, MAX_RUN};
 
@@ -28,7 +31,7 @@ pub struct SyntaxError {
     pub limit: bool,
 }
 
-/// Parse a module.
+/// Parse a module, also one that Python's compiler would refuse.
 ///
 /// # Errors
 /// [`SyntaxError`], with `limit` set where the text is larger or more deeply nested than is read.
@@ -60,6 +63,11 @@ fn syntax_error(error: &ParseError, source: &str) -> SyntaxError {
     let end = range.end().to_usize().min(source.len());
     let start = range.start().to_usize().min(end);
     SyntaxError { message: lower_first(&message), span: Span::new(start, end), limit: false }
+}
+
+/// An error of a text that parses.
+fn located(message: &str, range: TextRange) -> SyntaxError {
+    SyntaxError { message: lower_first(message), span: range.into(), limit: false }
 }
 
 fn lower_first(text: &str) -> String {

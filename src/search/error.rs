@@ -159,6 +159,11 @@ pub enum SearchError {
 }
 
 impl SearchError {
+    /// Whether something is of another version or kind than expected, rather than unreadable.
+    pub(super) fn is_mismatch(&self) -> bool {
+        matches!(self, SearchError::Mismatch { .. } | SearchError::Corrupt { .. })
+    }
+
     /// Whose turn it is.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -245,8 +250,23 @@ fn is_the_machines(error: &std::io::Error) -> bool {
     )
 }
 
-/// Whether a file is no database, or lacks the tables of one.
+/// Whether a file is no database, lacks the tables of one, or has other values in them than this program writes.
 fn is_no_database(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnIndex, InvalidColumnName,
+        InvalidColumnType, QueryReturnedNoRows,
+    };
+    if matches!(
+        error,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnIndex(_)
+            | InvalidColumnName(_)
+            | InvalidColumnType(..)
+            | QueryReturnedNoRows
+    ) {
+        return true;
+    }
     let known = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::Unknown];
     error.sqlite_error_code().is_some_and(|code| known.contains(&code))
 }

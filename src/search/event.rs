@@ -21,6 +21,8 @@ pub enum Event {
         model: String,
         /// The data set.
         data: String,
+        /// Where it is computed: `cpu` or `cuda:N`.
+        device: String,
         /// The seed.
         seed: u64,
         /// Generations committed already.

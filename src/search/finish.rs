@@ -15,6 +15,7 @@ use crate::config::FinalStart;
 use super::error::SearchError;
 use super::evaluate::{Measured, Task, TrainProgress};
 use super::event::{Event, Summary};
+use super::heading::sizes_line;
 use super::read::Network;
 use super::record::{Operator, Verdict};
 use super::store::ResultRow;
@@ -35,10 +36,10 @@ pub(super) fn finish(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, Se
         for (rank, (niche, elite)) in elites.iter().enumerate() {
             check_cancelled(run, parts)?;
             let row = one(run, parts, *niche, elite, rank == 0)?;
-            (parts.observe)(Event::Result(row.clone()));
             results.push(row);
         }
         run.store.keep_results(&results)?;
+        results.iter().for_each(|row| (parts.observe)(Event::Result(row.clone())));
     } else {
         remake(run, parts, &results)?;
     }
@@ -82,9 +83,9 @@ fn sources(
     row: &ResultRow,
 ) -> Result<(), SearchError> {
     let text = |weights: &str| python(run, parts, network, niche, elite, row, weights);
-    write(&run.directory.join(&row.file), text(&format!("{niche:03}.safetensors")).as_bytes())?;
+    write_whole(&run.directory.join(&row.file), text(&format!("{niche:03}.safetensors")).as_bytes())?;
     if row.best {
-        write(&run.directory.join("best.py"), text("best.safetensors").as_bytes())?;
+        write_whole(&run.directory.join("best.py"), text("best.safetensors").as_bytes())?;
     }
     Ok(())
 }
@@ -185,8 +186,7 @@ fn python(
         "; {} parameters, {} MACs per input.\n# Architecture {}.\n",
         facts.parameters, facts.macs, facts.architecture
     ));
-    let sizes: Vec<String> = run.row.input_sizes.iter().map(ToString::to_string).collect();
-    text.push_str(&format!("# Input (N, {}), output (N, {}).", sizes.join(", "), run.row.classes));
+    text.push_str(&sizes_line(&run.row.input_sizes, run.row.classes));
     if let Some((mean, std)) = parts.evaluator.normalisation() {
         text.push_str(&format!(" Pixels in [0, 1] were normalised by mean {mean:?} and std {std:?}."));
     }
@@ -257,11 +257,14 @@ fn summarise(run: &Run, results: &[ResultRow]) -> Result<Summary, SearchError> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), SearchError> {
     let bytes = fs::read(from).map_err(|source| SearchError::Io { path: from.to_owned(), source })?;
-    write(to, &bytes)
+    write_whole(to, &bytes)
 }
 
 /// Write a file whole or not at all: a draft beside it, renamed when it is on the disk.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), SearchError> {
+///
+/// # Errors
+/// The file cannot be written; it is then what it was before.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SearchError> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let draft = PathBuf::from(draft);

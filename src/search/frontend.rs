@@ -54,6 +54,12 @@ impl Reader for FrontEnd {
             imports: &NoImports,
         };
         match lower(&request) {
+            // What is found must give in PyTorch what was measured here.
+            Ok(lower::Network { chance: Some(chance), .. }) => {
+                let message = format!("the weights alone do not make this network again: {chance}");
+                let verdict = lower::Verdict::UnsupportedSyntax;
+                Err(Refused::of(&lower::Refusal { verdict, message, span: None }, source))
+            }
             Ok(network) => {
                 let words = |repair: &AppliedRepair| format!("{}: {}", repair.name, repair.detail);
                 let repairs = network.repairs.iter().map(words).collect();
@@ -78,5 +84,30 @@ fn verdict(verdict: lower::Verdict) -> Verdict {
         lower::Verdict::LimitExceeded => Verdict::LimitExceeded,
         // A refusal is never `Accepted`.
         lower::Verdict::UnsupportedSyntax | lower::Verdict::Accepted => Verdict::Unsupported,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{self, Device};
+
+    use super::{FrontEnd, Reader as _};
+    use crate::search::Verdict;
+
+    #[test]
+    fn a_network_that_its_weights_do_not_make_again_is_refused() {
+        let config = config::resolve("", "", &[], Device::Cpu, 1).unwrap();
+        let reader = FrontEnd::new(&config, &[1, 28, 28], 10);
+        let source = |layers: &str| {
+            format!(
+                "import torch.nn as nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        \
+                 super().__init__()\n        self.layers = {layers}\n\n    def forward(self, x):\n        \
+                 return self.layers[0](x.flatten(1))\n"
+            )
+        };
+        assert!(reader.read(&source("nn.ModuleList([nn.Linear(784, 10)])")).is_ok());
+        let refused = reader.read(&source("[nn.Linear(784, 10)]")).unwrap_err();
+        assert_eq!(refused.verdict, Verdict::Unsupported);
+        assert!(refused.message.contains("nn.ModuleList"), "{}", refused.message);
     }
 }

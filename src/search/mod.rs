@@ -16,6 +16,7 @@ mod event;
 mod finish;
 mod frontend;
 mod generate;
+mod heading;
 mod infill;
 mod lost;
 mod propose;
@@ -46,7 +47,9 @@ pub use draft::check_prompts;
 pub use error::{ErrorClass, EvaluatorError, SearchError, in_shell};
 pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProgress, Weights};
 pub use event::{Event, Summary};
+pub use finish::write_whole;
 pub use frontend::FrontEnd;
+pub use heading::sizes_told;
 pub use infill::Variant;
 pub use question::{QUESTION_STYLES, Question, QuestionStyle, Questions};
 pub use read::{Network, Reader, Refused};
@@ -89,6 +92,7 @@ pub fn search(run: &mut Run, parts: &mut Parts<'_>) -> Result<Summary, SearchErr
         directory: run.directory.display().to_string(),
         model: run.row.model.clone(),
         data: run.row.data.clone(),
+        device: run.config.device.to_string(),
         seed: run.config.seed,
         committed: run.state.generations,
         generations,

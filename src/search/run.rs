@@ -130,7 +130,7 @@ impl Run {
         let store = Store::open(&path)?;
         let row = store.run()?;
         same("program version", &row.program, env!("CARGO_PKG_VERSION"))?;
-        let config = config::resolve_saved(&row.config, &directory.join("config.toml"))?;
+        let config = config::resolve_saved(&row.config, &directory.join("run.db (config)"))?;
         let book = PromptBook::parse(&row.prompts, "prompts")?;
         let (generations, candidates) = store.snapshot()?;
         let state = replay(&generations, &candidates, &config, &book, &path)?;
@@ -142,10 +142,18 @@ impl Run {
     /// # Errors
     /// What differs.
     pub fn verify(&self, model: &GeneratorIdentity, data: &DataIdentity) -> Result<(), SearchError> {
-        same("model", &self.row.model, &model.name)?;
-        same("model's sha256", &self.row.model_sha256, &model.sha256)?;
+        self.verify_model(model)?;
         same("data set", &self.row.data, &data.name)?;
         same("data set's sha256", &self.row.data_sha256, &data.sha256)
+    }
+
+    /// Refuse another model than the run was made with.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn verify_model(&self, model: &GeneratorIdentity) -> Result<(), SearchError> {
+        same("model", &self.row.model, &model.name)?;
+        same("model's sha256", &self.row.model_sha256, &model.sha256)
     }
 
     /// Whether the run was made with these settings; its number of threads changes nothing.
@@ -212,7 +220,7 @@ pub fn load(directory: &Path) -> Result<RunRecord, SearchError> {
     }
     let store = Store::open_to_read(&path)?;
     let row = store.run()?;
-    let config = config::resolve_saved(&row.config, &directory.join("config.toml"))?;
+    let config = config::resolve_saved(&row.config, &directory.join("run.db (config)"))?;
     let book = PromptBook::parse(&row.prompts, "prompts")?;
     let (generations, candidates) = store.snapshot()?;
     let state = replay(&generations, &candidates, &config, &book, &path).map_err(|error| {

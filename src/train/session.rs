@@ -14,7 +14,7 @@ use super::weights::Weights;
 use super::{Evaluation, Failure};
 use crate::config::{Device, TrainConfig};
 use crate::data::{Augmentation, Normalisation, Part, crop_and_flip, place};
-use crate::graph::{Graph, Init, Op, Param, ParamKind};
+use crate::graph::{Graph, Op, Param, ParamKind};
 use crate::rng::RootSeed;
 
 /// Images per forward pass of an evaluation: the same whatever the training batch, so that scores are
@@ -82,7 +82,7 @@ impl<'g> Network<'g> {
             let inherits = match param.kind {
                 ParamKind::Trained => true,
                 // What is drawn at the start is no setting, and what was trained around it needs the same again.
-                ParamKind::Frozen | ParamKind::Buffer => moved || is_drawn(&param.init),
+                ParamKind::Frozen | ParamKind::Buffer => moved || param.init.is_drawn(),
                 ParamKind::Unsaved => false,
             };
             if inherits && let Some(value) = weights.tensor(&param.name, &param.sizes, param.dtype)? {
@@ -208,18 +208,6 @@ fn moved_by_training(graph: &Graph) -> Vec<bool> {
         }
     }
     moved
-}
-
-/// Whether chance has a part in how a parameter starts.
-fn is_drawn(init: &Init) -> bool {
-    match init {
-        Init::Uniform { .. }
-        | Init::Normal { .. }
-        | Init::TruncatedNormal { .. }
-        | Init::Orthogonal { .. } => true,
-        Init::Constant(_) | Init::Eye | Init::Dirac { .. } | Init::Values(_) => false,
-        Init::Parts { base, parts } => is_drawn(base) || parts.iter().any(|(_, init)| is_drawn(init)),
-    }
 }
 
 /// Random operations of an evaluation (an always-on dropout) draw from the same start each time.

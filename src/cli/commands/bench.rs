@@ -18,7 +18,7 @@ use llmatic_offline::bench::search::{Evaluation, Method, run_ranked};
 use llmatic_offline::config::{self, Override, Prior};
 use llmatic_offline::llm::Generator;
 use llmatic_offline::rng::RootSeed;
-use llmatic_offline::search::ScriptedGenerator;
+use llmatic_offline::search::{ScriptedGenerator, write_whole};
 use toml::Value;
 
 use super::bench_llm::bench_llm;
@@ -377,12 +377,18 @@ fn arms(args: &NasBench201Args) -> Result<Vec<Arm>, Failure> {
 /// The LLM of `--model`.
 fn model(args: &NasBench201Args) -> Result<Box<dyn Generator>, Failure> {
     let value = Value::String(args.model.clone());
-    let overrides = [Override { flag: "--model", key: "model.name", value }];
+    let mut overrides = vec![Override { flag: "--model", key: "model.name", value }];
+    overrides.extend(args.memory_mb.map(memory));
     let threads = if args.threads == 0 { machine_threads() } else { args.threads };
     // A bench may have no model, where a search by default may not.
     let text = "[operators]\nrewrite = 0\ncrossover = 0\ntyped = 1\n";
     let mut config = config::resolve(text, "--model", &overrides, machine_device(), threads)?;
     generator(&mut config)
+}
+
+/// What `--memory-mb` says.
+pub(super) fn memory(mb: u32) -> Override {
+    Override { flag: "--memory-mb", key: "model.memory_mb", value: Value::Integer(mb.into()) }
 }
 
 fn make(folder: &Path) -> Result<(), Failure> {
@@ -407,7 +413,7 @@ fn write(
     ];
     for (ending, text) in files {
         let path = folder.join(format!("{}{ending}", dataset.name()));
-        std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
+        write_whole(&path, text.as_bytes())?;
         printer::note(&format!("wrote {}", path.display()));
     }
     Ok(())

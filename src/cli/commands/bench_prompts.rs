@@ -6,10 +6,11 @@
 use std::time::Instant;
 
 use llmatic_offline::bench::prompts::{self, PromptBench, PromptBenchError};
-use llmatic_offline::config::{self, PROMPTS, PromptBook, QUICKSTART, Vocabulary};
+use llmatic_offline::config::{self, Override, PROMPTS, PromptBook, QUICKSTART, Vocabulary};
 use llmatic_offline::llm::{self, Llm, LlmOptions};
 use llmatic_offline::search::QuestionStyle;
 
+use super::bench::memory;
 use super::{machine_device, machine_threads};
 use crate::cli::args::BenchPromptsArgs;
 use crate::cli::{Failure, printer};
@@ -26,7 +27,8 @@ pub(crate) fn bench_prompts(args: &BenchPromptsArgs) -> Result<(), Failure> {
         .iter()
         .map(|name| name.parse().map_err(|message| Failure::refused(format!("--styles: {message}"))))
         .collect::<Result<_, _>>()?;
-    let mut config = config::resolve(QUICKSTART, "", &[], machine_device(), machine_threads())?;
+    let overrides: Vec<Override> = args.memory_mb.map(memory).into_iter().collect();
+    let mut config = config::resolve(QUICKSTART, "", &overrides, machine_device(), machine_threads())?;
     if args.threads > 0 {
         config.threads = args.threads;
     }

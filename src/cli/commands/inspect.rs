@@ -6,6 +6,7 @@
 use llmatic_offline::descriptor;
 use llmatic_offline::graph::Graph;
 use llmatic_offline::lower::{self, Network, Refusal, RepairSet, Verdict};
+use llmatic_offline::search::sizes_told;
 use serde_json::json;
 
 use super::{Beside, read};
@@ -15,11 +16,12 @@ use crate::cli::{Failure, printer};
 /// `inspect`
 pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let source = read(&args.file)?;
+    let (sizes, classes) = sizes_told(&source).unwrap_or((vec![3, 32, 32], 10));
     let outcome = lower::lower(&lower::Request {
         source: &source,
         entry: args.entry.as_deref(),
-        input_sizes: &args.input,
-        classes: Some(args.classes),
+        input_sizes: args.input.as_ref().unwrap_or(&sizes),
+        classes: Some(args.classes.unwrap_or(classes)),
         limits: lower::Limits::default(),
         repairs: if args.no_repair { RepairSet::none() } else { RepairSet::all() },
         imports: &Beside::of(&args.file),
@@ -56,6 +58,7 @@ fn object(outcome: &Result<Network, Refusal>, source: &str, name: &str) -> serde
                 "macs": graph.macs(),
                 "output_shape": output_shape(graph),
                 "repairs": repairs(network),
+                "chance": network.chance,
                 "class": network.class_name,
                 "architecture": graph.architecture_id(),
                 "width_to_depth": described.width_to_depth,
@@ -92,6 +95,9 @@ fn words(network: &Network) -> String {
     let mut text = format!("verdict: accepted ({})\n", network.class_name);
     for repair in repairs(network) {
         text.push_str(&format!("repaired: {repair}\n"));
+    }
+    if let Some(chance) = &network.chance {
+        text.push_str(&format!("the weights alone do not make it again (a search refuses it): {chance}\n"));
     }
     text.push_str(&printer::table(&["layer", "class", "output", "parameters", "MACs"], &rows, &[3, 4]));
     let described = descriptor::of(graph);

@@ -27,7 +27,10 @@ pub(crate) fn machine_threads() -> usize {
 
 /// What `auto` stands for here: CUDA if this program can use it and a device is there.
 pub(crate) fn machine_device() -> Device {
-    let there = cfg!(feature = "cuda") && Path::new("/dev/nvidia0").exists();
+    // A container may have been given another GPU than the machine's first; libtorch and candle count from 0 there too.
+    let is_gpu = |name: &str| name.strip_prefix("nvidia").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let mut files = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let there = cfg!(feature = "cuda") && files.any(|file| file.file_name().to_str().is_some_and(is_gpu));
     if there { Device::Cuda(0) } else { Device::Cpu }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn list() -> Result<String, Failure> {
     let mut text = printer::table(&["model", "file", "memory", "licence", "where"], &rows, &[1, 2]);
     for alias in llm::aliases()? {
         text.push_str(&format!(
-            "\nalias {}: the first installed of {}",
+            "\nalias {}: the first of these that is installed and fits the memory budget: {}",
             alias.alias,
             alias.models.join(", ")
         ));

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use llmatic_offline::bench::operators::{ArmRun, Comparison, figures, is_full, spent};
 use llmatic_offline::config::{self, QUICKSTART, SearchConfig};
 use llmatic_offline::llm::Generator;
-use llmatic_offline::search::{self, Event, GenerationRow, Run, RunRecord};
+use llmatic_offline::search::{self, Event, GenerationRow, Run, RunRecord, write_whole};
 use toml::{Table, Value};
 
 use super::bench::{cannot_fill_in, last_seed};
@@ -61,6 +61,7 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
             .hint("give one of the files another name"));
         }
     }
+    let earlier = earlier_runs(args)?;
     let cancelled = on_interrupt()?;
     // The LLM of the last run: what was asked for, itself, and the name it has in run files.
     let mut llm: Option<(String, Box<dyn Generator>, String)> = None;
@@ -68,7 +69,7 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
     // Seed by seed, so that a comparison that is stopped early is complete for the seeds before.
     for seed in (0..args.seeds).map(|offset| args.first_seed + offset) {
         for (name, over) in &arms {
-            let directory = args.out.join(format!("{}-{seed}", folder_name(name)));
+            let directory = run_folder(args, name, seed);
             let (mut config, book) = configuration(args, name, over, seed)?;
             use_threads(config.threads);
             // All of it: arms may differ in the grammar or in how many rows are written together.
@@ -91,6 +92,7 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
             let mut run = if directory.join("run.db").exists() {
                 let run = Run::open(&directory)?;
                 same_settings(&run, &config, &book, &directory)?;
+                run.verify_model(&generator.describe())?;
                 run
             } else {
                 let data = made.insert(evaluator(&config)?).data();
@@ -127,7 +129,7 @@ pub(crate) fn operators(args: &OperatorsArgs) -> Result<(), Failure> {
                 printer::note(&format!("{name}, seed {seed}: fewer networks were trained than asked for"));
             }
             records.push((name, seed, record));
-            write_table(args, &compared(args, &records))?;
+            write_table(args, &compared(args, &records), &earlier)?;
         }
     }
     say(&compared(args, &records));
@@ -147,24 +149,47 @@ fn compared(args: &OperatorsArgs, records: &[(&str, u64, RunRecord)]) -> Compari
     Comparison { evaluations: args.evaluations, seconds, runs: records.iter().map(run).collect() }
 }
 
-fn write_table(args: &OperatorsArgs, comparison: &Comparison) -> Result<(), Failure> {
+/// The runs of other arms and seeds that the table of the folder has.
+fn earlier_runs(args: &OperatorsArgs) -> Result<Vec<(String, u64, RunRecord)>, Failure> {
     let path = args.out.join("operators.csv");
-    let mut all = comparison.clone();
-    // Other arms and seeds of the same folder and budget stay in it.
-    if let Some(before) =
-        std::fs::read_to_string(&path).ok().and_then(|text| Comparison::from_csv(&text).ok())
-    {
-        for run in before.runs {
-            let other =
-                Comparison { evaluations: before.evaluations, seconds: before.seconds, runs: vec![run] };
-            // Those of this call, and of another budget, are not added.
-            let _ = all.add(other);
-        }
+    if !path.exists() {
+        return Ok(Vec::new());
     }
-    let new = path.with_extension("csv.new");
-    std::fs::write(&new, all.csv())
-        .and_then(|()| std::fs::rename(&new, &path))
-        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+    let refused = |reason: String| {
+        Failure::refused(format!("{}: {reason}", path.display()))
+            .hint("move it away, or choose another folder with --out")
+    };
+    let before = Comparison::from_csv(&read(&path)?).map_err(refused)?;
+    let other = |run: &ArmRun| {
+        let seeds = args.first_seed..args.first_seed.saturating_add(args.seeds);
+        !(args.arms.contains(&run.arm) && seeds.contains(&run.seed))
+    };
+    let record = |run: ArmRun| {
+        let directory = run_folder(args, &run.arm, run.seed);
+        let record = search::load(&directory)
+            .map_err(|error| refused(format!("{}, seed {}: {error}", run.arm, run.seed)))?;
+        Ok((run.arm, run.seed, record))
+    };
+    before.runs.into_iter().filter(other).map(record).collect()
+}
+
+/// Writes what the runs came to: those of this call, and those that were there, at this call's budget.
+fn write_table(
+    args: &OperatorsArgs,
+    comparison: &Comparison,
+    earlier: &[(String, u64, RunRecord)],
+) -> Result<(), Failure> {
+    let mut all = comparison.clone();
+    all.runs.extend(earlier.iter().map(|(arm, seed, record)| ArmRun {
+        arm: arm.clone(),
+        seed: *seed,
+        figures: figures(record, all.evaluations, all.seconds),
+    }));
+    Ok(write_whole(&args.out.join("operators.csv"), all.csv().as_bytes())?)
+}
+
+fn run_folder(args: &OperatorsArgs, arm: &str, seed: u64) -> PathBuf {
+    args.out.join(format!("{}-{seed}", folder_name(arm)))
 }
 
 /// The runs of several tables.

@@ -2,7 +2,6 @@
 //!
 //! One limit: both replay the whole run, a second for some ten thousand candidates.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::{report, search};
@@ -32,6 +31,6 @@ pub(crate) fn report(args: &RunArgs) -> Result<(), Failure> {
 pub(crate) fn write_report(directory: &Path) -> Result<PathBuf, Failure> {
     let path = directory.join("report.html");
     let page = report::html(&search::load(directory)?);
-    fs::write(&path, page).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    search::write_whole(&path, page.as_bytes())?;
     Ok(path)
 }

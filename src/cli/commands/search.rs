@@ -111,6 +111,7 @@ fn configuration(args: &SearchArgs) -> Result<(SearchConfig, String), Failure> {
         ("--seed", "seed", args.seed),
         ("--generations", "search.generations", args.generations),
         ("--children", "search.children", args.children),
+        ("--memory-mb", "model.memory_mb", args.memory_mb),
         ("--threads", "threads", args.threads),
     ];
     for (flag, key, value) in numbers {

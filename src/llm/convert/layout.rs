@@ -165,8 +165,9 @@ impl Config<'_> {
         self.json[key].as_bool().unwrap_or(default)
     }
 
-    fn tied(&self) -> bool {
-        self.boolean_or("tie_word_embeddings", false)
+    /// Whether the output head is the embedding table, where the file says so.
+    fn tied(&self) -> Option<bool> {
+        self.json["tie_word_embeddings"].as_bool()
     }
 }
 
@@ -251,9 +252,9 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The output head, unless it is the embedding table.
-    fn head(&mut self, tied: bool) -> Result<(), LlmError> {
-        if tied || !self.source.has("lm_head.weight") {
+    /// The output head, unless it is the embedding table: a file may leave out what is its class's default.
+    fn head(&mut self, tied: Option<bool>) -> Result<(), LlmError> {
+        if tied == Some(true) || (tied.is_none() && !self.source.has("lm_head.weight")) {
             Ok(())
         } else {
             self.tensor("output", "lm_head", None)
@@ -274,7 +275,7 @@ fn codegen(config: &Config<'_>, source: &Source) -> Result<Layout, LlmError> {
         )));
     }
     config.expect("activation_function", &["gelu_new", "gelu_pytorch_tanh"])?;
-    if config.tied() {
+    if config.tied() == Some(true) {
         return Err(config.fault("`tie_word_embeddings` is true, expected false for codegen"));
     }
     builder.integer("block_count", layers);
@@ -442,7 +443,7 @@ fn gemma3(config: &Config<'_>, source: &Source) -> Result<Layout, LlmError> {
         }
     }
     builder.tensor("output_norm", &format!("{prefix}.norm"), None)?;
-    builder.head(config.boolean_or("tie_word_embeddings", true))?;
+    builder.head(Some(config.tied().unwrap_or(true)))?;
     // Norms are stored as what they differ from 1 by.
     for item in &mut builder.layout.tensors {
         if item.name.ends_with("norm.weight") {

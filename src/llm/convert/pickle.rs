@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use super::source::Element;
 
+/// Most bytes of a pickle: many times what thousands of tensors need. A hostile one can fill a hundred times its size.
+const MOST_BYTES: usize = 1 << 23;
 /// Longest name of a tensor or of its storage, in bytes: each place that names it has a copy.
 const LONGEST_NAME: usize = 256;
 
@@ -57,6 +59,9 @@ struct Machine<'a> {
 
 /// The tensors of a pickled `state_dict`, in its order.
 pub(super) fn tensors(bytes: &[u8]) -> Result<Vec<Described>, String> {
+    if bytes.len() > MOST_BYTES {
+        return Err(format!("data.pkl has {} bytes, expected at most {MOST_BYTES}", bytes.len()));
+    }
     let mut machine = Machine {
         bytes,
         at: 0,
@@ -432,6 +437,7 @@ mod tests {
     #[test]
     fn a_text_longer_than_the_file_and_every_truncation_are_errors() {
         assert!(tensors(b"\x80\x02X\xff\xff\xff\xffabc.").unwrap_err().contains("truncated"));
+        assert!(tensors(&vec![b'N'; (1 << 23) + 1]).unwrap_err().contains("expected at most 8388608"));
         let whole = dictionary();
         assert!((0..whole.len()).all(|len| tensors(&whole[..len]).is_err()));
     }

@@ -222,3 +222,22 @@ fn the_real_tokenizer_of_gemma3_comes_back_from_ggmls_keys() {
         assert_eq!(ids(&ours), ids(&theirs), "{text:?}");
     }
 }
+
+#[test]
+fn a_head_that_is_neither_there_nor_the_embedding_table_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture("qwen3")).unwrap().flatten() {
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config = read_json(&path).unwrap();
+    assert_eq!(config["tie_word_embeddings"], json!(true));
+    let mut result = |tied: Json| {
+        config["tie_word_embeddings"] = tied;
+        std::fs::write(&path, config.to_string()).unwrap();
+        convert(folder.path(), "f32", &folder.path().join("tiny.gguf"), &mut |_| {})
+    };
+    assert!(result(Json::Null).is_ok(), "left out, as of a class whose default it is");
+    let refused = result(json!(false)).unwrap_err().to_string();
+    assert!(refused.contains("`lm_head.weight` is missing"), "{refused}");
+}

@@ -27,6 +27,7 @@ impl Interp<'_> {
                 defaults.insert(Rc::from(parameter.parameter.name.as_str()), self.eval(default)?);
             }
         }
+        self.annotations_of(def)?;
         let module = Rc::clone(&self.frame().module);
         let key = (module.file, Span::from(def.range));
         let code = Rc::clone(self.functions.entry(key).or_insert_with(|| Rc::new(def.clone())));

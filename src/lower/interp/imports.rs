@@ -184,7 +184,7 @@ impl Interp<'_> {
         source: &str,
         text: Option<Rc<str>>,
     ) -> R<Rc<Module>> {
-        let suite = python::parse_module(source)
+        let suite = python::compile_module(source)
             .map_err(|error| Raise::unsupported(format!("import of {name}: {}", error.message)))?;
         let module = self.new_module(name, package, false, text)?;
         // What a module needs is there, or nobody would import it: only its own `try` expects otherwise.

@@ -4,6 +4,7 @@
 //! tensors. Every statement, expression and element is metered, so that no source runs or grows without bound.
 //! Limit: generators are run to their end when they are called.
 
+mod annotations;
 mod arith;
 mod attr;
 pub(crate) mod builtins;
@@ -175,6 +176,10 @@ pub(crate) struct Interp<'a> {
     pub(crate) uses: BTreeMap<(Span, Span), usize>,
     /// Generators behind `random` and `numpy.random`.
     pub(crate) twisters: Vec<Twister>,
+    /// What of chance outside the network's weights has gone into it.
+    pub(crate) chance: Option<&'static str>,
+    /// Whether annotations are not evaluated.
+    pub(crate) deferred_annotations: bool,
     classes: BTreeMap<&'static str, Rc<Class>>,
     modules: BTreeMap<String, Rc<Module>>,
     functions: BTreeMap<(u32, Span), Rc<StmtFunctionDef>>,
@@ -220,6 +225,8 @@ impl<'a> Interp<'a> {
             outer_span: None,
             uses: BTreeMap::new(),
             twisters: Vec::new(),
+            chance: None,
+            deferred_annotations: false,
             classes: BTreeMap::new(),
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),

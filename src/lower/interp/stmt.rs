@@ -10,6 +10,7 @@ use ruff_python_ast::{Expr, Stmt, StmtFor};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::annotations::are_deferred;
 use crate::lower::interp::{Frame, Interp};
 use crate::lower::value::{Module, Value};
 use crate::python::Span;
@@ -25,6 +26,9 @@ pub(crate) enum Flow {
 impl Interp<'_> {
     /// Run a module's statements.
     pub(crate) fn run_module(&mut self, module: &Rc<Module>, suite: &[Stmt]) -> R<()> {
+        if module.main {
+            self.deferred_annotations = are_deferred(suite);
+        }
         self.frames.push(Frame {
             scope: Rc::clone(&module.scope),
             module: Rc::clone(module),
@@ -105,6 +109,11 @@ impl Interp<'_> {
                 if let Some(value) = &stmt.value {
                     let value = self.eval(value)?;
                     self.assign(&stmt.target, value)?;
+                }
+                // Not evaluated in functions.
+                let scope = Rc::clone(&self.frame().scope);
+                if scope.class_body || Rc::ptr_eq(&scope, &self.frame().module.scope) {
+                    self.annotation(&stmt.annotation)?;
                 }
             }
             Stmt::For(stmt) => return self.for_loop(stmt),

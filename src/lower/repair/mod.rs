@@ -161,6 +161,7 @@ fn network(traced: Traced, source: &str, repairs: &[AppliedRepair]) -> Network {
         source: source.to_owned(),
         repairs: repairs.to_vec(),
         class_name: traced.class_name,
+        chance: traced.chance,
     }
 }
 
@@ -183,7 +184,7 @@ impl Search<'_> {
         if failure.refusal.verdict != Verdict::ShapeError || self.repairs.len() >= MAX_EDITS {
             return None;
         }
-        let suite = python::parse_module(source).ok()?;
+        let suite = python::compile_module(source).ok()?;
         let context = Context { request: self.request, source, suite: &suite, failure };
         for &repair in Repair::ALL.iter().filter(|&&repair| self.request.repairs.contains(repair)) {
             for proposal in propose(repair, &context) {

@@ -19,6 +19,16 @@ const IMPORTS: &[(&str, &str)] = &[
     ("np", "import numpy as np"),
     ("OrderedDict", "from collections import OrderedDict"),
     ("partial", "from functools import partial"),
+    ("Tensor", "from torch import Tensor"),
+    ("Any", "from typing import Any"),
+    ("Callable", "from typing import Callable"),
+    ("Dict", "from typing import Dict"),
+    ("List", "from typing import List"),
+    ("Optional", "from typing import Optional"),
+    ("Sequence", "from typing import Sequence"),
+    ("Tuple", "from typing import Tuple"),
+    ("Type", "from typing import Type"),
+    ("Union", "from typing import Union"),
 ];
 
 pub(crate) fn propose(context: &Context<'_>) -> Vec<Proposal> {

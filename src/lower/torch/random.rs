@@ -19,6 +19,7 @@ pub(crate) struct Twister {
     words: Vec<u32>,
     at: usize,
     body: u32,
+    seeded: bool,
 }
 
 impl Twister {
@@ -30,7 +31,7 @@ impl Twister {
             let place = u32::try_from(words.len()).unwrap_or(0);
             words.push(1_812_433_253_u32.wrapping_mul(last ^ (last >> 30)).wrapping_add(place));
         }
-        Twister { words, at: WORDS, body: 0 }
+        Twister { words, at: WORDS, body: 0, seeded: false }
     }
 
     /// As `random.seed(seed)` of CPython.
@@ -131,7 +132,8 @@ static FUNCTIONS: &[Builtin] = &[
             } else {
                 Twister::of_number(u32::try_from(seed).unwrap_or(u32::MAX))
             };
-            *known(this, &args)? = Twister { body, ..seeded };
+            let told = !args.get("seed").is_none();
+            *known(this, &args)? = Twister { body, seeded: told, ..seeded };
             Ok(Value::None)
         },
     },
@@ -140,12 +142,19 @@ static FUNCTIONS: &[Builtin] = &[
         signature: "handle",
         run: |this, args| Ok(Value::Int(i64::from(drawn(this, &args)?.word()))),
     },
+    Builtin { name: "_permuted", signature: "", run: not_reproducible },
     Builtin {
         name: "_float",
         signature: "handle",
         run: |this, args| Ok(Value::Float(drawn(this, &args)?.float())),
     },
 ];
+
+/// Notes that the network is another one each time that it is made.
+fn not_reproducible(this: &mut Interp<'_>, _args: Bound) -> R<Value> {
+    this.chance.get_or_insert("torch.randperm draws another order each time");
+    Ok(Value::None)
+}
 
 /// A function of this file.
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
@@ -161,6 +170,9 @@ fn known<'a>(this: &'a mut Interp<'_>, args: &Bound) -> R<&'a mut Twister> {
 fn drawn<'a>(this: &'a mut Interp<'_>, args: &Bound) -> R<&'a mut Twister> {
     this.tick(1)?;
     let (mode, body) = (this.mode, this.body);
+    if !known(this, args)?.seeded {
+        this.chance.get_or_insert("a random number of Python or numpy without a seed");
+    }
     let twister = known(this, args)?;
     if mode != Mode::Building && twister.body != body {
         return Err(Raise::unsupported(

@@ -96,7 +96,17 @@ impl Store {
     pub fn open_to_read(path: &Path) -> Result<Store, SearchError> {
         // A folder that cannot be written has no place for the WAL's index; an unchanging file needs none.
         Store::with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).or_else(|error| {
-            let uri = format!("file:{}?immutable=1", path.display());
+            if error.is_mismatch() {
+                return Err(error);
+            }
+            let log = path.with_extension("db-wal");
+            if log.metadata().is_ok_and(|log| log.len() > 0) {
+                let source = std::io::Error::other(
+                    "holds generations that can only be read where files can be made; copy the folder, and read that",
+                );
+                return Err(SearchError::Io { path: log, source });
+            }
+            let uri = format!("file:{}?immutable=1", in_uri(path));
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             Store::with_flags(Path::new(&uri), flags)
                 .map(|store| Store { path: path.to_owned(), ..store })
@@ -246,6 +256,10 @@ impl Store {
     }
 
     fn with_flags(path: &Path, flags: OpenFlags) -> Result<Store, SearchError> {
+        if path.is_dir() {
+            let reason = "expected a file, got a folder".to_owned();
+            return Err(SearchError::Corrupt { path: path.to_owned(), reason });
+        }
         let fail = |source| SearchError::Database { path: path.to_owned(), source };
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
         let store = Store { connection, path: path.to_owned() };
@@ -276,4 +290,9 @@ impl Store {
     ) -> Result<Vec<T>, SearchError> {
         self.with(|connection| connection.prepare(sql)?.query_map([], read)?.collect())
     }
+}
+
+/// A path as SQLite's URIs have it.
+fn in_uri(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }

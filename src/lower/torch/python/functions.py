@@ -347,6 +347,7 @@ def _distinct(input, items, places, return_inverse, return_counts):
 
 def randperm(n, **options):
     """An order of constructors': the same each time, and not PyTorch's."""
+    random._permuted()
     if not _orders:
         _orders.append(random.Random(0))
     items = list(range(n))
