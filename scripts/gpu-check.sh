@@ -21,6 +21,12 @@ fail() { printf 'gpu-check: FAILED: %s\n' "$*" >&2; exit 1; }
 command -v nvidia-smi >/dev/null || fail 'expected nvidia-smi on PATH, got none; is the driver installed?'
 [[ -e "$LIBTORCH/lib/libtorch_cuda.so" ]] || fail "no libtorch_cuda.so in $LIBTORCH/lib; run scripts/setup.sh --cuda"
 nvidia-smi --id="$index" --query-gpu=name,memory.total,driver_version --format=csv,noheader
+# candle's kernels are compiled to what the driver compiles further: it must not be older than the compiler.
+command -v nvcc >/dev/null || fail 'expected nvcc on PATH, got none; it is often in /usr/local/cuda/bin'
+compiler="$(nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"
+driver="$(nvidia-smi | sed -n 's/.*CUDA Version: \([0-9.]*\).*/\1/p')"
+[[ -z "$driver" || "$(printf '%s\n%s\n' "$compiler" "$driver" | sort -V | head -n 1)" == "$compiler" ]] ||
+  fail "nvcc is of CUDA $compiler, the driver of CUDA $driver: expected a compiler that is not newer than the driver"
 
 cargo build --release --locked --features cuda
 program="${CARGO_TARGET_DIR:-target}/release/llmatic-offline"

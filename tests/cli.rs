@@ -2,6 +2,7 @@
 //! resume.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -135,8 +136,79 @@ fn a_dry_run_ends_with_a_summary_and_every_file() {
         page.contains("<svg") && !page.contains("http://") && !page.contains("https://"),
         "self-contained"
     );
+    assert!(page.contains(digest(home.path(), "runs/001").trim()), "the digest is in the page");
     let progress = text(&output.stderr);
     assert_eq!(progress.lines().filter(|line| line.starts_with("generation ")).count(), 4, "{progress}");
+}
+
+#[test]
+fn what_an_llm_writes_is_text_in_the_report_and_no_part_of_the_page() {
+    let home = home();
+    let completion = "    def __init__(self):\n        super().__init__()\n        \
+                      # <script>alert(1)</script>\n        \
+                      self.fc1 = nn.Linear(784, 10)\n\n    def forward(self, x):\n        return \
+                      self.fc1(x.flatten(1))\n";
+    let line = serde_json::json!({ "completion": completion }).to_string();
+    std::fs::write(home.path().join("script.jsonl"), line).unwrap();
+    assert!(run(home.path(), &dry(&["--generations", "2", "--children", "2"])).status.success());
+    let shown = home.path().join("runs/001/report.html");
+    std::fs::remove_file(&shown).unwrap();
+    assert!(run(home.path(), &["report", "runs/001"]).status.success());
+    let page = std::fs::read_to_string(shown).unwrap();
+    assert!(page.contains("&lt;script&gt;alert(1)"), "the network is shown");
+    assert!(!page.contains("<script>alert"), "as text");
+}
+
+#[test]
+fn defect_7_a_candidate_that_would_do_something_else_is_refused_and_never_kept() {
+    let home = home();
+    let recorded = std::fs::read_to_string(home.path().join("script.jsonl")).unwrap();
+    let mut lines = String::new();
+    for line in recorded.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = row["completion"].as_str().unwrap().replace(
+            "super().__init__()\n",
+            "super().__init__()\n        __import__('os').system('touch m')\n",
+        );
+        lines.push_str(&format!("{}\n", serde_json::json!({ "completion": text + "\nopen('m', 'w')\n" })));
+    }
+    std::fs::write(home.path().join("script.jsonl"), lines).unwrap();
+    let output = run(home.path(), &dry(&["--generations", "2", "--children", "4"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains(" 0 valid, 0 trained;"), "{said}");
+    let kept = std::fs::read_to_string(home.path().join("runs/001/best.py")).unwrap();
+    assert!(!kept.contains("system") && !kept.contains("open("), "{kept}");
+    assert!(!home.path().join("m").exists());
+}
+
+#[test]
+fn a_converted_model_is_listed_shown_asked_and_timed() {
+    let home = home();
+    let said = |arguments: &[&str]| {
+        let output = run(home.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/codegen-tiny");
+    said(&["models", "convert", source.to_str().unwrap(), "--quantize", "f16", "--output", "tiny.gguf"]);
+    said(&["models", "import", "tiny.gguf", "--name", "tiny"]);
+    let list = said(&["models", "list"]);
+    assert!(list.lines().any(|line| line.starts_with("tiny ") && line.ends_with("tiny.gguf")), "{list}");
+    let shown = said(&["models", "show", "tiny"]);
+    assert!(shown.contains("codegen") && shown.contains("192"), "architecture and context: {shown}");
+    std::fs::write(home.path().join("prompt.txt"), "class Net(nn.Module):\n").unwrap();
+    let generate = |seed: &str| {
+        let asked = ["generate", "--model", "tiny", "--prompt-file", "prompt.txt", "--threads", "1"];
+        let more = ["--max-tokens", "12", "--temperature", "1.5", "--seed", seed, "--device", "cpu"];
+        said(&[&asked[..], &more].concat())
+    };
+    assert_eq!(generate("1"), generate("1"));
+    assert_ne!(generate("1"), generate("2"));
+    let timed = ["bench", "llm", "--model", "tiny", "--threads", "1", "--repeats", "1", "--rows", "2"];
+    let timed = said(&[&timed[..], &["--prompt-tokens", "20", "--new-tokens", "5", "--json"]].concat());
+    let timed: serde_json::Value = serde_json::from_str(&timed).unwrap();
+    assert!(timed.to_string().contains("prefill"), "{timed}");
 }
 
 #[test]
@@ -184,10 +256,10 @@ fn kill_9_at_ten_moments_each_resumed_gives_the_digest_of_the_undisturbed_run() 
         // Spread over the run, at odd offsets.
         std::thread::sleep(whole.mul_f64(0.03 + f64::from(attempt) * 0.0917));
         child.kill().unwrap();
-        child.wait().unwrap();
+        let killed = child.wait().unwrap().signal() == Some(9);
         let output = run(home.path(), &["resume", &out]);
         let output = if output.status.success() {
-            killed_inside += 1;
+            killed_inside += u32::from(killed);
             output
         } else {
             // Killed before the run existed: the folder may be used again.
@@ -197,7 +269,7 @@ fn kill_9_at_ten_moments_each_resumed_gives_the_digest_of_the_undisturbed_run() 
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(digest(home.path(), &out), reference, "killed at moment {attempt}");
     }
-    assert!(killed_inside >= 5, "{killed_inside} of 10 runs had begun");
+    assert!(killed_inside >= 5, "{killed_inside} of 10 runs had begun, and were killed");
 }
 
 #[cfg(unix)]

@@ -151,8 +151,12 @@ fn reject_fixtures_are_refused() {
 fn hostile_sources_are_refused() {
     let net =
         "import torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n";
-    let inside = |body: &str| format!("{net}        {body}\n");
-    let mut sources = vec![
+    // With this end they would be networks.
+    let end = "        self.fc = nn.Linear(3072, 10)\n\n    def forward(self, x):\n        return \
+               self.fc(x.flatten(1))\n";
+    let inside = |body: &str| format!("{net}        {body}\n{end}");
+    assert!(plain(&inside("self.a = [0] * 10")).is_ok());
+    let sources = [
         "x = ".to_owned() + &"(".repeat(50_000),
         "x = ".to_owned() + &"-".repeat(200_000) + "1",
         "x = 1".to_owned() + &" + 1".repeat(60_000),
@@ -194,10 +198,16 @@ fn hostile_sources_are_refused() {
         "import torch\n        w = torch.randn(10**5, 2)\n        for i in range(10**5): w[i] = 0",
         "import itertools\n        a = list(itertools.product(range(1000), range(1000), range(1000)))",
     ] {
-        sources.push(inside(body));
+        // The stack of Python's `re` is no limit of its own here.
+        let expected =
+            if body.contains("'(' * 2000") { Verdict::UnsupportedSyntax } else { Verdict::LimitExceeded };
+        match plain(&inside(body)) {
+            Ok(_) => panic!("accepted: {body}"),
+            Err(refusal) => assert_eq!(refusal.verdict, expected, "{body}: {}", refusal.message),
+        }
     }
     for source in &sources {
-        let head: String = source.chars().rev().take(80).collect::<String>().chars().rev().collect();
+        let head: String = source.chars().take(80).collect();
         match plain(source) {
             Ok(_) => panic!("accepted: {head}"),
             Err(refusal) => {

@@ -245,7 +245,12 @@ fn scores_rank_a_likely_line_above_an_unlikely_one_and_do_not_depend_on_the_batc
 #[test]
 fn manifests_say_what_models_take() {
     for name in ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"] {
-        let Ok(selection) = select(name, None) else { continue };
+        let selection = match select(name, None) {
+            Ok(selection) => selection,
+            // The larger one is installed on request only.
+            Err(LlmError::NotInstalled { .. }) if name.ends_with("1.5b") || selection().is_none() => continue,
+            Err(error) => panic!("{name}: {error}"),
+        };
         let options = LlmOptions { device: Device::Cpu, threads: 1, context: 2048, rows: 8 };
         let plan = Llm::estimate(&selection, &options).unwrap().total_bytes();
         let said = selection.manifest.memory_mb * 1_000_000;

@@ -139,6 +139,31 @@ fn defect_5_the_test_split_is_read_after_the_last_generation_only() {
 }
 
 #[test]
+fn further_training_starts_where_the_run_file_says_and_what_is_worse_is_dropped() {
+    for (from, fitness, said) in
+        [("elite", 1.0, "9 parent"), ("scratch", 1.0, "9 scratch"), ("elite", 0.0, "")]
+    {
+        let directory = TempDir::new().unwrap();
+        let config = config(1, &format!("[final]\nsteps = 9\nfrom = \"{from}\"\n"));
+        let steps = config.train.steps;
+        let mut run = create(directory.path(), config).unwrap();
+        let mut evaluator =
+            WeightedSurrogate { fitness_at: Some((9, fitness)), ..WeightedSurrogate::default() };
+        let summary = go_with(&mut run, &mut generator(), &mut evaluator, &mut |_| false).unwrap();
+        let kept = std::fs::read_to_string(directory.path().join("best.safetensors")).unwrap();
+        let best = summary.best.unwrap();
+        if fitness == 1.0 {
+            assert!(kept.ends_with(said), "{from}: {kept}");
+            assert_eq!((best.final_steps, best.validation), (9, 1.0));
+        } else {
+            assert!(kept.contains(&format!(" {steps} ")), "{kept}");
+            assert_eq!(best.final_steps, 0);
+            assert!(best.validation > 0.0);
+        }
+    }
+}
+
+#[test]
 fn a_copy_is_asked_again_hotter_within_the_limit_and_counted() {
     let directory = TempDir::new().unwrap();
     let seed = seed_network(&[1, 28, 28], 10);

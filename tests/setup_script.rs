@@ -74,11 +74,11 @@ for name in ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]:
     /// `PATH` with a cargo in front that brings no crates.
     fn path_with_cargo(&self) -> std::ffi::OsString {
         let bin = self.path("bin");
-        fs::create_dir_all(&bin).unwrap();
-        fs::write(bin.join("cargo"), "#!/bin/sh\n").unwrap();
-        fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(&bin).expect("made");
+        fs::write(bin.join("cargo"), "#!/bin/sh\n").expect("made");
+        fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).expect("made");
         let folders = std::env::var_os("PATH").unwrap_or_default();
-        std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&folders))).unwrap()
+        std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&folders))).expect("made")
     }
 }
 

@@ -55,6 +55,9 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("Instant", &["search", "train", "main", "cli"]),
     ("SystemTime", &["search", "main", "cli"]),
     ("std::env", &["config", "search", "main", "cli"]),
+    // No program is started and, but for `hf_hub`, nothing is asked of a network.
+    ("process::Command", &[]),
+    ("std::net", &[]),
 ];
 
 const REQUIRED: &[&str] = &[

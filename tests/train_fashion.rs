@@ -1,7 +1,8 @@
 //! The trainer on real images: Fashion-MNIST, where it is installed (`$LLMATIC_HOME/data/fashion-mnist`).
 #![cfg(feature = "torch")]
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod oracle;
 mod train_nets;
 
 use std::sync::atomic::AtomicBool;
@@ -37,8 +38,7 @@ fn config(steps: usize) -> TrainConfig {
 /// `None` where the data set is not installed.
 fn trainer(steps: usize, threads: usize) -> Option<Trainer> {
     let data = DataConfig { name: "fashion-mnist".to_owned(), path: None, validation: 5000 };
-    if !home().join("data/fashion-mnist").is_dir() {
-        println!("fashion-mnist is not installed: run scripts/setup.sh");
+    if !oracle::present(&home().join("data/fashion-mnist")) {
         return None;
     }
     let dataset = Dataset::load(&data, &home(), Device::Cpu).unwrap();

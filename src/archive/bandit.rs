@@ -118,5 +118,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(choose(&bandit), choose(&bandit.clone()));
+        assert_ne!(choose(&bandit), choose(&Bandit::new(1.0)), "nothing was told");
+        let other = |draw| bandit.choose(&["a", "b"], &mut RootSeed(4).stream("arm", &[draw]));
+        assert_ne!(choose(&bandit), (0..50).map(other).collect::<Vec<_>>(), "another stream");
     }
 }

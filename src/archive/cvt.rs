@@ -69,15 +69,17 @@ impl Cvt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::{Archive, Axis, Niches};
 
     #[test]
     fn defect_1_every_niche_is_reachable_because_descriptors_are_scaled() {
         // Defect 1 of the public code: unscaled descriptors reach 2 of 100 niches.
-        let cvt = Cvt::new(RootSeed(0), 100, 25_000);
+        let axes = [Axis { low: 0.0, high: 64.0 }, Axis { low: 4.0, high: 8.0 }];
+        let archive = Archive::new(Niches::Cvt(Cvt::new(RootSeed(0), 100, 25_000)), axes);
         let mut stream = RootSeed(1).stream("points", &[]);
         let mut hit = vec![0usize; 100];
         for _ in 0..25_000 {
-            hit[cvt.niche_of([stream.uniform(), stream.uniform()])] += 1;
+            hit[archive.niche_of([64.0 * stream.uniform(), 4.0 + 4.0 * stream.uniform()])] += 1;
         }
         assert!(hit.iter().all(|&count| (100..500).contains(&count)), "{hit:?}");
     }

@@ -6,6 +6,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::data::uploaded;
 use crate::rng::Stream;
 
 /// What is done to a batch.
@@ -51,7 +52,7 @@ pub(crate) fn crop_and_flip(
     // One gather over the flattened plane: index = row * width + column, the same for every channel.
     let rows = Tensor::f_from_slice(&rows)?.f_view([n, h, 1])?;
     let columns = Tensor::f_from_slice(&columns)?.f_view([n, 1, w])?;
-    let places = (rows * width).f_add(&columns)?.f_view([n, 1, h * w])?.f_to(device)?;
+    let places = uploaded(&(rows * width).f_add(&columns)?.f_view([n, 1, h * w])?, device)?;
     let planes = padded.f_reshape([n, channels, (h + 2 * padding) * width])?;
     let places = places.f_expand([n, channels, h * w], false)?;
     planes.f_gather(2, &places, false)?.f_view([n, channels, h, w])

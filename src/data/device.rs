@@ -5,6 +5,8 @@
 
 use std::ffi::{CStr, CString};
 
+use tch::{TchError, Tensor};
+
 use crate::config::Device;
 
 /// The device in tch's terms.
@@ -12,6 +14,15 @@ pub(crate) fn place(device: Device) -> tch::Device {
     match device {
         Device::Cpu => tch::Device::Cpu,
         Device::Cuda(index) => tch::Device::Cuda(index),
+    }
+}
+
+/// A tensor on a device, without waiting for what the device has to do first.
+pub(crate) fn uploaded(tensor: &Tensor, device: tch::Device) -> Result<Tensor, TchError> {
+    match device {
+        tch::Device::Cpu => Ok(tensor.shallow_clone()),
+        // Memory that is not pinned is copied before the call returns, so it may go.
+        _ => tensor.f_to_device_(device, tensor.kind(), true, false),
     }
 }
 
@@ -32,6 +43,9 @@ pub(crate) fn prepare(device: Device) -> Result<(), String> {
 
 /// `libtorch_cuda.so` by the binary's rpath, or beside the libtorch that it was built with.
 fn load_cuda() -> Result<(), String> {
+    // Without it cuBLAS may add up in another order from call to call; read when the library is first used.
+    // SAFETY: terminated strings; nothing else reads the environment meanwhile.
+    unsafe { libc::setenv(c"CUBLAS_WORKSPACE_CONFIG".as_ptr(), c":4096:8".as_ptr(), 0) };
     let beside = format!("{}/libtorch_cuda.so", env!("LLMATIC_LIBTORCH_LIB"));
     let mut message = String::new();
     for name in ["libtorch_cuda.so", &beside] {

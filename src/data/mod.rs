@@ -18,7 +18,7 @@ use crate::config::{DataConfig, Device};
 use crate::rng::RootSeed;
 
 pub(crate) use augment::{Augmentation, crop_and_flip};
-pub(crate) use device::{place, prepare};
+pub(crate) use device::{place, prepare, uploaded};
 pub(crate) use split::{Normalisation, Part, Split};
 
 const FASHION: [&str; 10] = [

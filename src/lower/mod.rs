@@ -5,6 +5,7 @@
 //! would, or a [`Refusal`] with the place and the reason. Nothing is executed but the interpreter below, whose every
 //! step and allocation is metered. Limit: control flow on the values of tensors is refused.
 
+mod effects;
 mod error;
 mod interp;
 mod repair;
@@ -16,6 +17,7 @@ mod value;
 
 use crate::graph::{self, Graph};
 
+pub use effects::effect;
 pub use error::{Refusal, Verdict};
 pub use repair::{AppliedRepair, Repair, RepairSet};
 

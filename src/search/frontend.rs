@@ -54,13 +54,10 @@ impl Reader for FrontEnd {
             imports: &NoImports,
         };
         match lower(&request) {
-            // What is found must give in PyTorch what was measured here.
-            Ok(lower::Network { chance: Some(chance), .. }) => {
-                let message = format!("the weights alone do not make this network again: {chance}");
-                let verdict = lower::Verdict::UnsupportedSyntax;
-                Err(Refused::of(&lower::Refusal { verdict, message, span: None }, source))
-            }
             Ok(network) => {
+                if let Some(refusal) = unfit(&network) {
+                    return Err(Refused::of(&refusal, &network.source));
+                }
                 let words = |repair: &AppliedRepair| format!("{}: {}", repair.name, repair.detail);
                 let repairs = network.repairs.iter().map(words).collect();
                 Ok(Network { graph: network.graph, source: network.source, repairs })
@@ -68,6 +65,17 @@ impl Reader for FrontEnd {
             Err(refusal) => Err(Refused::of(&refusal, source)),
         }
     }
+}
+
+/// Why a network that can be read is none for a search: what is found must give in PyTorch what was measured here, and
+/// do nothing else there.
+pub fn unfit(network: &lower::Network) -> Option<lower::Refusal> {
+    let chance = network.chance.as_ref().map(|chance| lower::Refusal {
+        verdict: lower::Verdict::UnsupportedSyntax,
+        message: format!("the weights alone do not make this network again: {chance}"),
+        span: None,
+    });
+    chance.or_else(|| lower::effect(&network.source))
 }
 
 impl Refused {

@@ -153,3 +153,89 @@ fn pick(config: &SearchConfig, state: &State, count: usize, stream: &mut Stream)
     }
     (!picked.is_empty()).then_some(picked)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::archive::Reward;
+    use crate::config::{self, Device, PROMPTS};
+
+    const CAN: Abilities = Abilities { infill: true, rank: true };
+
+    /// A state with elites of fitness 0.0, 0.1 ... 0.9, the middle one of which has the best children; the oldest
+    /// networks are the fittest.
+    fn state(config: &SearchConfig, book: &PromptBook) -> State {
+        let mut state = State::new(config, book.instructions().len());
+        for slot in 0..10u64 {
+            let elite = Elite {
+                id: CandidateId { generation: 1, slot },
+                architecture: format!("{slot:016x}"),
+                source: "class Net: pass".into(),
+                fitness: slot as f64 / 10.0,
+                descriptor: [6.0 * slot as f64, 4.0 + 0.4 * slot as f64],
+            };
+            state.archive.add(elite.clone()).unwrap();
+            state.population.push_front(elite.clone());
+            state.seed.get_or_insert(elite);
+        }
+        assert_eq!(state.archive.elites().len(), 10, "each in a niche of its own");
+        state.archive.reward(CandidateId { generation: 1, slot: 5 }, Reward::Archived);
+        state
+    }
+
+    /// How often each elite is the parent of a typed edit, by slot.
+    fn parents(settings: &str) -> BTreeMap<u64, usize> {
+        let text = format!(
+            "[operators]\nrewrite = 0\ncrossover = 0\ntyped = 1\n[search]\ninitial_networks = 1\n{settings}\n"
+        );
+        let config = config::resolve(&text, "", &[], Device::Cpu, 1).unwrap();
+        let book = PromptBook::parse(PROMPTS, "").unwrap();
+        let state = state(&config, &book);
+        let mut counts = BTreeMap::new();
+        for slot in 0..300 {
+            let id = CandidateId { generation: 2, slot };
+            let proposal = propose(&config, &book, &state, CAN, id).unwrap();
+            *counts.entry(proposal.parents[0].id.slot).or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn parents_are_whom_the_setting_says() {
+        assert_eq!(parents("parents = \"random\"").len(), 10);
+        assert_eq!(parents("parents = \"fittest\"\nfittest = 1"), [(9, 300)].into());
+        assert_eq!(parents("parents = \"fittest\"\nfittest = 3").into_keys().collect::<Vec<_>>(), [7, 8, 9]);
+        let curious = parents("parents = \"curious\"\ntournament = 50");
+        assert!(
+            curious[&5] > 290,
+            "of fifty draws from ten one is nearly always the most curious: {curious:?}"
+        );
+        let one = parents("parents = \"curious\"\ntournament = 1");
+        assert!(one.len() == 10 && one[&5] < 60, "no tournament, no preference: {one:?}");
+        assert_eq!(parents("parents = \"seed\""), [(0, 300)].into());
+        let ageing = parents("parents = \"ageing\"\ntournament = 50");
+        assert!(ageing[&9] > 290, "the fittest of the population: {ageing:?}");
+    }
+
+    #[test]
+    fn operators_come_at_their_rates_and_crossover_takes_two_different_parents() {
+        let config = config::resolve("[search]\ninitial_networks = 1\n", "", &[], Device::Cpu, 1).unwrap();
+        let book = PromptBook::parse(PROMPTS, "").unwrap();
+        let state = state(&config, &book);
+        let mut rewritten = 0;
+        for slot in 0..2_000 {
+            let proposal = propose(&config, &book, &state, CAN, CandidateId { generation: 2, slot }).unwrap();
+            match proposal.operator {
+                Operator::Rewrite => rewritten += 1,
+                Operator::Crossover => {
+                    assert_ne!(proposal.parents[0].id, proposal.parents[1].id);
+                    assert_eq!(proposal.parents.len(), 2);
+                }
+                other => panic!("{other:?} has no rate"),
+            }
+        }
+        assert!((1_340..1_460).contains(&rewritten), "{rewritten} of 2,000 at a rate of 0.7");
+    }
+}

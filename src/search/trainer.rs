@@ -92,6 +92,7 @@ impl Evaluator for LibtorchEvaluator {
             })
             .collect();
         let outcomes = self.with_progress(&jobs, on_progress, cancelled);
+        self.trainer.release();
         let measured: Vec<Result<Measured, train::Failure>> = outcomes
             .into_iter()
             .zip(tasks)
@@ -162,6 +163,50 @@ fn of_a_whole_device(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SOURCE: &str = "import torch\nimport torch.nn as nn\n\nclass Net(nn.Module):\n    \
+                          def __init__(self):\n        \
+                          super().__init__()\n        self.conv = nn.Conv2d(1, 4, 3)\n        self.fc = \
+                          nn.Linear(144, 4)\n\n    def forward(self, x):\n        return \
+                          self.fc(torch.relu(self.conv(x)).flatten(1))\n";
+
+    #[test]
+    fn defect_5_fitness_is_of_the_validation_split_and_the_test_split_is_another() {
+        let config = config::resolve("[train]\nbatch_size = 16\n", "", &[], config::Device::Cpu, 1).unwrap();
+        let dataset = Dataset::synthetic(&[1, 8, 8], 4, (200, 60, 80), RootSeed(1)).unwrap();
+        let trainer = Trainer::new(dataset, config.train.clone(), config.device, 1, RootSeed(0)).unwrap();
+        let mut evaluator = LibtorchEvaluator { trainer, latency: None };
+        let graph = crate::lower::lower(&crate::lower::Request {
+            source: SOURCE,
+            entry: None,
+            input_sizes: &[1, 8, 8],
+            classes: Some(4),
+            limits: crate::lower::Limits::default(),
+            repairs: crate::lower::RepairSet::none(),
+            imports: &crate::lower::NoImports,
+        })
+        .unwrap()
+        .graph;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parent.safetensors");
+        let mut train = |inherit: Option<&Path>, steps: usize| {
+            let task = Task { graph: &graph, indices: [1, 0], inherit: inherit.map(Path::to_owned), steps };
+            let measured = evaluator.evaluate(&[task], &mut |_| {}, &AtomicBool::new(false)).unwrap();
+            let measured = measured.into_iter().next().unwrap().unwrap();
+            measured.weights.as_ref().unwrap().save(&path).unwrap();
+            measured.score
+        };
+        let first = train(None, 30);
+        assert_eq!((first.inherited, first.curve.last().unwrap().0), (0, 30));
+        let second = train(Some(&path), 7);
+        assert_eq!((second.inherited, second.curve.last().unwrap().0), (4, 7));
+        let weights = train::Weights::load(&path).unwrap();
+        let validation = evaluator.trainer.validation_accuracy(&graph, &weights).unwrap().accuracy;
+        let test = evaluator.trainer.test_accuracy(&graph, &weights).unwrap().accuracy;
+        assert_eq!(second.fitness, validation);
+        assert_eq!(evaluator.test(&graph, &path).unwrap(), Some(test));
+        assert!((validation - test).abs() > 1e-6, "60 images and 80 others: {validation} {test}");
+    }
 
     #[test]
     fn the_first_network_that_the_device_failed_in_ends_the_search_and_others_fail_alone() {

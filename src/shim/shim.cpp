@@ -13,8 +13,10 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -82,6 +84,10 @@ char *llmatic_empty_cache() {
   return guarded([] {
     if (at::hasCUDA()) at::accelerator::emptyCache();
   });
+}
+
+char *llmatic_synchronize(int cuda) {
+  return guarded([&] { at::accelerator::synchronizeDevice(static_cast<c10::DeviceIndex>(cuda)); });
 }
 
 // cuda < 0: a CPU generator of its own; else the default generator of that CUDA device, seeded.
@@ -169,9 +175,17 @@ char *llmatic_sgd_step(at::Tensor **params, at::Tensor **buffers, size_t count, 
       at::Tensor factor = at::clamp_max(max_norm / (total + 1e-6), 1.0);
       at::_foreach_mul_(grads, factor);
     }
-    if (momentum == 0) momenta.clear();
-    at::_fused_sgd_(weights, grads, momenta, weight_decay, momentum, rate, /*dampening=*/0.0, nesterov != 0,
-                    /*maximize=*/false, /*is_first_step=*/false);
+    // CUDA's kernel takes tensors of one type at a time.
+    std::map<at::ScalarType, std::array<std::vector<at::Tensor>, 3>> groups;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      auto &group = groups[weights[i].scalar_type()];
+      group[0].push_back(weights[i]);
+      group[1].push_back(grads[i]);
+      if (momentum != 0) group[2].push_back(momenta[i]);
+    }
+    for (auto &[type, group] : groups)
+      at::_fused_sgd_(group[0], group[1], group[2], weight_decay, momentum, rate, /*dampening=*/0.0, nesterov != 0,
+                      /*maximize=*/false, /*is_first_step=*/false);
     for (size_t i = 0; i < count; ++i) params[i]->mutable_grad().reset();
   });
 }

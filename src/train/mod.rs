@@ -114,7 +114,7 @@ impl Failure {
         let end = marks.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
         let message = text[..end].trim_end().to_owned();
         let says = |signs: &[&str]| signs.iter().any(|sign| message.contains(sign));
-        if says(&["out of memory", "can't allocate memory", "not enough memory"]) {
+        if says(&["out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED"]) {
             Failure::OutOfMemory { message }
         } else if says(&["invalid configuration argument", "CUDA error: invalid argument"]) {
             // A kernel that was not launched: the device goes on.
@@ -193,7 +193,12 @@ mod tests {
         assert!(device("CUDA error: unspecified launch failure"));
         assert!(!device("CUDA error: invalid configuration argument"));
         assert!(!device("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"));
-        for text in ["CUDA out of memory. Tried to allocate 2.00 GiB", "CUDA error: out of memory"] {
+        for text in [
+            "CUDA out of memory. Tried to allocate 2.00 GiB",
+            "CUDA error: out of memory",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        ] {
             assert!(matches!(Failure::of_text(text), Failure::OutOfMemory { .. }), "{text}");
         }
     }

@@ -13,7 +13,7 @@ use super::shim::Generator;
 use super::weights::Weights;
 use super::{Evaluation, Failure};
 use crate::config::{Device, TrainConfig};
-use crate::data::{Augmentation, Normalisation, Part, crop_and_flip, place};
+use crate::data::{Augmentation, Normalisation, Part, crop_and_flip, place, uploaded};
 use crate::graph::{Graph, Op, Param, ParamKind};
 use crate::rng::RootSeed;
 
@@ -282,7 +282,7 @@ impl<'g> Session<'g> {
         config: &TrainConfig,
     ) -> Result<Tensor, TchError> {
         let augmentation = Augmentation { flip: config.flip, padding: config.crop_padding };
-        let chosen = Tensor::f_from_slice(self.batches.next())?.f_to(place(self.network.device))?;
+        let chosen = uploaded(&Tensor::f_from_slice(self.batches.next())?, place(self.network.device))?;
         let images = part.images.f_index_select(0, &chosen)?;
         let labels = part.labels.f_index_select(0, &chosen)?;
         let key = [self.indices[0], self.indices[1], self.step as u64];

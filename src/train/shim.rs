@@ -22,6 +22,7 @@ unsafe extern "C" {
     fn llmatic_deterministic() -> *mut c_char;
     fn llmatic_single_thread() -> *mut c_char;
     fn llmatic_empty_cache() -> *mut c_char;
+    fn llmatic_synchronize(cuda: c_int) -> *mut c_char;
     fn llmatic_generator_new(seed: u64, cuda: c_int, out: *mut *mut RawGenerator) -> *mut c_char;
     fn llmatic_generator_free(generator: *mut RawGenerator);
     fn llmatic_bernoulli_(tensor: *mut C_tensor, p: f64, generator: *mut RawGenerator) -> *mut c_char;
@@ -183,6 +184,12 @@ pub(crate) fn single_thread() -> Result<(), TchError> {
 pub(crate) fn empty_cache() -> Result<(), TchError> {
     // SAFETY: no arguments.
     checked(unsafe { llmatic_empty_cache() })
+}
+
+/// Wait for a CUDA device; an error says that it can compute no more.
+pub(crate) fn synchronize(index: usize) -> Result<(), TchError> {
+    // SAFETY: a number.
+    checked(unsafe { llmatic_synchronize(c_int::try_from(index).unwrap_or(c_int::MAX)) })
 }
 
 fn made(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, TchError> {

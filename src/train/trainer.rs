@@ -80,12 +80,19 @@ impl Trainer {
         side_by_side(materials, jobs.len(), |material: &mut Material, index| {
             on_event(TrainEvent::Started { job: index });
             let result = train_one(&jobs[index], index, material, config, device, seed, on_event, cancelled);
+            let result = result.map_err(|failure| settled(failure, device));
             if matches!(result, Err(Failure::OutOfMemory { .. })) {
                 shim::empty_cache()?;
             }
             on_event(TrainEvent::Finished { job: index });
             result
         })
+    }
+
+    /// Give the memory of a GPU that training left unused to whoever needs it next: the LLM shares the device.
+    pub fn release(&self) {
+        // Of a device that is spoilt nothing can be had: the next call says so.
+        let _ = shim::empty_cache();
     }
 
     /// Accuracy on the validation part.
@@ -298,6 +305,7 @@ fn train_one(
     let interval = steps.div_ceil(CURVE_POINTS).max(1);
     let mut curve = Vec::new();
     let (mut sum, mut read) = (0.0, 0usize);
+    let mut unread: Option<tch::Tensor> = None;
     while session.steps_made() < steps {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Failure::Cancelled);
@@ -305,14 +313,20 @@ fn train_one(
         let loss = session.step(&material.train, &material.normalisation, config)?;
         let step = session.steps_made();
         let point = step % interval == 0 || step == steps;
-        // On a GPU, reading a number waits for the device.
+        read += 1;
+        // On a GPU, reading a number waits for the device: losses add up there until the next point.
+        let total = match unread.take() {
+            Some(total) => total.f_add(&loss)?,
+            None => loss,
+        };
         if point || device == Device::Cpu {
-            let value = loss.f_double_value(&[])?;
+            let value = total.f_double_value(&[])?;
             if !value.is_finite() {
                 return Err(Failure::NonFinite { step: step - 1 });
             }
             sum += value;
-            read += 1;
+        } else {
+            unread = Some(total);
         }
         if point {
             let mean = (sum / read as f64) as f32;
@@ -328,6 +342,20 @@ fn train_one(
     let weights = session.network.weights()?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Outcome { weights, validation, curve, steps, inherited, seconds })
+}
+
+/// What a failure on a device means for what comes after it. A fault of the device may be told late, and in words that
+/// a harmless failure has too: only asking the device itself tells them apart.
+fn settled(failure: Failure, device: Device) -> Failure {
+    let Device::Cuda(index) = device else { return failure };
+    if matches!(failure, Failure::Cancelled | Failure::NonFinite { .. }) {
+        return failure;
+    }
+    match (shim::synchronize(index), failure) {
+        (Err(_), failure) => Failure::Device { message: failure.to_string() },
+        (Ok(()), Failure::Device { message }) => Failure::Libtorch { message },
+        (Ok(()), failure) => failure,
+    }
 }
 
 /// Refuse settings that libtorch would take and that make no sense.

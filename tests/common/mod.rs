@@ -91,7 +91,8 @@ pub fn random_completion(request: &Request) -> String {
     completion(&[&widths[..], &[10]].concat())
 }
 
-/// The surrogate with weight files: each holds the architecture id, and fitness grows with inherited weights.
+/// The surrogate with weight files: each holds the architecture id, the steps and where they started; fitness grows
+/// with inherited weights.
 #[derive(Default)]
 pub struct WeightedSurrogate {
     pub trained: Vec<String>,
@@ -100,6 +101,8 @@ pub struct WeightedSurrogate {
     pub fail_depth: Option<usize>,
     /// Those that fail take the device with them.
     pub device_fails: bool,
+    /// What training of so many steps comes to.
+    pub fitness_at: Option<(usize, f64)>,
 }
 
 struct Id(String);
@@ -144,8 +147,12 @@ impl Evaluator for WeightedSurrogate {
                 measured.score.fitness = (measured.score.fitness + f64::from(first) / 1000.0).min(1.0);
                 measured.score.inherited = 1;
             }
+            if let Some((_, fitness)) = self.fitness_at.filter(|&(steps, _)| steps == task.steps) {
+                measured.score.fitness = fitness;
+            }
             measured.score.curve = vec![(1, 0.1), (2, 0.7)];
-            measured.weights = Some(Box::new(Id(id)));
+            let start = if task.inherit.is_some() { "parent" } else { "scratch" };
+            measured.weights = Some(Box::new(Id(format!("{id} {} {start}", task.steps))));
             Ok(measured)
         });
         Ok(results.collect())

@@ -47,6 +47,14 @@ pub(crate) struct AcceleratorDecoder {
     work: Work,
 }
 
+/// Masks of a span's attention scores, (1, 1, tokens, positions): 0 where a token looks, minus infinity elsewhere.
+/// `None` where it looks at all of them.
+struct Masks {
+    whole: Option<Tensor>,
+    /// Of the layers with a window.
+    windowed: Option<Tensor>,
+}
+
 impl AcceleratorDecoder {
     /// Copies the weights of an open file to `device`.
     pub(crate) fn load(
@@ -94,7 +102,7 @@ impl AcceleratorDecoder {
         let rotations = tables((0..context).flat_map(|position| config.rotations(position)).unzip())?;
         let windowed = (0..context).flat_map(|position| config.window_rotations(position)).unzip();
         let window_rotations = if config.window.is_some() { Some(tables(windowed)?) } else { None };
-        Ok(AcceleratorDecoder {
+        let mut decoder = AcceleratorDecoder {
             rotations,
             window_rotations,
             slots: (0..slots).map(|_| Slot { len: 0, layers: Vec::new() }).collect(),
@@ -110,7 +118,14 @@ impl AcceleratorDecoder {
             },
             config,
             weights_bytes: table_bytes + matrix_bytes,
-        })
+        };
+        if !device.is_cpu() {
+            // While there is memory: what the trainer takes meanwhile it does not give back in time.
+            (0..slots)
+                .try_for_each(|slot| decoder.allocate(slot))
+                .map_err(|error| gguf.error(format!("KV cache: {error}")))?;
+        }
+        Ok(decoder)
     }
 
     fn allocate(&mut self, slot: usize) -> Result<(), Error> {
@@ -126,11 +141,30 @@ impl AcceleratorDecoder {
         Ok(())
     }
 
+    /// Which positions the tokens of a span may not look at, for all layers of a step.
+    fn masks(&self, span: &Span<'_>) -> Result<Masks, Error> {
+        let (tokens, start) = (span.tokens.len(), self.slots[span.slot].len);
+        let positions = start + tokens;
+        let mask = |window: usize| {
+            if tokens == 1 && positions <= window {
+                return Ok(None);
+            }
+            let seen = |t: usize, p: usize| p <= start + t && p + window > start + t;
+            let mask: Vec<f32> = (0..tokens)
+                .flat_map(|t| (0..positions).map(move |p| if seen(t, p) { 0.0 } else { f32::NEG_INFINITY }))
+                .collect();
+            Tensor::from_vec(mask, (1, 1, tokens, positions), &self.device).map(Some)
+        };
+        let window = (0..self.config.layers).find_map(|layer| self.config.window_of(layer));
+        let windowed = window.map(mask).transpose()?.flatten();
+        Ok(Masks { whole: mask(positions)?, windowed })
+    }
+
     /// The output of the attention of one span: queries (1, tokens, heads * dim) in, the same shape out.
     fn attend(
         &self,
         index: usize,
-        span: &Span<'_>,
+        (span, masks): (&Span<'_>, &Masks),
         layer: &Layer<QMatMul, Tensor>,
         qkv: [Tensor; 3],
     ) -> Result<Tensor, Error> {
@@ -156,23 +190,20 @@ impl AcceleratorDecoder {
         cache.keys.slice_set(&keys.contiguous()?, 1, start)?;
         cache.values.slice_set(&values.contiguous()?, 1, start)?;
         let positions = start + tokens;
-        let keys = cache.keys.narrow(1, 0, positions)?.contiguous()?;
-        let values = cache.values.narrow(1, 0, positions)?.contiguous()?;
+        // Products take rows that lie apart: nothing is copied.
+        let keys = cache.keys.narrow(1, 0, positions)?;
+        let values = cache.values.narrow(1, 0, positions)?;
         // The query heads of one key head are stacked: (key heads, group * tokens, dim).
         let group = heads / key_heads;
         let queries = queries.reshape((key_heads, group * tokens, head_dim))?;
         let scores = (queries.matmul(&keys.transpose(1, 2)?)? * f64::from(self.config.attention_scale))?;
-        let window = window.unwrap_or(positions);
-        let scores = if tokens == 1 && positions <= window {
-            scores
-        } else {
-            let seen = |t: usize, p: usize| p <= start + t && p + window > start + t;
-            let mask: Vec<f32> = (0..tokens)
-                .flat_map(|t| (0..positions).map(move |p| if seen(t, p) { 0.0 } else { f32::NEG_INFINITY }))
-                .collect();
-            let mask = Tensor::from_vec(mask, (1, 1, tokens, positions), &self.device)?;
-            let scores = scores.reshape((key_heads, group, tokens, positions))?.broadcast_add(&mask)?;
-            scores.reshape((key_heads, group * tokens, positions))?
+        let mask = if window.is_some() { &masks.windowed } else { &masks.whole };
+        let scores = match mask {
+            None => scores,
+            Some(mask) => {
+                let scores = scores.reshape((key_heads, group, tokens, positions))?.broadcast_add(mask)?;
+                scores.reshape((key_heads, group * tokens, positions))?
+            }
         };
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
         mixed.reshape((1, heads, tokens, head_dim))?.transpose(1, 2)?.reshape((1, tokens, heads * head_dim))
@@ -204,7 +235,7 @@ impl AcceleratorDecoder {
     }
 
     /// One transformer block: (1, tokens, hidden) in and out.
-    fn block(&self, index: usize, spans: &[Span<'_>], x: &Tensor) -> Result<Tensor, Error> {
+    fn block(&self, index: usize, spans: &[(Span<'_>, Masks)], x: &Tensor) -> Result<Tensor, Error> {
         let layer = &self.weights.layers[index];
         let attention_input = self.norm(x, &layer.attention_norm)?;
         let [queries, keys, values] =
@@ -212,9 +243,10 @@ impl AcceleratorDecoder {
         let (queries, keys, values) = (queries?, keys?, values?);
         let mut first = 0;
         let mut mixed = Vec::with_capacity(spans.len());
-        for span in spans {
+        for (span, masks) in spans {
             let part = |x: &Tensor| x.narrow(1, first, span.tokens.len());
-            mixed.push(self.attend(index, span, layer, [part(&queries)?, part(&keys)?, part(&values)?])?);
+            let parts = [part(&queries)?, part(&keys)?, part(&values)?];
+            mixed.push(self.attend(index, (span, masks), layer, parts)?);
             first += span.tokens.len();
         }
         let attended = product(&layer.output, &Tensor::cat(&mixed, 1)?.contiguous()?)?;
@@ -296,12 +328,16 @@ impl Decoder for AcceleratorDecoder {
         if self.config.traits.scaled_embedding {
             x = (x * (self.config.hidden as f64).sqrt())?;
         }
+        let spans: Vec<(Span<'_>, Masks)> = spans
+            .into_iter()
+            .map(|span| self.masks(&span).map(|masks| (span, masks)))
+            .collect::<Result<_, Error>>()?;
         for index in 0..self.weights.layers.len() {
             x = self.block(index, &spans, &x)?;
         }
         let mut end = 0;
         let mut last = Vec::new();
-        for span in &spans {
+        for (span, _) in &spans {
             end += span.tokens.len();
             self.slots[span.slot].len += span.tokens.len();
             let wanted = span.logits.min(span.tokens.len());

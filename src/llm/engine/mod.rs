@@ -400,10 +400,15 @@ fn plan(gguf: &Gguf, config: &Config, options: &LlmOptions, context: usize) -> M
     let logits = LOGIT_ROWS.max(rows * (1 + MOST));
     let single = options.device != Device::Cpu || config.caches_single(gguf);
     let per_token = config.cache_bytes_per_token(if single { 4 } else { 2 });
+    // A device holds the scores of a chunk's attention three times: as products, masked, as weights.
+    let scores = match options.device {
+        Device::Cpu => 0,
+        Device::Cuda(_) => 3 * config.heads * PREFILL_CHUNK * context,
+    };
     MemoryPlan {
         weights_bytes: gguf.weights_bytes(options.device == Device::Cpu) as u64,
         kv_cache_bytes: (rows as u64).saturating_mul(context as u64).saturating_mul(per_token as u64),
-        scratch_bytes: (4 * (logits * config.vocabulary + PREFILL_CHUNK.max(rows) * widest)) as u64,
+        scratch_bytes: (4 * (logits * config.vocabulary + PREFILL_CHUNK.max(rows) * widest + scores)) as u64,
     }
 }
 

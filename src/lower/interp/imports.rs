@@ -348,7 +348,7 @@ impl Interp<'_> {
     }
 }
 
-fn is_installed(module: &str) -> bool {
+pub(crate) fn is_installed(module: &str) -> bool {
     let package = module.split('.').next().unwrap_or_default();
     // Gone from PyTorch, and still asked for.
     module != "torch._six" && INSTALLED.split(' ').any(|known| known == package)

@@ -18,7 +18,7 @@ mod enums;
 mod exceptions;
 mod expr;
 mod format;
-mod imports;
+pub(crate) mod imports;
 mod inspecting;
 mod items;
 pub(crate) mod known;

@@ -23,8 +23,9 @@ pub(super) fn recurrent(
     let mut initial: Vec<Tensor> = Vec::with_capacity(count);
     for index in 0..count {
         initial.push(match (settings.initial_state, unbatched) {
-            (true, false) => arg(inputs, 1 + index)?.shallow_clone(),
-            (true, true) => arg(inputs, 1 + index)?.f_unsqueeze(1)?,
+            // cuDNN takes no state that is expanded.
+            (true, false) => arg(inputs, 1 + index)?.f_contiguous()?,
+            (true, true) => arg(inputs, 1 + index)?.f_unsqueeze(1)?.f_contiguous()?,
             (false, _) => zero_state(settings, index, batch, context.device)?,
         });
     }
