@@ -119,13 +119,44 @@ fn another_model_or_other_data_cannot_go_on_with_a_run() {
 
 #[test]
 fn a_database_changed_by_hand_is_noticed() {
-    let directory = TempDir::new().unwrap();
-    go(&mut create(directory.path(), config(1, "")).unwrap());
-    let database = rusqlite::Connection::open(directory.path().join("run.db")).unwrap();
-    database.execute("UPDATE candidate SET fitness = fitness + 0.01 WHERE generation = 0", []).unwrap();
-    drop(database);
-    let error = digest(directory.path()).unwrap_err();
-    assert!(matches!(error, SearchError::Corrupt { .. }), "{error}");
+    let whole = TempDir::new().unwrap();
+    go(&mut create(whole.path(), config(1, "")).unwrap());
+    let edited = |what: &str| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("run.db");
+        std::fs::copy(whole.path().join("run.db"), &path).unwrap();
+        let database = rusqlite::Connection::open(path).unwrap();
+        let sql = format!(
+            "UPDATE candidate SET {what} WHERE rowid = \
+             (SELECT rowid FROM candidate WHERE verdict = 'accepted' AND generation > 0 LIMIT 1)"
+        );
+        assert_eq!(database.execute(&sql, []).unwrap(), 1, "{what}");
+        drop(database);
+        digest(directory.path())
+    };
+    assert!(edited("generation = generation").is_ok());
+    for what in [
+        "fitness = fitness + 0.001",
+        "loss = loss + 0.001",
+        "curve = '[[1,0.5]]'",
+        "inherited = inherited + 1",
+        "source = source || '#'",
+        "kept = kept || '#'",
+        "verdict = 'duplicate'",
+        "operator = 'typed'",
+        "parents = '[[0,0],[0,0]]'",
+        "instruction = 'another'",
+        "temperature = temperature + 0.001",
+        "prompt = prompt || '#'",
+        "repairs = '[\"another\"]'",
+        "architecture = 'another'",
+        "parameters = parameters + 1",
+        "macs = macs + 1",
+        "width_to_depth = width_to_depth + 1",
+    ] {
+        let Err(error) = edited(what) else { panic!("{what} was not noticed") };
+        assert!(matches!(error, SearchError::Corrupt { .. }), "{what}: {error}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use common::{
     LinearReader, WeightedSurrogate, completion, config, create, generator, go, go_with, random_completion,
@@ -136,6 +137,46 @@ fn defect_5_the_test_split_is_read_after_the_last_generation_only() {
     let mut run = Run::open(directory.path()).unwrap();
     let summary = go_with(&mut run, &mut generator(), &mut evaluator, &mut |_| false).unwrap();
     assert_eq!(evaluator.tests as u64, summary.elites);
+}
+
+#[test]
+fn keys_of_the_run_file_reach_what_they_are_about() {
+    /// Everything that the LLM was asked for, what was trained, and the digest.
+    fn trace(extra: &str) -> String {
+        let asked = Arc::new(Mutex::new(String::new()));
+        let note = Arc::clone(&asked);
+        let mut llm = ScriptedGenerator::from_closure("random", move |request| {
+            note.lock().unwrap().push_str(&format!("{request:?}\n"));
+            random_completion(request)
+        });
+        let directory = TempDir::new().unwrap();
+        let mut run = create(directory.path(), config(1, extra)).unwrap();
+        let mut evaluator = WeightedSurrogate::default();
+        let summary = go_with(&mut run, &mut llm, &mut evaluator, &mut |_| false).unwrap();
+        let best = std::fs::read_to_string(directory.path().join("best.safetensors")).unwrap();
+        format!("{}{:?}{best}{}", asked.lock().unwrap(), evaluator.trained, summary.digest)
+    }
+    let base = trace("");
+    assert!(trace("# nothing\n") == base);
+    for extra in [
+        "[sampling]\ntop_p = 0.9",
+        "[sampling]\ntop_k = 7",
+        "[sampling]\nmax_tokens = 99",
+        "[prompts]\ntemperature_min = 0.85",
+        "[prompts]\ntemperature_max = 0.95",
+        "[prompts]\ntemperature_start = 0.5",
+        "[prompts]\ntemperature_step = 0.2",
+        "[prompts]\ntemperature_bins = 2",
+        "[prompts]\ntournament = 1",
+        "[train]\ninherit = false",
+        "[search]\ninitial_networks = 1",
+        "[search]\nparents = \"fittest\"",
+        "[search]\ncopy_attempts = 0",
+        "[search]\ncopy_temperature_step = 0.1",
+        "[final]\nsteps = 0",
+    ] {
+        assert!(trace(&format!("{extra}\n")) != base, "{extra} changes nothing");
+    }
 }
 
 #[test]

@@ -334,23 +334,14 @@ mod tests {
 
     #[test]
     fn the_shipped_files_resolve_and_survive_a_round_trip() {
-        for (name, text) in [
-            ("quickstart", QUICKSTART),
-            ("cifar10", include_str!("../../configs/cifar10.toml")),
-            ("cifar10-cpu", include_str!("../../configs/cifar10-cpu.toml")),
-            ("smoke", include_str!("../../configs/smoke.toml")),
-            ("typed", include_str!("../../configs/typed.toml")),
-            ("ablation-none", include_str!("../../configs/ablation-none.toml")),
-            ("ablation-random-generation", include_str!("../../configs/ablation-random-generation.toml")),
-            ("ablation-mutation-only", include_str!("../../configs/ablation-mutation-only.toml")),
-            ("ablation-crossover-only", include_str!("../../configs/ablation-crossover-only.toml")),
-            (
-                "ablation-network-archive-only",
-                include_str!("../../configs/ablation-network-archive-only.toml"),
-            ),
-            ("ablation-prompt-archive-only", include_str!("../../configs/ablation-prompt-archive-only.toml")),
-        ] {
-            let config = resolve(text, name, &[], Device::Cpu, 2).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let of_prompts = |path: &Path| path.to_string_lossy().ends_with("prompts.toml");
+        let run_files: Vec<_> = files.filter(|path| !of_prompts(path)).collect();
+        assert!(run_files.len() > 10, "{run_files:?}");
+        for path in run_files {
+            let (name, text) = (path.display().to_string(), std::fs::read_to_string(path).unwrap());
+            let config = resolve(&text, &name, &[], Device::Cpu, 2).unwrap();
             assert_eq!((config.threads, config.device), (2, Device::Cpu));
             let saved = toml::to_string(&config).unwrap();
             assert_eq!(resolve_saved(&saved, Path::new("config.toml")).unwrap(), config);
