@@ -49,7 +49,8 @@ fn read(line: &str, expected: &str) -> Option<String> {
         source += &format!("        {statement}\n");
     }
     source += &format!("        value = plain({expression})\n");
-    source += &format!("        assert same(value, {expected}), f'got {{value}}, expected {{{expected}}}'\n");
+    source += &format!("        expected = {expected}\n");
+    source += "        assert same(value, expected), f'got {value}, expected {expected}'\n";
     source += "\n    def forward(self, x):\n        return self.fc(x.flatten(1))\n";
     let request = Request {
         source: &source,

@@ -308,6 +308,7 @@ fn path_is_plain(path: &str) -> bool {
     path.split('.').all(is_identifier)
 }
 
+/// Whether a class's methods can write `self.name`: not if they would mean another name by it, as by `__name`.
 fn is_identifier(name: &str) -> bool {
     const KEYWORDS: [&str; 35] = [
         "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
@@ -318,6 +319,7 @@ fn is_identifier(name: &str) -> bool {
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
         && chars.all(|c| c.is_alphanumeric() || c == '_')
         && !KEYWORDS.contains(&name)
+        && (!name.starts_with("__") || name.ends_with("__"))
 }
 
 fn sizes_text(sizes: &[usize]) -> String {
