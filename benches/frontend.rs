@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use llmatic_offline::lower::{ImportResolver, Limits, RepairSet, Request, lower};
+use llmatic_offline::lower::{ImportResolver, Request, lower};
 
 struct Folder(PathBuf);
 
@@ -40,15 +40,7 @@ fn measure(name: &str, rounds: usize, run: impl Fn()) {
 }
 
 fn macs(imports: &Folder, source: &str, entry: Option<&str>, input_sizes: &[usize], classes: usize) -> u64 {
-    let request = Request {
-        source,
-        entry,
-        input_sizes,
-        classes: Some(classes),
-        limits: Limits::default(),
-        repairs: RepairSet::none(),
-        imports,
-    };
+    let request = Request { entry, imports, ..Request::new(source, input_sizes, Some(classes)) };
     lower(&request).unwrap().graph.macs()
 }
 

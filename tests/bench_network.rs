@@ -12,20 +12,12 @@ use std::path::PathBuf;
 use llmatic_offline::bench::nasbench201::network::Skeleton;
 use llmatic_offline::bench::nasbench201::{CELLS, Cell, DataSet, Operation, Table};
 use llmatic_offline::graph::Graph;
-use llmatic_offline::lower::{Limits, NoImports, RepairSet, Request, lower};
+use llmatic_offline::lower::{Request, lower};
 
 fn network(cell: Cell, dataset: DataSet) -> Graph {
     let side = dataset.side();
-    let request = Request {
-        source: &cell.network_source(Skeleton::benchmark(dataset.classes(), side)),
-        entry: None,
-        input_sizes: &[3, side, side],
-        classes: Some(dataset.classes()),
-        limits: Limits::default(),
-        repairs: RepairSet::none(),
-        imports: &NoImports,
-    };
-    match lower(&request) {
+    let source = cell.network_source(Skeleton::benchmark(dataset.classes(), side));
+    match lower(&Request::new(&source, &[3, side, side], Some(dataset.classes()))) {
         Ok(network) => network.graph,
         Err(refusal) => panic!("{cell} on {}: {refusal:?}", dataset.name()),
     }

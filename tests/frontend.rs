@@ -10,18 +10,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::graph::{Op, When};
-use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+use llmatic_offline::lower::{Network, Refusal, RepairSet, Request, Verdict, lower};
 
 fn request(source: &str) -> Request<'_> {
-    Request {
-        source,
-        entry: None,
-        input_sizes: &[3, 32, 32],
-        classes: Some(10),
-        limits: Limits::default(),
-        repairs: RepairSet::none(),
-        imports: &NoImports,
-    }
+    Request::new(source, &[3, 32, 32], Some(10))
 }
 
 fn plain(source: &str) -> Result<Network, Refusal> {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use fuzz::networks::network;
 use fuzz::{Random, hostile, made, mutated};
 use llmatic_offline::descriptor;
-use llmatic_offline::lower::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+use llmatic_offline::lower::{Network, Refusal, RepairSet, Request, Verdict, lower};
 use llmatic_offline::python;
 
 /// Cases of an ordinary run.
@@ -111,13 +111,9 @@ fn inspect(random: &mut Random, source: &str) -> Result<Network, Refusal> {
     let inputs: [&[usize]; 6] = [&[3, 32, 32], &[3, 32, 32], &[3, 32, 32], &[1, 28, 28], &[784], &[5, 3]];
     let entries = [None, None, None, None, None, Some("Net()"), Some("Net(10)"), Some(source)];
     let request = Request {
-        source,
         entry: entries[random.below(entries.len())],
-        input_sizes: inputs[random.below(inputs.len())],
-        classes: Some(10).filter(|_| random.below(8) > 0),
-        limits: Limits::default(),
         repairs: if random.below(3) == 0 { RepairSet::all() } else { RepairSet::none() },
-        imports: &NoImports,
+        ..Request::new(source, inputs[random.below(inputs.len())], Some(10).filter(|_| random.below(8) > 0))
     };
     let outcome = lower(&request);
     match &outcome {

@@ -9,7 +9,7 @@ mod oracle;
 
 use std::collections::BTreeMap;
 
-use llmatic_offline::lower::{Limits, NoImports, RepairSet, Request, Verdict, lower};
+use llmatic_offline::lower::{RepairSet, Request, Verdict, lower};
 
 /// Operations on `x`, positive numbers of sizes (3, 4, 8, 8) that have a gradient, on `y` that is like it, and on `c`,
 /// which has none.
@@ -304,15 +304,7 @@ fn other(body: &str) -> String {
 }
 
 fn verdict(source: &str, repairs: RepairSet) -> Result<String, (Verdict, String)> {
-    let request = Request {
-        source,
-        entry: None,
-        input_sizes: &[3, 8, 8],
-        classes: Some(10),
-        limits: Limits::default(),
-        repairs,
-        imports: &NoImports,
-    };
+    let request = Request { repairs, ..Request::new(source, &[3, 8, 8], Some(10)) };
     lower(&request).map(|network| network.source).map_err(|refusal| (refusal.verdict, refusal.message))
 }
 

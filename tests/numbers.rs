@@ -10,7 +10,7 @@ mod oracle;
 
 use std::path::Path;
 
-use llmatic_offline::lower::{Limits, NoImports, RepairSet, Request, lower};
+use llmatic_offline::lower::{Request, lower};
 
 const HEAD: &str = "\
 import math
@@ -52,15 +52,7 @@ fn read(line: &str, expected: &str) -> Option<String> {
     source += &format!("        expected = {expected}\n");
     source += "        assert same(value, expected), f'got {value}, expected {expected}'\n";
     source += "\n    def forward(self, x):\n        return self.fc(x.flatten(1))\n";
-    let request = Request {
-        source: &source,
-        entry: None,
-        input_sizes: &[3, 2, 2],
-        classes: Some(10),
-        limits: Limits::default(),
-        repairs: RepairSet::none(),
-        imports: &NoImports,
-    };
+    let request = Request::new(&source, &[3, 2, 2], Some(10));
     lower(&request).err().map(|refusal| refusal.message)
 }
 

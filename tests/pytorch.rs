@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agreement::{Depth, Job, Outcome};
-use llmatic_offline::lower::{Limits, Network, NoImports, RepairSet, Request, lower};
+use llmatic_offline::lower::{Network, RepairSet, Request, lower};
 use llmatic_offline::train::{Weights, predict};
 use oracle::{largest_difference, python, tensor};
 
@@ -26,16 +26,8 @@ fn run(python: &Path, action: &str, jobs: &serde_json::Value, folder: &Path) {
 }
 
 fn network(source: &str) -> Network {
-    lower(&Request {
-        source,
-        entry: None,
-        input_sizes: &[3, 32, 32],
-        classes: Some(10),
-        limits: Limits::default(),
-        repairs: RepairSet::none(),
-        imports: &NoImports,
-    })
-    .unwrap_or_else(|refusal| panic!("{}", refusal.render(source, "net.py")))
+    lower(&Request::new(source, &[3, 32, 32], Some(10)))
+        .unwrap_or_else(|refusal| panic!("{}", refusal.render(source, "net.py")))
 }
 
 /// Logits that are the same for every class or for every sample say nothing about what was computed before them.
@@ -163,15 +155,8 @@ fn three_quarters_of_the_complete_outputs_become_networks_that_pytorch_runs() {
             continue;
         }
         complete += 1;
-        let repaired = lower(&Request {
-            source,
-            entry: None,
-            input_sizes: &[3, 32, 32],
-            classes: Some(10),
-            limits: Limits::default(),
-            repairs: RepairSet::all(),
-            imports: &NoImports,
-        });
+        let repaired =
+            lower(&Request { repairs: RepairSet::all(), ..Request::new(source, &[3, 32, 32], Some(10)) });
         let Ok(network) = repaired else { continue };
         let name = format!("row{index}");
         let path = folder.path().join(format!("{name}.py"));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::graph;
-use llmatic_offline::lower::{ImportResolver, Limits, Network, NoImports, RepairSet, Request, lower};
+use llmatic_offline::lower::{ImportResolver, Limits, Network, NoImports, Request, lower};
 use llmatic_offline::rng::RootSeed;
 use llmatic_offline::train::{Weights, first_weights, gradients, predict};
 use oracle::{largest_difference, place, present, python, tensor, tensors};
@@ -134,14 +134,12 @@ fn network(root: &Path, file: &str, entry: &str, size: usize) -> Result<Network,
     let source = std::fs::read_to_string(&path).unwrap();
     // The largest (regnet_y_128gf, vit_h_14) are larger than anything a search would train.
     let limits = graph::Limits { parameters: 1 << 30, macs: 1 << 40, ..graph::Limits::default() };
+    let sizes = [3, size, size];
     let request = Request {
-        source: &source,
         entry: Some(entry),
-        input_sizes: &[3, size, size],
-        classes: Some(1000),
         limits: Limits { graph: limits, ..Limits::default() },
-        repairs: RepairSet::none(),
         imports: &Folder(root.to_owned()),
+        ..Request::new(&source, &sizes, Some(1000))
     };
     lower(&request).map_err(|refusal| refusal.render(&source, file))
 }
@@ -182,15 +180,7 @@ fn the_layers_read_in_torchvisions_place_are_torchvisions() {
     let Some((_, root)) = tools() else { return };
     let folder = Folder(root);
     let read = |imports: &dyn ImportResolver| {
-        let request = Request {
-            source: OPS,
-            entry: None,
-            input_sizes: &[3, 32, 32],
-            classes: Some(10),
-            limits: Limits::default(),
-            repairs: RepairSet::none(),
-            imports,
-        };
+        let request = Request { imports, ..Request::new(OPS, &[3, 32, 32], Some(10)) };
         lower(&request).map_err(|refusal| refusal.render(OPS, "ops")).unwrap().graph
     };
     let (ours, theirs) = (read(&NoImports), read(&folder));

@@ -43,6 +43,21 @@ pub struct Request<'a> {
     pub imports: &'a dyn ImportResolver,
 }
 
+impl<'a> Request<'a> {
+    /// A source that stands alone, taken as it is: its last network class without arguments, within the usual limits.
+    pub fn new(source: &'a str, input_sizes: &'a [usize], classes: Option<usize>) -> Request<'a> {
+        Request {
+            source,
+            entry: None,
+            input_sizes,
+            classes,
+            limits: Limits::default(),
+            repairs: RepairSet::none(),
+            imports: &NoImports,
+        }
+    }
+}
+
 /// What interpreting a source text may use up; going over is [`Verdict::LimitExceeded`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -3,18 +3,10 @@
 //! The files lie in the folder `tests` beside this one; `python FILE` runs them.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-use super::{Limits, Network, NoImports, Refusal, RepairSet, Request, Verdict, lower};
+use super::{Network, Refusal, RepairSet, Request, Verdict, lower};
 
 fn lowered(source: &str, repairs: RepairSet) -> Result<Network, Refusal> {
-    lower(&Request {
-        source,
-        entry: None,
-        input_sizes: &[3, 8, 8],
-        classes: Some(10),
-        limits: Limits::default(),
-        repairs,
-        imports: &NoImports,
-    })
+    lower(&Request { repairs, ..Request::new(source, &[3, 8, 8], Some(10)) })
 }
 
 /// A network with these lines at the top, in `__init__` and in `forward`, where `x` is `(N, 3, 8, 8)`.

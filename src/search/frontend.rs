@@ -5,7 +5,7 @@
 
 use crate::config::SearchConfig;
 use crate::graph;
-use crate::lower::{self, AppliedRepair, NoImports, RepairSet, lower};
+use crate::lower::{self, AppliedRepair, RepairSet, lower};
 
 use super::read::{Network, Reader, Refused};
 use super::record::Verdict;
@@ -45,13 +45,10 @@ impl FrontEnd {
 impl Reader for FrontEnd {
     fn read(&self, source: &str) -> Result<Network, Refused> {
         let request = lower::Request {
-            source,
             entry: Some(&self.entry),
-            input_sizes: &self.input_sizes,
-            classes: Some(self.classes),
             limits: self.limits,
             repairs: if self.repair { RepairSet::all() } else { RepairSet::none() },
-            imports: &NoImports,
+            ..lower::Request::new(source, &self.input_sizes, Some(self.classes))
         };
         match lower(&request) {
             Ok(network) => {

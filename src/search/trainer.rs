@@ -176,17 +176,8 @@ mod tests {
         let dataset = Dataset::synthetic(&[1, 8, 8], 4, (200, 60, 80), RootSeed(1)).unwrap();
         let trainer = Trainer::new(dataset, config.train.clone(), config.device, 1, RootSeed(0)).unwrap();
         let mut evaluator = LibtorchEvaluator { trainer, latency: None };
-        let graph = crate::lower::lower(&crate::lower::Request {
-            source: SOURCE,
-            entry: None,
-            input_sizes: &[1, 8, 8],
-            classes: Some(4),
-            limits: crate::lower::Limits::default(),
-            repairs: crate::lower::RepairSet::none(),
-            imports: &crate::lower::NoImports,
-        })
-        .unwrap()
-        .graph;
+        let graph =
+            crate::lower::lower(&crate::lower::Request::new(SOURCE, &[1, 8, 8], Some(4))).unwrap().graph;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("parent.safetensors");
         let mut train = |inherit: Option<&Path>, steps: usize| {

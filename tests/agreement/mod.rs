@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use llmatic_offline::graph;
-use llmatic_offline::lower::{ImportResolver, Limits, Network, RepairSet, Request, Verdict, lower};
+use llmatic_offline::lower::{ImportResolver, Limits, Network, Request, Verdict, lower};
 use llmatic_offline::rng::RootSeed;
 use llmatic_offline::train::{Weights, first_weights, gradients, predict, training_pass};
 use safetensors::SafeTensors;
@@ -87,13 +87,10 @@ pub fn read(job: &Job) -> Result<Network, (Verdict, String)> {
     // Networks of the zoos are larger than anything a search would train.
     let graph = graph::Limits { parameters: 1 << 30, macs: 1 << 40, ..graph::Limits::default() };
     let request = Request {
-        source: &job.source,
         entry: job.entry.as_deref(),
-        input_sizes: &job.sizes,
-        classes: None,
         limits: Limits { graph, ..Limits::default() },
-        repairs: RepairSet::none(),
         imports: &Folder(root, module.to_owned()),
+        ..Request::new(&job.source, &job.sizes, None)
     };
     lower(&request).map_err(|refusal| (refusal.verdict, refusal.render(&job.source, &job.name)))
 }

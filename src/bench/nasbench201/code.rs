@@ -11,7 +11,7 @@ use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use crate::bench::nasbench201::{CELLS, Cell, CellSpace, EDGES, Operation};
 use crate::bench::space::Space as _;
-use crate::lower::{self, NoImports, RepairSet, lower};
+use crate::lower::{self, lower};
 use crate::search::{Edited, IMPORTS, Network, Reader, Refused, Verdict};
 
 /// Input of a cell: channels, height, width.
@@ -199,15 +199,7 @@ fn with_helpers(source: &str) -> String {
 }
 
 fn read(source: &str) -> Result<crate::graph::Graph, lower::Refusal> {
-    let request = lower::Request {
-        source,
-        entry: Some("Net()"),
-        input_sizes: &SIZES,
-        classes: None,
-        limits: lower::Limits::default(),
-        repairs: RepairSet::none(),
-        imports: &NoImports,
-    };
+    let request = lower::Request { entry: Some("Net()"), ..lower::Request::new(source, &SIZES, None) };
     lower(&request).map(|network| network.graph)
 }
 

@@ -18,13 +18,14 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let source = read(&args.file)?;
     let (sizes, classes) = sizes_told(&source).unwrap_or((vec![3, 32, 32], 10));
     let outcome = lower::lower(&lower::Request {
-        source: &source,
         entry: args.entry.as_deref(),
-        input_sizes: args.input.as_ref().unwrap_or(&sizes),
-        classes: Some(args.classes.unwrap_or(classes)),
-        limits: lower::Limits::default(),
         repairs: if args.no_repair { RepairSet::none() } else { RepairSet::all() },
         imports: &Beside::of(&args.file),
+        ..lower::Request::new(
+            &source,
+            args.input.as_ref().unwrap_or(&sizes),
+            Some(args.classes.unwrap_or(classes)),
+        )
     });
     let name = args.file.display().to_string();
     if args.json {

@@ -23,13 +23,9 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Failure> {
     let (sizes, values) = torch::input(&args.input)?;
     let name = args.file.display().to_string();
     let network = lower::lower(&lower::Request {
-        source: &source,
         entry: args.entry.as_deref(),
-        input_sizes: sizes.get(1..).unwrap_or_default(),
-        classes: None,
-        limits: lower::Limits::default(),
-        repairs: lower::RepairSet::none(),
         imports: &super::Beside::of(&args.file),
+        ..lower::Request::new(&source, sizes.get(1..).unwrap_or_default(), None)
     })
     .map_err(|refusal| Failure::refused(refusal.render(&source, &name)))?;
     let weights = Weights::load(&args.weights).map_err(|error| Failure::refused(error.to_string()))?;

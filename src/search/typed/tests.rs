@@ -1,7 +1,7 @@
 //! Typed edits of five parents: valid after repairs, novel, deterministic, readable.
 
 use super::*;
-use crate::lower::{self, NoImports, RepairSet, lower};
+use crate::lower::{self, RepairSet, lower};
 use crate::rng::RootSeed;
 
 pub(in crate::search) const PARENTS: [&str; 5] = [
@@ -14,13 +14,9 @@ pub(in crate::search) const PARENTS: [&str; 5] = [
 
 pub(in crate::search) fn read(source: &str) -> Result<lower::Network, lower::Refusal> {
     lower(&lower::Request {
-        source,
         entry: Some("Net()"),
-        input_sizes: &[3, 32, 32],
-        classes: Some(10),
-        limits: lower::Limits::default(),
         repairs: RepairSet::all(),
-        imports: &NoImports,
+        ..lower::Request::new(source, &[3, 32, 32], Some(10))
     })
 }
 
