@@ -1,6 +1,6 @@
 //! What a source would do beside making a network, if Python ran it: files, processes, other machines, other packages.
 //!
-//! Input: the source of a network that was read. Output: the first place that asks for more than PyTorch's
+//! Input: the syntax tree of a network that was read. Output: the first place that asks for more than PyTorch's
 //! computations, as a [`Refusal`]. The front-end itself executes nothing, and skips what a network does not use; but a
 //! text that is kept is one that its user runs. Limit: a guard against what a model may write, by names. It is no
 //! sandbox: names that a program makes up while it runs are not seen.
@@ -13,7 +13,6 @@ use ruff_text_size::{Ranged, TextRange};
 
 use crate::lower::error::{Refusal, Verdict};
 use crate::lower::interp::imports::is_installed;
-use crate::python;
 
 /// Packages whose names may be used.
 const PURE: &str = "torch torchvision numpy einops math cmath collections functools itertools typing random copy \
@@ -34,13 +33,12 @@ const BEYOND: &str = "os sys builtins ctypes importlib subprocess glob shutil in
 const INTERPRETER: &str = "__globals__ __builtins__ __subclasses__ __code__ __closure__ __loader__ __spec__ \
                            __import__ __reduce__ __reduce_ex__ __mro__ __bases__ __base__";
 
-/// The first thing in `source` that a network needs for nothing and that would have an effect beyond it.
-pub fn effect(source: &str) -> Option<Refusal> {
-    let suite = python::compile_module(source).ok()?;
+/// The first thing in a source that a network needs for nothing and that would have an effect beyond it.
+pub(crate) fn effect(suite: &[Stmt]) -> Option<Refusal> {
     let mut own = Own::default();
-    own.visit_body(&suite);
+    own.visit_body(suite);
     let mut search = Search { own: own.names, modules: BTreeMap::new(), found: None };
-    search.visit_body(&suite);
+    search.visit_body(suite);
     let (range, what) = search.found?;
     let span = (range.start().to_u32(), range.end().to_u32());
     let message = format!("{what}; a network needs PyTorch's computations only");
@@ -182,7 +180,12 @@ impl<'a> Visitor<'a> for Search {
 
 #[cfg(test)]
 mod tests {
-    use super::effect;
+    use crate::lower::Refusal;
+    use crate::python::compile_module;
+
+    fn effect(source: &str) -> Option<Refusal> {
+        super::effect(&compile_module(source).unwrap())
+    }
 
     const NET: &str = "import torch\nimport torch.nn as nn\nimport os, sys\n\n\nclass Net(nn.Module):\n    \
                        def forward(self, input):\n        return torch.relu(input)\n";

@@ -17,7 +17,6 @@ mod value;
 
 use crate::graph::{self, Graph};
 
-pub use effects::effect;
 pub use error::{Refusal, Verdict};
 pub use repair::{AppliedRepair, Repair, RepairSet};
 
@@ -125,9 +124,10 @@ pub struct Network {
     pub repairs: Vec<AppliedRepair>,
     /// Name of the network's class.
     pub class_name: String,
-    /// What makes it another network, or one with other values, each time that PyTorch runs the source and loads the
-    /// same weights: chance that went into the source's own numbers, or into values that are in no `state_dict`.
-    pub chance: Option<String>,
+    /// Why its source and weights are not all of it in PyTorch: chance that the weights do not hold makes it another
+    /// one each time, or the source would do something else besides. No reason to refuse a source that one wrote
+    /// oneself, but one to keep none that an LLM wrote.
+    pub unfit: Option<Refusal>,
 }
 
 /// Lower a source text to a network.

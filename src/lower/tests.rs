@@ -334,7 +334,9 @@ fn names_of_annotations_must_exist_where_python_evaluates_them() {
 
 #[test]
 fn chance_that_the_weights_do_not_hold_is_noted() {
-    let chance = |init: &str, forward: &str| accepted("import random", init, forward).chance;
+    let chance = |init: &str, forward: &str| {
+        accepted("import random", init, forward).unfit.map(|refusal| refusal.message)
+    };
     for (init, forward) in [
         ("self.layers = [nn.Conv2d(3, 3, 1)]", "x = self.layers[0](x)"),
         ("self.layers = {'a': nn.Conv2d(3, 3, 1)}", "x = self.layers['a'](x)"),

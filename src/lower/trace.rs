@@ -10,6 +10,7 @@ use ruff_python_ast::Stmt;
 
 use crate::graph::{Body, Dim, Graph, Op, Param, ParamKind, TensorRef};
 use crate::lower::Request;
+use crate::lower::effects::effect;
 use crate::lower::error::{Hint, R, Raise, Refusal, Verdict};
 use crate::lower::interp::{Args, Frame, Interp, Mode};
 use crate::lower::torch::{module_methods, modules, saved};
@@ -25,7 +26,7 @@ const UNSAVED: &str = "random values that are in no state_dict, and so not in it
 pub(crate) struct Traced {
     pub(crate) graph: Graph,
     pub(crate) class_name: String,
-    pub(crate) chance: Option<String>,
+    pub(crate) unfit: Option<Refusal>,
 }
 
 /// Why an attempt failed, and what a repair may act on.
@@ -95,8 +96,14 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
     let builder = std::mem::replace(&mut this.builder, crate::graph::Builder::new(request.limits.graph));
     let graph = builder.finish(eval, train, &names, request.input_sizes);
     let lost = |param: &Param| param.kind == ParamKind::Unsaved && param.init.is_drawn();
-    let chance = this.chance.or_else(|| graph.params.iter().any(lost).then_some(UNSAVED)).map(str::to_owned);
-    Ok(Traced { graph, class_name: network.class.name.to_string(), chance })
+    let chance = this.chance.or_else(|| graph.params.iter().any(lost).then_some(UNSAVED));
+    let chance = chance.map(|chance| Refusal {
+        verdict: Verdict::UnsupportedSyntax,
+        message: format!("the weights alone do not make this network again: {chance}"),
+        span: None,
+    });
+    let unfit = chance.or_else(|| effect(suite));
+    Ok(Traced { graph, class_name: network.class.name.to_string(), unfit })
 }
 
 /// The network's instance.

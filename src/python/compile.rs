@@ -205,8 +205,7 @@ impl SemanticSyntaxContext for Around<'_> {
     }
 
     fn has_nonlocal_binding(&self, name: &str) -> bool {
-        let (_, outer) = self.scopes.split_last().unwrap_or((&self.scopes[0], &[]));
-        outer.iter().any(|scope| {
+        self.scopes.iter().rev().skip(1).any(|scope| {
             matches!(scope.kind, Kind::Function { .. } | Kind::Lambda)
                 && (scope.parameters.contains(name) || scope.bound.contains(name))
         })
@@ -412,9 +411,7 @@ mod tests {
             "def f(x):\n    y = 1\n    def g():\n        nonlocal y, x\n        y = 2\n    g()\n",
             "def f():\n    for y in z: pass\n    def g():\n        nonlocal y\n",
             "def f():\n    global y\n    y = 1\n",
-            "def f():\n    yield 1\n    return [x async for x in y] if False else (yield)\n"
-                .replace("[x async for x in y]", "[x for x in y]")
-                .as_str(),
+            "def f():\n    yield 1\n    return [x for x in y] if False else (yield)\n",
             "async def f():\n    await g()\n    return [await x for x in y]\n",
             "'doc'\nfrom __future__ import annotations\nimport torch\n",
             "f(a=1, *b, **c)\nx, *y = z\n[*x]\ndel a[0], b.c\n",

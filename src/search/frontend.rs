@@ -52,8 +52,9 @@ impl Reader for FrontEnd {
         };
         match lower(&request) {
             Ok(network) => {
-                if let Some(refusal) = unfit(&network) {
-                    return Err(Refused::of(&refusal, &network.source));
+                // What is found must give in PyTorch what was measured here, and do nothing else there.
+                if let Some(refusal) = &network.unfit {
+                    return Err(Refused::of(refusal, &network.source));
                 }
                 let words = |repair: &AppliedRepair| format!("{}: {}", repair.name, repair.detail);
                 let repairs = network.repairs.iter().map(words).collect();
@@ -62,17 +63,6 @@ impl Reader for FrontEnd {
             Err(refusal) => Err(Refused::of(&refusal, source)),
         }
     }
-}
-
-/// Why a network that can be read is none for a search: what is found must give in PyTorch what was measured here, and
-/// do nothing else there.
-pub fn unfit(network: &lower::Network) -> Option<lower::Refusal> {
-    let chance = network.chance.as_ref().map(|chance| lower::Refusal {
-        verdict: lower::Verdict::UnsupportedSyntax,
-        message: format!("the weights alone do not make this network again: {chance}"),
-        span: None,
-    });
-    chance.or_else(|| lower::effect(&network.source))
 }
 
 impl Refused {

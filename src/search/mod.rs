@@ -48,7 +48,7 @@ pub use error::{ErrorClass, EvaluatorError, SearchError, in_shell};
 pub use evaluate::{DataIdentity, Evaluator, Measured, Surrogate, Task, TrainProgress, Weights};
 pub use event::{Event, Summary};
 pub use finish::write_whole;
-pub use frontend::{FrontEnd, unfit};
+pub use frontend::FrontEnd;
 pub use heading::sizes_told;
 pub use infill::Variant;
 pub use question::{QUESTION_STYLES, Question, QuestionStyle, Questions};

@@ -161,27 +161,23 @@ char *llmatic_sgd_step(at::Tensor **params, at::Tensor **buffers, size_t count, 
                        double weight_decay, int nesterov, double max_norm) {
   return guarded([&] {
     at::NoGradGuard no_grad;
-    std::vector<at::Tensor> weights, grads, momenta;
+    std::vector<at::Tensor> grads;
+    // Parameters, gradients and momenta by type: CUDA's kernel takes tensors of one type at a time.
+    std::map<at::ScalarType, std::array<std::vector<at::Tensor>, 3>> groups;
     for (size_t i = 0; i < count; ++i) {
       const at::Tensor &grad = params[i]->grad();
       if (!grad.defined()) continue;
-      weights.push_back(*params[i]);
       grads.push_back(grad);
-      momenta.push_back(*buffers[i]);
+      auto &group = groups[params[i]->scalar_type()];
+      group[0].push_back(*params[i]);
+      group[1].push_back(grad);
+      if (momentum != 0) group[2].push_back(*buffers[i]);
     }
-    if (weights.empty()) return;
+    if (grads.empty()) return;
     if (max_norm > 0) {
       at::Tensor total = at::linalg_vector_norm(at::stack(at::_foreach_norm(grads, 2)), 2);
       at::Tensor factor = at::clamp_max(max_norm / (total + 1e-6), 1.0);
       at::_foreach_mul_(grads, factor);
-    }
-    // CUDA's kernel takes tensors of one type at a time.
-    std::map<at::ScalarType, std::array<std::vector<at::Tensor>, 3>> groups;
-    for (size_t i = 0; i < weights.size(); ++i) {
-      auto &group = groups[weights[i].scalar_type()];
-      group[0].push_back(weights[i]);
-      group[1].push_back(grads[i]);
-      if (momentum != 0) group[2].push_back(momenta[i]);
     }
     for (auto &[type, group] : groups)
       at::_fused_sgd_(group[0], group[1], group[2], weight_decay, momentum, rate, /*dampening=*/0.0, nesterov != 0,

@@ -6,7 +6,7 @@
 use llmatic_offline::descriptor;
 use llmatic_offline::graph::Graph;
 use llmatic_offline::lower::{self, Network, Refusal, RepairSet, Verdict};
-use llmatic_offline::search::{sizes_told, unfit};
+use llmatic_offline::search::sizes_told;
 use serde_json::json;
 
 use super::{Beside, read};
@@ -59,7 +59,7 @@ fn object(outcome: &Result<Network, Refusal>, source: &str, name: &str) -> serde
                 "macs": graph.macs(),
                 "output_shape": output_shape(graph),
                 "repairs": repairs(network),
-                "unfit": unfit(network).map(|refusal| refusal.message),
+                "unfit": network.unfit.as_ref().map(|refusal| &refusal.message),
                 "class": network.class_name,
                 "architecture": graph.architecture_id(),
                 "width_to_depth": described.width_to_depth,
@@ -97,7 +97,7 @@ fn words(network: &Network) -> String {
     for repair in repairs(network) {
         text.push_str(&format!("repaired: {repair}\n"));
     }
-    if let Some(refusal) = unfit(network) {
+    if let Some(refusal) = &network.unfit {
         text.push_str(&format!("a search would refuse it: {}\n", refusal.message));
     }
     text.push_str(&printer::table(&["layer", "class", "output", "parameters", "MACs"], &rows, &[3, 4]));

@@ -161,7 +161,7 @@ fn network(traced: Traced, source: &str, repairs: &[AppliedRepair]) -> Network {
         source: source.to_owned(),
         repairs: repairs.to_vec(),
         class_name: traced.class_name,
-        chance: traced.chance,
+        unfit: traced.unfit,
     }
 }
 
