@@ -4,10 +4,11 @@
 //! slot already holds (of this call or an earlier one), prefills the rest, and joins the common step of one
 //! token, and guesses at the next few, per row; a finished row leaves at once and a waiting request takes
 //! its slot. Where a row's grammar leaves no choice its tokens are fed together and none is sampled; texts of a search
-//! space begin alike, so what another slot holds of them is taken over as they grow; and where every row has a choice
-//! of a space before it, logits are computed of what can be chosen alone. None of this
-//! changes a completion on the CPU, where a token's logits do not depend on what is computed beside it. Limit: a prompt
-//! is prefilled before the running rows go on.
+//! space begin alike, so what another slot holds of them is taken over as they grow; where every row has a choice
+//! of a space before it, logits are computed of what can be chosen alone; and where those were computed before
+//! (`answers`), nothing is: a text that was written before takes no slot. None of this changes a completion on the CPU,
+//! where a token's logits do not depend on what is computed beside it. Limit: a prompt is prefilled before the running
+//! rows go on.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -65,6 +66,11 @@ enum Verdict {
 }
 
 impl Row {
+    /// Whether it has a choice of a search space before it.
+    fn chooses(&mut self) -> bool {
+        self.constraint.as_mut().and_then(Constraint::choices).is_some()
+    }
+
     /// Writes the completion to its place; `keep` bytes of the text belong to it.
     fn finish(self, finish: Finish, keep: usize, done: &mut [Option<Completion>]) {
         let mut text = self.pieces.text;
@@ -91,6 +97,7 @@ impl Llm {
         let mut rows: Vec<Row> = Vec::new();
         let mut logits = Vec::new();
         if let Some(grown) = self.working.as_ref().and_then(|working| working.grown(prompts)) {
+            self.answers.clear();
             self.narrow(&grown)?;
             self.working = Some(grown);
         }
@@ -98,20 +105,20 @@ impl Llm {
         loop {
             while !cancelled && rows.len() < self.rows && waiting < requests.len() {
                 let request = &requests[waiting];
-                let mut row = self.admit(waiting, request, &prompts[waiting], &rows)?;
+                let mut row = self.admit(waiting, request, &prompts[waiting])?;
                 waiting += 1;
                 if request.max_tokens == 0 {
                     row.finish(Finish::Length, 0, &mut done);
                     continue;
                 }
-                let verdict = self.write_forced(&mut row, request)?;
+                let verdict = self.write_known(&mut row, request)?;
                 tokens += row.sampled;
                 if let Verdict::Ends(finish, keep) = verdict {
                     row.finish(finish, keep, &mut done);
                     continue;
                 }
+                self.seat(&mut row, &rows)?;
                 let running = rows.len() + 1;
-                self.take_over(&row)?;
                 let mut watch = || on_progress(Progress { tokens, rows_running: running });
                 cancelled = self.prefill(row.slot, &row.tokens[..row.tokens.len() - 1], &mut watch)?;
                 rows.push(row);
@@ -158,25 +165,16 @@ impl Llm {
             .collect())
     }
 
-    /// Finds a slot for a request and fills it with the longest prefix that any slot holds.
-    fn admit(
-        &mut self,
-        index: usize,
-        request: &Request,
-        prompt: &[u32],
-        rows: &[Row],
-    ) -> Result<Row, LlmError> {
-        // The last token is always computed: its logits are needed.
-        let running: Vec<usize> = rows.iter().map(|row| row.slot).collect();
-        let (slot, len) = self.claim(&prompt[..prompt.len() - 1], &running)?;
+    /// A row for a request, still without a slot.
+    fn admit(&self, index: usize, request: &Request, prompt: &[u32]) -> Result<Row, LlmError> {
         let class = request.stop == Stop::ClassComplete && begins_a_class(&request.prompt);
         let mut constraint = self.grammar.as_ref().filter(|_| class).map(Grammar::start);
         let forced = constraint.as_mut().map_or_else(|| Ok(VecDeque::new()), |it| self.forced(it))?;
         Ok(Row {
             request: index,
-            slot,
+            slot: usize::MAX,
             prompt_tokens: prompt.len(),
-            cached_prompt_tokens: len,
+            cached_prompt_tokens: prompt.len(),
             sampled: 0,
             tokens: prompt.to_vec(),
             forced,
@@ -187,6 +185,16 @@ impl Llm {
             constraint,
             beyond: self.working.as_ref().map(|working| working.beyond(prompt)).unwrap_or_default(),
         })
+    }
+
+    /// Finds a slot for a row and fills it with the longest prefix that any slot holds.
+    fn seat(&mut self, row: &mut Row, rows: &[Row]) -> Result<(), LlmError> {
+        let running: Vec<usize> = rows.iter().map(|row| row.slot).collect();
+        // The last token is always computed: its logits are needed.
+        let (slot, len) = self.claim(&row.tokens[..row.tokens.len() - 1], &running)?;
+        row.slot = slot;
+        row.cached_prompt_tokens = len.min(row.prompt_tokens);
+        Ok(())
     }
 
     /// A slot that is not `running`, and how many tokens of `prefix` it now holds, and nothing else: the most
@@ -335,8 +343,23 @@ impl Llm {
             self.slots.keep(row.slot);
         }
         match verdict {
-            Verdict::Goes => self.write_forced(row, request),
+            Verdict::Goes => self.write_known(row, request),
             ends => Ok(ends),
+        }
+    }
+
+    /// Writes what the grammar makes come next, and what is chosen as long as the logits of the choices are known.
+    fn write_known(&self, row: &mut Row, request: &Request) -> Result<Verdict, LlmError> {
+        loop {
+            if let Verdict::Ends(finish, keep) = self.write_forced(row, request)? {
+                return Ok(Verdict::Ends(finish, keep));
+            }
+            let known = if self.shares && row.chooses() { self.answers.get(&row.tokens) } else { None };
+            let Some(logits) = known else { return Ok(Verdict::Goes) };
+            let token = self.choose(row, request, logits.to_vec())?;
+            if let Verdict::Ends(finish, keep) = self.write(row, request, token)? {
+                return Ok(Verdict::Ends(finish, keep));
+            }
         }
     }
 
@@ -402,20 +425,33 @@ impl Llm {
         Ok(Verdict::Goes)
     }
 
+    /// Samples one of the choices of a search space, by their logits.
+    fn choose(&self, row: &mut Row, request: &Request, mut logits: Vec<f32>) -> Result<u32, LlmError> {
+        let settings = settings(request);
+        // Sorted, so ties go to the lowest id here as well; and never so few that the order of draws were another
+        // one than among all tokens.
+        logits.resize(logits.len().max(request.top_k + 1), f32::NEG_INFINITY);
+        let choices = row.constraint.as_mut().and_then(Constraint::choices).unwrap_or_default();
+        sample(self.isa, &logits, settings, &mut row.stream)
+            .and_then(|place| choices.get(place as usize).copied())
+            .ok_or_else(|| self.not_finite())
+    }
+
+    fn not_finite(&self) -> LlmError {
+        LlmError::NotFinite { name: self.identity.name.clone() }
+    }
+
     /// Samples one token; nothing where the logits lack one that may be chosen.
     fn draw(
-        &self,
+        &mut self,
         row: &mut Row,
         request: &Request,
         columns: Columns,
         logits: &[f32],
     ) -> Result<Option<u32>, LlmError> {
-        let settings =
-            Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k };
         let working = self.working.as_ref();
         let logits = working.map_or(Cow::Borrowed(logits), |working| working.of_row(logits, &row.beyond));
-        let stream = &mut row.stream;
-        let token = if let Some(choices) = row.constraint.as_mut().and_then(Constraint::choices) {
+        if let Some(choices) = row.constraint.as_mut().and_then(Constraint::choices) {
             let own: Option<Vec<f32>> = choices
                 .iter()
                 .map(|token| match (columns, working) {
@@ -430,28 +466,31 @@ impl Llm {
                     _ => Some(logits.get(*token as usize).copied().unwrap_or(f32::NAN)),
                 })
                 .collect();
-            let Some(mut own) = own else { return Ok(None) };
-            // Sorted, so ties go to the lowest id here as well; and never so few that the order of draws were another
-            // one than among all tokens.
-            own.resize(own.len().max(request.top_k + 1), f32::NEG_INFINITY);
-            sample(self.isa, &own, settings, stream).and_then(|place| choices.get(place as usize).copied())
-        } else if columns == Columns::Choices {
+            let Some(own) = own else { return Ok(None) };
+            self.answers.keep(&row.tokens, &own);
+            return self.choose(row, request, own).map(Some);
+        }
+        if columns == Columns::Choices {
             return Ok(None);
-        } else {
-            match (&mut row.constraint, working) {
-                (Some(constraint), _) => {
-                    let spread = |working: &Working| working.spread(&logits, self.vocabulary);
-                    let mut logits = working.map_or_else(|| logits.to_vec(), spread);
-                    constraint.apply(&mut logits);
-                    sample(self.isa, &logits, settings, stream)
-                }
-                (None, Some(working)) => sample(self.isa, &logits, settings, stream)
-                    .and_then(|place| working.tokens().get(place as usize).copied()),
-                (None, None) => sample(self.isa, &logits, settings, stream),
+        }
+        let (settings, stream) = (settings(request), &mut row.stream);
+        let token = match (&mut row.constraint, working) {
+            (Some(constraint), _) => {
+                let spread = |working: &Working| working.spread(&logits, self.vocabulary);
+                let mut logits = working.map_or_else(|| logits.to_vec(), spread);
+                constraint.apply(&mut logits);
+                sample(self.isa, &logits, settings, stream)
             }
+            (None, Some(working)) => sample(self.isa, &logits, settings, stream)
+                .and_then(|place| working.tokens().get(place as usize).copied()),
+            (None, None) => sample(self.isa, &logits, settings, stream),
         };
-        token.map(Some).ok_or_else(|| LlmError::NotFinite { name: self.identity.name.clone() })
+        token.map(Some).ok_or_else(|| self.not_finite())
     }
+}
+
+fn settings(request: &Request) -> Settings {
+    Settings { temperature: request.temperature, top_p: request.top_p, top_k: request.top_k }
 }
 
 /// Whether the prompt ends with the header of a class in column 0.

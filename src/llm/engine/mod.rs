@@ -3,6 +3,7 @@
 //! In: a selection, then requests. Out: completions, which `batch` writes.
 //! Limit: one model, one call at a time.
 
+mod answers;
 mod batch;
 mod lookup;
 mod score;
@@ -10,6 +11,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+use self::answers::Answers;
 use self::lookup::{MOST, Trust};
 use self::score::LOGIT_ROWS;
 use self::slots::Slots;
@@ -55,6 +57,7 @@ pub struct Llm {
     working: Option<Working>,
     /// Tokens that were a choice of the search space so far; sorted.
     choices: Vec<u32>,
+    answers: Answers,
     /// Whether prompts share prefixes.
     shares: bool,
     on_cpu: bool,
@@ -99,6 +102,7 @@ impl Llm {
             vocabulary,
             working: None,
             choices: Vec::new(),
+            answers: Answers::default(),
             shares: true,
             on_cpu: options.device == Device::Cpu,
         })
@@ -181,6 +185,7 @@ impl Llm {
     /// # Errors
     /// A model whose tokens or end token are not known.
     pub fn set_grammar(&mut self, on: bool) -> Result<(), LlmError> {
+        self.answers.clear();
         self.grammar = if on { Some(self.text.grammar(self.vocabulary, None)?) } else { None };
         Ok(())
     }
@@ -191,6 +196,7 @@ impl Llm {
     /// A tokenizer that cannot tell its tokens' texts.
     pub fn set_vocabulary(&mut self, vocabulary: Vocabulary) -> Result<(), LlmError> {
         self.choices.clear();
+        self.answers.clear();
         self.working = match vocabulary {
             Vocabulary::Whole => None,
             Vocabulary::Working => {
@@ -230,6 +236,7 @@ impl Llm {
 
     /// Drops everything cached. Completions do not depend on it; timings do.
     pub fn forget(&mut self) {
+        self.answers.clear();
         for slot in 0..self.slots.len() {
             self.slots.clear(slot);
             self.decoder.truncate(slot, 0);
@@ -351,6 +358,7 @@ impl Generator for Llm {
     fn keep_to(&mut self, space: Option<&str>) -> Result<(), LlmError> {
         self.grammar = space.map(|lark| self.text.grammar(self.vocabulary, Some(lark))).transpose()?;
         self.choices.clear();
+        self.answers.clear();
         Ok(())
     }
 

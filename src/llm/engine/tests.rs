@@ -221,9 +221,16 @@ fn a_search_space_is_kept_to_and_only_its_choices_are_sampled() {
     for (threads, rows) in [(1, 2), (2, 8)] {
         let mut llm = load(threads, rows, 256).unwrap();
         llm.keep_to(Some(SPACE)).unwrap();
-        for round in 0..2 {
-            assert_eq!(seen(run(&mut llm, &requests)), expected, "{threads} threads, {rows} rows, {round}");
-        }
+        assert_eq!(seen(run(&mut llm, &requests)), expected, "{threads} threads, {rows} rows");
+        // What was answered before is not asked again.
+        let mut steps = 0;
+        let again = llm.generate(&requests, &mut |_| {
+            steps += 1;
+            Control::Continue
+        });
+        let again = again.unwrap();
+        assert!(steps == 0 && again.iter().all(|it| it.cached_prompt_tokens == it.prompt_tokens));
+        assert_eq!(seen(again), expected, "{threads} threads, {rows} rows, again");
     }
     // Beside a row of another kind every token's logits are computed; with a working vocabulary only its own are.
     let mut llm = load(1, 8, 256).unwrap();
@@ -236,11 +243,12 @@ fn a_search_space_is_kept_to_and_only_its_choices_are_sampled() {
     assert_eq!(seen(run(&mut llm, &requests)), expected);
     llm.set_vocabulary(Vocabulary::Whole).unwrap();
     assert_eq!(seen(run(&mut llm, &requests)), expected);
-    // Too short a completion is cut, in what is forced as well.
+    // Too short a completion is cut, in what is forced as well, and in what is known.
     for most in 0..40 {
         let short = Request { max_tokens: most, ..requests[3].clone() };
-        let (text, finish, tokens) = seen(run(&mut alone, &[short])).remove(0);
+        let (text, finish, tokens) = seen(run(&mut alone, std::slice::from_ref(&short))).remove(0);
         assert!(expected[3].0.starts_with(&text) && tokens <= most, "{most}: {text:?} {finish:?} {tokens}");
+        assert_eq!(seen(run(&mut llm, &[short])), [(text, finish, tokens)]);
     }
     alone.keep_to(None).unwrap();
     assert_ne!(seen(run(&mut alone, &requests)), expected);
