@@ -289,6 +289,41 @@ const OTHERS: &[(&str, &str)] = &[
          return self.scale * z.mean(1, keepdim=True)",
     ),
     (
+        "another shape of what is kept",
+        "z = F.relu(y)\n        k = z.mean(1)\n        z.unsqueeze_(1)\n        \
+         return self.out(z.squeeze(1) * k.sum())",
+    ),
+    (
+        "another shape of what is not kept",
+        "z = y * 2\n        k = z.mean(1)\n        z.unsqueeze_(1)\n        \
+         return self.out(z.squeeze(1) * k.sum())",
+    ),
+    (
+        "another order of what is kept",
+        "z = torch.sigmoid(y)\n        z.transpose_(2, 3)\n        return self.out(z)",
+    ),
+    (
+        "another shape of a copy",
+        "z = F.relu(y).clone()\n        z.unsqueeze_(1)\n        return self.out(z.squeeze(1))",
+    ),
+    ("relu of a part", "F.relu(y[:, :2], inplace=True)\n        return self.out(y)"),
+    (
+        "relu of a part of what is kept",
+        "z = torch.sigmoid(y)\n        F.relu(z[:, :2], inplace=True)\n        return self.out(z)",
+    ),
+    (
+        "relu of two parts",
+        "F.relu(y[:, :2], inplace=True)\n        F.relu(y[:, 2:], inplace=True)\n        return self.out(y)",
+    ),
+    (
+        "rows over the rows before them",
+        "z = y.transpose(0, 1).contiguous()\n        z[1:] = z[:-1]\n        return self.out(z.transpose(0, 1))",
+    ),
+    ("rows over a copy", "y[:, 1:] = y[:, :-1].clone()\n        return self.out(y)"),
+    ("rows over other rows", "y[:, 2:] = y[:, :2]\n        return self.out(y)"),
+    ("odd rows over even ones", "y[:, ::2] = y[:, 1::2]\n        return self.out(y)"),
+    ("rows over themselves", "y[:, 1:] = y[:, 1:]\n        return self.out(y)"),
+    (
         "a flattened view",
         "z = F.relu(y).flatten(1)\n        z += 1\n        return self.scale * z.mean(1, keepdim=True)",
     ),

@@ -17,7 +17,7 @@ use crate::lower::interp::imports::is_installed;
 /// Packages whose names may be used.
 const PURE: &str = "torch torchvision numpy einops math cmath collections functools itertools typing random copy \
                     typing_extensions dataclasses enum abc operator numbers string re statistics contextlib warnings \
-                    fractions __future__";
+                    fractions __future__ types json time logging argparse textwrap pprint bisect heapq";
 
 /// Built-in functions that reach beyond the program.
 const BUILTINS: &str =
@@ -27,7 +27,7 @@ const BUILTINS: &str =
 const BEYOND: &str = "os sys builtins ctypes importlib subprocess glob shutil inspect threading platform pickle io \
                       tempfile hub load save load_library cpp_extension multiprocessing distributed serialization \
                       package model_zoo onnx _C _dynamo _inductor memmap fromfile tofile savetxt savez loadtxt \
-                      savez_compressed genfromtxt DataSource datasets";
+                      savez_compressed genfromtxt DataSource datasets FileHandler basicConfig handlers";
 
 /// Attributes through which any object leads to the interpreter.
 const INTERPRETER: &str = "__globals__ __builtins__ __subclasses__ __code__ __closure__ __loader__ __spec__ \
@@ -210,6 +210,7 @@ mod tests {
             "().__class__.__base__.__subclasses__()",
             "(lambda: 0).__globals__",
             "import timm",
+            "import logging\nlogging.basicConfig(filename='m')",
             "from requests import get",
             "from . import other",
             "class A:\n    def __del__(self):\n        sys.exit()",
@@ -227,7 +228,8 @@ mod tests {
             "from __future__ import annotations",
             "import math, random, numpy as np\nfrom typing import List\nfrom collections import OrderedDict",
             "from torch.nn.modules.utils import _pair\nfrom functools import partial\nfrom einops import rearrange",
-            "import logging, json\nx = math.pi",
+            "import logging, json, time\nlogger = logging.getLogger(__name__)\nlogger.info(json.dumps(time.time()))",
+            "from types import SimpleNamespace\nconfig = SimpleNamespace(width=4)",
             "class A(nn.Module):\n    def load(self, save, sys=1): return self.load(save).eval() + sys",
             "if __name__ == '__main__':\n    print(Net()(torch.randn(1, 3, 32, 32)).shape)",
         ] {

@@ -49,6 +49,20 @@ pub(crate) fn are_deferred(suite: &[Stmt]) -> bool {
     })
 }
 
+/// The last part of the name that an annotation begins with, as `ClassVar` of `"typing.ClassVar[int]"`.
+pub(super) fn outermost(annotation: &Expr) -> Option<String> {
+    match annotation {
+        Expr::Name(name) => Some(name.id.to_string()),
+        Expr::Attribute(attribute) => Some(attribute.attr.to_string()),
+        Expr::Subscript(subscript) => outermost(&subscript.value),
+        Expr::StringLiteral(literal) => {
+            let name = literal.value.to_str().split('[').next().unwrap_or_default().trim();
+            name.rsplit('.').next().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
 /// Names, with the attributes that are asked of them.
 struct Names<'a> {
     found: Vec<&'a Expr>,

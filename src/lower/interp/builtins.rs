@@ -214,10 +214,11 @@ static BUILTINS: &[Builtin] = &[
                 }
                 torch::whole(number.round_ties_even())
             }
-            Some(digits) => {
-                let factor = 10f64.powi(i32::try_from(digits).unwrap_or(0).clamp(-300, 300));
-                Ok(Value::Float((number * factor).round_ties_even() / factor))
-            }
+            Some(digits) => match args.get("x") {
+                whole @ Value::Int(_) if digits >= 0 => Ok(whole),
+                Value::Int(whole) => Ok(Value::Int(round_whole(whole, digits.unsigned_abs()))),
+                _ => Ok(Value::Float(round_places(number, digits))),
+            },
         }
     }),
     entry("sorted", "x, key=None, reverse=False", |this, args| {
@@ -489,4 +490,37 @@ fn merge_sort(
     merged.extend(left);
     merged.extend(right);
     Ok(merged)
+}
+
+/// A number rounded to so many decimal places, from its exact value, as Python does (ties go to the even digit).
+fn round_places(number: f64, places: i64) -> f64 {
+    if !number.is_finite() || places > 323 {
+        return number;
+    }
+    if places >= 0 {
+        let places = usize::try_from(places).unwrap_or(0);
+        return format!("{number:.places$}").parse().unwrap_or(number);
+    }
+    let places = usize::try_from(places.unsigned_abs()).unwrap_or(usize::MAX);
+    // Digits before the point: those of the whole number, with what is cut off behind the point.
+    let text = format!("{:.0}", number.abs().trunc());
+    if text.len() < places {
+        return 0.0f64.copysign(number);
+    }
+    let (kept, cut) = text.split_at(text.len() - places);
+    let half = format!("5{}", "0".repeat(places - 1));
+    let odd = kept.chars().last().is_some_and(|digit| matches!(digit, '1' | '3' | '5' | '7' | '9'));
+    let more = number.fract() != 0.0;
+    let up = cut > half.as_str() || (cut == half && (more || odd));
+    let kept: f64 = if kept.is_empty() { 0.0 } else { kept.parse().unwrap_or(0.0) };
+    let exponent = i32::try_from(places).unwrap_or(i32::MAX);
+    ((kept + f64::from(u8::from(up))) * 10f64.powi(exponent)).copysign(number)
+}
+
+/// A whole number rounded to a multiple of a power of ten; ties go to the even multiple.
+fn round_whole(number: i64, power: u64) -> i64 {
+    let Some(unit) = u32::try_from(power).ok().and_then(|power| 10i64.checked_pow(power)) else { return 0 };
+    let (quotient, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
+    let up = rest > unit - rest || (rest == unit - rest && quotient % 2 != 0);
+    quotient.saturating_add(i64::from(up)).saturating_mul(unit)
 }

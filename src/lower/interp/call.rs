@@ -28,13 +28,29 @@ impl Interp<'_> {
         {
             return self.bare_super();
         }
+        if let (Expr::Attribute(attribute), [Expr::Generator(generator)], []) =
+            (&*call.func, &*call.arguments.args, &*call.arguments.keywords)
+            && attribute.attr.as_str() == "extend"
+        {
+            let target = self.eval(&attribute.value)?;
+            if let Value::List(_) = target {
+                self.extend(&target, generator)?;
+                return Ok(Value::None);
+            }
+            let callee = self.get_attr(&target, "extend")?;
+            return self.call_with(&callee, call, outermost);
+        }
         let callee = self.eval(&call.func)?;
+        self.call_with(&callee, call, outermost)
+    }
+
+    fn call_with(&mut self, callee: &Value, call: &ExprCall, outermost: bool) -> R<Value> {
         let args = self.eval_args(call)?;
         if outermost {
             self.outer_span = Some(call.range().into());
         }
         self.stand_at(call.range().into());
-        self.call(&callee, args)
+        self.call(callee, args)
     }
 
     fn eval_args(&mut self, call: &ExprCall) -> R<Args> {
@@ -106,7 +122,7 @@ impl Interp<'_> {
     pub(crate) fn call(&mut self, callee: &Value, args: Args) -> R<Value> {
         self.tick(2)?;
         match callee {
-            Value::Function(function) => self.deeper(|this| this.call_function(function, args)),
+            Value::Function(function) => self.call_or_recall(function, args),
             Value::Bound(bound) => {
                 let args = args.prepend(bound.0.clone());
                 self.call(&bound.1, args)
@@ -203,7 +219,7 @@ impl Interp<'_> {
         Err(Raise::type_error(format!("'{}' object is not callable", object.class.name)))
     }
 
-    fn call_function(&mut self, function: &Rc<Function>, args: Args) -> R<Value> {
+    pub(super) fn call_function(&mut self, function: &Rc<Function>, args: Args) -> R<Value> {
         if self.calls >= self.limits.recursion {
             return Err(Raise::limit(format!(
                 "recursion: exceeds the limit of {} calls",

@@ -331,11 +331,21 @@ impl Interp<'_> {
                 Ok(Value::None)
             }
             "copy" => {
-                let entries = dict.borrow().entries().to_vec();
-                self.dict(entries)
+                let (entries, factory) = {
+                    let dict = dict.borrow();
+                    (dict.entries().to_vec(), dict.default_factory.clone())
+                };
+                let copy = self.dict(entries)?;
+                if let Value::Dict(copy) = &copy {
+                    copy.borrow_mut().default_factory = factory;
+                }
+                Ok(copy)
             }
             "clear" => {
-                dict.borrow_mut().clear();
+                let mut dict = dict.borrow_mut();
+                let factory = dict.default_factory.clone();
+                dict.clear();
+                dict.default_factory = factory;
                 Ok(Value::None)
             }
             "__len__" => self.length(value).map(Value::Int),

@@ -280,9 +280,10 @@ impl Interp<'_> {
     pub(crate) fn init_dataclass(&mut self, class: &Rc<Class>, args: Args) -> R<Value> {
         let mut positional = args.positional.into_iter();
         let Some(target @ Value::Object(_)) = positional.next() else { return Ok(Value::None) };
+        let (given, taken) = (positional.len() + 1, self.dataclass_fields(class, "init")?);
         let fields: Vec<Rc<str>> = class.fields.borrow().clone();
         for field in fields {
-            let named = args.named.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone());
+            let takes = taken.contains(&field);
             let default = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
             let default = match default {
                 Some(Value::Partial(field)) if matches!(&field.0, Value::Opaque(name) if &**name == FIELD) => {
@@ -295,8 +296,17 @@ impl Interp<'_> {
                 }
                 default => default,
             };
-            match positional.next().or(named).or(default) {
+            let named = args.named.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone());
+            let first = if takes { positional.next() } else { None };
+            if first.is_some() && named.is_some() {
+                let name = &class.name;
+                let message = format!("{name}.__init__() got multiple values for argument '{field}'");
+                return Err(Raise::type_error(message));
+            }
+            match first.or(named).or(default) {
                 Some(value) => self.set_attr(&target, &field, value)?,
+                // It is left to `__post_init__`.
+                None if !takes => {}
                 None => {
                     let message = format!(
                         "{}.__init__() missing 1 required positional argument: '{field}'",
@@ -305,6 +315,16 @@ impl Interp<'_> {
                     return Err(Raise::type_error(message));
                 }
             }
+        }
+        if let Some((name, _)) = args.named.iter().find(|(name, _)| !taken.contains(name)) {
+            let message = format!("{}.__init__() got an unexpected keyword argument '{name}'", class.name);
+            return Err(Raise::type_error(message));
+        }
+        if positional.next().is_some() {
+            let (name, most) = (&class.name, taken.len() + 1);
+            let message =
+                format!("{name}.__init__() takes {most} positional arguments but {given} were given");
+            return Err(Raise::type_error(message));
         }
         match self.get_attr(&target, "__post_init__") {
             Ok(method) => self.call(&method, Args::default()),

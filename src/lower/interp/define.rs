@@ -148,8 +148,25 @@ impl Interp<'_> {
         if class.is_enum() {
             self.make_members(&class, &def.body)?;
         }
+        self.init_subclass(&class, def)?;
         let value = self.decorate(Value::Class(class), &def.decorator_list)?;
         self.set_name(def.name.as_str(), value)
+    }
+
+    /// `__init_subclass__` of the nearest base that has one, with the keywords of the class.
+    fn init_subclass(&mut self, class: &Rc<Class>, def: &StmtClassDef) -> R<()> {
+        let method = match self.class_attr(class, "__init_subclass__", Some(class)) {
+            Some(method @ Value::Function(_)) => method,
+            Some(Value::Descriptor(Descriptor::Class, inner)) => Value::clone(&inner),
+            _ => return Ok(()),
+        };
+        let mut args = Args::of(vec![Value::Class(Rc::clone(class))]);
+        for keyword in def.arguments.iter().flat_map(|arguments| &arguments.keywords) {
+            if let Some(name) = keyword.arg.as_ref().filter(|name| name.as_str() != "metaclass") {
+                args.named.push((Rc::from(name.as_str()), self.eval(&keyword.value)?));
+            }
+        }
+        self.call(&method, args).map(|_| ())
     }
 
     /// A property of its functions: getter, setter, deleter.

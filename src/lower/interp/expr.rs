@@ -6,14 +6,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use ruff_python_ast::{
-    BoolOp, Comprehension, ConversionFlag, Expr, ExprFString, FStringPart, InterpolatedStringElement, Number,
-    StmtAugAssign, UnaryOp,
+    BoolOp, Comprehension, ConversionFlag, Expr, ExprFString, ExprGenerator, FStringPart,
+    InterpolatedStringElement, Number, Operator, StmtAugAssign, UnaryOp,
 };
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::Interp;
-use crate::lower::torch::saved;
+use crate::lower::torch::{overlap, saved};
 use crate::lower::value::{Code, Function, Scope, Value};
 use crate::python::Span;
 
@@ -246,6 +246,20 @@ impl Interp<'_> {
         })))
     }
 
+    /// Appends what a generator expression gives, which sees what it has given so far, as `y.extend(m(y[-1]) for m in
+    /// layers)` does.
+    pub(crate) fn extend(&mut self, list: &Value, generator: &ExprGenerator) -> R<()> {
+        let Value::List(items) = list else { return Ok(()) };
+        let append = &mut |this: &mut Self| {
+            let value = this.eval(&generator.elt)?;
+            let length = items.borrow().len() + 1;
+            this.check_length("list", length, this.limits.list_length)?;
+            items.borrow_mut().push(value);
+            Ok(Value::None)
+        };
+        self.comprehension(&generator.generators, append).map(|_| ())
+    }
+
     fn comprehension(
         &mut self,
         generators: &[Comprehension],
@@ -452,6 +466,10 @@ impl Interp<'_> {
         match target {
             Expr::Name(name) => {
                 let left = self.eval(target)?;
+                if let (Value::List(_), Operator::Add, Expr::Generator(generator)) = (&left, op, value) {
+                    self.extend(&left, generator)?;
+                    return self.set_name(name.id.as_str(), left);
+                }
                 let right = self.eval(value)?;
                 self.stand_at(stmt.range.into());
                 let result = self.in_place(op, &left, &right)?;
@@ -470,6 +488,9 @@ impl Interp<'_> {
                 let index = self.eval(&subscript.slice)?;
                 let left = self.get_item(&object, &index)?;
                 let right = self.eval(value)?;
+                if let Value::Tensor(tensor) = &object {
+                    overlap::check_item(self, tensor, &index, &right)?;
+                }
                 if let (Value::Tensor(_), Value::Tensor(part)) = (&object, &left)
                     && crate::lower::torch::augmented(self, part, op, &right)?
                 {

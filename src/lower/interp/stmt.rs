@@ -10,7 +10,7 @@ use ruff_python_ast::{Expr, Stmt, StmtFor};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise, RaiseKind};
-use crate::lower::interp::annotations::are_deferred;
+use crate::lower::interp::annotations::{are_deferred, outermost};
 use crate::lower::interp::{Frame, Interp};
 use crate::lower::value::{Module, Value};
 use crate::python::Span;
@@ -104,7 +104,14 @@ impl Interp<'_> {
             Stmt::AugAssign(stmt) => self.augmented(stmt)?,
             Stmt::AnnAssign(stmt) => {
                 if let Expr::Name(name) = &*stmt.target {
-                    self.note_annotation(name.id.as_str())?;
+                    match outermost(&stmt.annotation).as_deref() {
+                        // No field of a data class.
+                        Some("ClassVar") => {}
+                        Some("InitVar") if self.frame().scope.class_body => {
+                            return Err(Raise::unsupported("dataclasses.InitVar is not supported"));
+                        }
+                        _ => self.note_annotation(name.id.as_str())?,
+                    }
                 }
                 if let Some(value) = &stmt.value {
                     let value = self.eval(value)?;

@@ -20,3 +20,23 @@ assert list(chain.from_iterable([[1, 2], (3,)])) == [1, 2, 3]
 assert list(itertools.chain.from_iterable("ab")) == ["a", "b"]
 binary = functools.partial(int, base=2)
 assert binary("101") == 5 and int("ff", base=16) == 255 and int("7") == 7
+assert round(2.675, 2) == 2.67 and round(0.125, 2) == 0.12 and round(1.005, 2) == 1.0 and round(-2.5) == -2
+assert round(1234, -2) == 1200 and round(1250, -2) == 1200 and round(1350, -2) == 1400 and round(-1250, -2) == -1200
+assert round(7, 3) == 7 and isinstance(round(7, 3), int) and isinstance(round(7.0, 0), float)
+assert round(1250.0, -2) == 1200.0 and round(1250.5, -2) == 1300.0
+assert round(4.9, -1) == 0.0 and round(51.0, -2) == 100.0
+calls = []
+
+
+@functools.lru_cache(maxsize=2)
+def double(x, *, by=2):
+    calls.append(x)
+    return [x * by]
+
+
+assert double(1) is double(1) and double(2) == [4] and double(1) == [2] and calls == [1, 2]
+assert double(3, by=1) == [3] and double(2) == [4] and calls == [1, 2, 3, 2] and double(1, by=2) is not double(1)
+grown = [1]
+grown.extend(grown[-1] + x for x in (1, 2, 3))
+grown += (len(grown) for _ in range(2))
+assert grown == [1, 2, 4, 7, 4, 5]

@@ -260,14 +260,17 @@ pub(crate) fn stands_in_for(module: &str) -> Option<&'static str> {
     }
 }
 
-/// The name in `collections`, `contextlib`, `dataclasses`, `os` or `sys`.
+/// The name in `argparse`, `collections`, `contextlib`, `dataclasses`, `operator`, `os`, `sys` or `types`.
 pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Value> {
     let known: &[&str] = match module {
-        "collections" => &["deque"],
+        "argparse" => &["Namespace"],
+        "collections" => &["Counter", "deque"],
         "contextlib" => &["ContextDecorator", "contextmanager", "nullcontext"],
         "dataclasses" => &["asdict", "astuple", "fields", "replace"],
+        "operator" => &["attrgetter", "itemgetter", "methodcaller"],
         "os" => &["environ", "getenv", "path", "sep"],
         "sys" => &["modules"],
+        "types" => &["SimpleNamespace"],
         _ => &[],
     };
     if !known.contains(&name) {

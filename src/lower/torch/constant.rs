@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::graph::op::{Binary, PadMode, Reduction, Unary};
+use crate::graph::op::{Binary, PadMode, Unary};
 use crate::graph::{DType, Init, Op, ParamId, ParamKind, TensorRef};
 use crate::lower::error::R;
 use crate::lower::interp::{Interp, Mode};
 use crate::lower::torch;
 use crate::lower::torch::creation::MAX_VALUES;
+use crate::lower::torch::numeric;
 use crate::lower::value::{Tensor, TensorState, Value};
 
 /// Longest chain of operations that is followed back: in a constructor every result is kept, so chains are short.
@@ -33,7 +34,8 @@ impl Constant {
     pub(crate) fn element(&self, at: usize) -> R<Value> {
         let value = self.values[at];
         match self.dtype {
-            DType::F32 | DType::F64 => Ok(Value::Float(value)),
+            DType::F32 => Ok(Value::Float(single(value))),
+            DType::F64 => Ok(Value::Float(value)),
             DType::I64 => torch::whole(value),
             DType::Bool => Ok(Value::Bool(value != 0.0)),
         }
@@ -143,11 +145,8 @@ pub(crate) fn single(number: f64) -> f64 {
 
 fn foldable(op: &Op) -> bool {
     match op {
+        Op::Unary(Unary::Clamp { .. }) => true,
         Op::Unary(unary) => function(*unary).is_some(),
-        Op::Reduce { op, .. } => !matches!(
-            op,
-            Reduction::LogSumExp | Reduction::Norm { .. } | Reduction::Var { .. } | Reduction::Std { .. }
-        ),
         Op::Pad { mode, .. } => matches!(mode, PadMode::Constant(_)),
         Op::Param(_)
         | Op::Full { .. }
@@ -155,8 +154,15 @@ fn foldable(op: &Op) -> bool {
         | Op::Binary(_)
         | Op::Scalar { .. }
         | Op::Where
+        | Op::Reduce { .. }
         | Op::CumSum { .. }
+        | Op::CumProd { .. }
+        | Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
+        | Op::Normalize { .. }
         | Op::MatMul
+        | Op::Einsum { .. }
+        | Op::Gather { .. }
         | Op::Reshape { .. }
         | Op::Permute { .. }
         | Op::Expand { .. }
@@ -196,6 +202,14 @@ fn function(op: Unary) -> Option<fn(f64) -> f64> {
         Unary::Sin => f64::sin,
         Unary::Cos => f64::cos,
         Unary::Tan => f64::tan,
+        Unary::Sinh => f64::sinh,
+        Unary::Cosh => f64::cosh,
+        Unary::Asin => f64::asin,
+        Unary::Acos => f64::acos,
+        Unary::Atan => f64::atan,
+        Unary::Asinh => f64::asinh,
+        Unary::Acosh => f64::acosh,
+        Unary::Atanh => f64::atanh,
         Unary::Tanh => f64::tanh,
         Unary::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
         Unary::Relu => |x| x.max(0.0),
@@ -208,7 +222,7 @@ fn function(op: Unary) -> Option<fn(f64) -> f64> {
     })
 }
 
-fn truth(flag: bool) -> f64 {
+pub(super) fn truth(flag: bool) -> f64 {
     f64::from(u8::from(flag))
 }
 
@@ -236,7 +250,7 @@ fn binary(op: Binary, a: f64, b: f64) -> f64 {
 }
 
 /// The elements of a tensor of these sizes, each from its place.
-fn build(sizes: &[usize], mut element: impl FnMut(&[usize]) -> f64) -> Vec<f64> {
+pub(super) fn build(sizes: &[usize], mut element: impl FnMut(&[usize]) -> f64) -> Vec<f64> {
     let count: usize = sizes.iter().product();
     let mut place = vec![0; sizes.len()];
     let mut values = Vec::with_capacity(count);
@@ -255,7 +269,7 @@ fn build(sizes: &[usize], mut element: impl FnMut(&[usize]) -> f64) -> Vec<f64> 
 
 impl Constant {
     /// The element at a place, which may have more dimensions in front, and where this has size 1.
-    fn at(&self, place: &[usize]) -> f64 {
+    pub(super) fn at(&self, place: &[usize]) -> f64 {
         let lead = place.len() - self.sizes.len();
         let offset = self
             .sizes
@@ -279,6 +293,10 @@ fn compute(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>
         | Op::Reshape { .. }
         | Op::Unsqueeze { .. }
         | Op::Squeeze { .. } => first?.values.clone(),
+        Op::Unary(Unary::Clamp { min, max }) => {
+            let clamp = |&x: &f64| if x.is_nan() { x } else { x.max(*min).min(*max) };
+            first?.values.iter().map(clamp).collect()
+        }
         Op::Unary(unary) => {
             let run = function(*unary)?;
             first?.values.iter().map(|&value| run(value)).collect()
@@ -295,20 +313,10 @@ fn compute(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>
             let (test, a, b) = (first?, inputs.get(1)?, inputs.get(2)?);
             build(sizes, |place| if test.at(place) != 0.0 { a.at(place) } else { b.at(place) })
         }
-        Op::MatMul => product(first?, inputs.get(1)?, sizes)?,
-        Op::Reduce { op, dims, keepdim } => reduce(*op, dims, *keepdim, first?, sizes)?,
-        Op::CumSum { dim } => {
-            let x = first?;
-            let mut values = x.values.clone();
-            let stride: usize = sizes[dim + 1..].iter().product();
-            for at in 0..count {
-                if !(at / stride).is_multiple_of(sizes[*dim]) {
-                    values[at] += values[at - stride];
-                }
-            }
-            values
-        }
-        _ => moved(op, inputs, sizes)?,
+        _ => match numeric::compute(op, inputs, sizes) {
+            Some(values) => values,
+            None => moved(op, inputs, sizes)?,
+        },
     })
 }
 
@@ -356,6 +364,21 @@ fn moved(op: &Op, inputs: &[Rc<Constant>], sizes: &[usize]) -> Option<Vec<f64>> 
         Op::IndexSelect { dim } => {
             let index = whole(inputs.get(1)?, x.sizes[*dim])?;
             read(&mut |at| at[*dim] = index[at[*dim]])
+        }
+        Op::Gather { dim } => {
+            let index = inputs.get(1)?;
+            whole(index, x.sizes[*dim])?;
+            build(sizes, |place| {
+                let mut at = place.to_vec();
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "they are indices"
+                )]
+                let index = index.at(place) as usize;
+                at[*dim] = index;
+                x.at(&at)
+            })
         }
         Op::SliceScatter { dim, start, end, step } => {
             let (new, start, end) = (inputs.get(1)?, start.known()?, end.known()?);
@@ -419,77 +442,4 @@ pub(crate) fn whole(index: &Constant, size: usize) -> Option<Vec<usize>> {
         (at >= 0.0 && at < size as f64 && at.fract() == 0.0).then_some(at as usize)
     };
     index.values.iter().map(one).collect()
-}
-
-fn product(a: &Constant, b: &Constant, sizes: &[usize]) -> Option<Vec<f64>> {
-    if a.sizes.len() < 2 || b.sizes.len() < 2 {
-        return None;
-    }
-    let inner = *a.sizes.last()?;
-    if sizes.iter().product::<usize>().checked_mul(inner)? > MAX_VALUES {
-        return None;
-    }
-    Some(build(sizes, |place| {
-        let (mut left, mut right) = (place.to_vec(), place.to_vec());
-        let rank = place.len();
-        (0..inner)
-            .map(|at| {
-                (left[rank - 1], right[rank - 2]) = (at, at);
-                a.at(&left) * b.at(&right)
-            })
-            .sum()
-    }))
-}
-
-fn reduce(op: Reduction, dims: &[usize], keepdim: bool, x: &Constant, sizes: &[usize]) -> Option<Vec<f64>> {
-    let rank = x.sizes.len();
-    let gone = |dim: usize| dims.is_empty() || dims.contains(&dim);
-    if matches!(op, Reduction::ArgMax | Reduction::ArgMin) && dims.len() != 1 && rank != 1 {
-        return None;
-    }
-    let count: usize = sizes.iter().product();
-    let start = match op {
-        Reduction::Max | Reduction::ArgMax => f64::NEG_INFINITY,
-        Reduction::Min | Reduction::ArgMin => f64::INFINITY,
-        Reduction::Prod | Reduction::All => 1.0,
-        _ => 0.0,
-    };
-    let (mut values, mut best) = (vec![start; count], vec![0.0; count]);
-    build(&x.sizes, |place| {
-        let (mut offset, mut along) = (0, 0);
-        let mut axis = 0;
-        for (dim, &at) in place.iter().enumerate() {
-            if gone(dim) {
-                along = at;
-                axis += usize::from(keepdim);
-            } else {
-                offset = offset * sizes[axis] + at;
-                axis += 1;
-            }
-        }
-        let (value, kept) = (x.at(place), &mut values[offset]);
-        match op {
-            Reduction::Sum | Reduction::Mean => *kept += value,
-            Reduction::Prod => *kept *= value,
-            Reduction::Max => *kept = kept.max(value),
-            Reduction::Min => *kept = kept.min(value),
-            Reduction::All => *kept = truth(*kept != 0.0 && value != 0.0),
-            Reduction::Any => *kept = truth(*kept != 0.0 || value != 0.0),
-            _ => {
-                let better = if op == Reduction::ArgMax { value > *kept } else { value < *kept };
-                if better {
-                    #[expect(clippy::cast_precision_loss, reason = "an index of a dimension")]
-                    let at = along as f64;
-                    (*kept, best[offset]) = (value, at);
-                }
-            }
-        }
-        0.0
-    });
-    if op == Reduction::Mean {
-        #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
-        let share = x.values.len() as f64 / count.max(1) as f64;
-        values.iter_mut().for_each(|value| *value /= share);
-    }
-    Some(if matches!(op, Reduction::ArgMax | Reduction::ArgMin) { best } else { values })
 }

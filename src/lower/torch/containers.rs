@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp};
+use crate::lower::torch::module_methods::{Member, add_module, check_name};
 use crate::lower::torch::modules::{put_module, put_parameter, registered, unregister};
 use crate::lower::torch::{creation, signature};
 use crate::lower::value::{ModuleState, Object, Value};
@@ -32,7 +33,7 @@ pub(crate) fn init_sequential(this: &mut Interp<'_>, object: &Rc<Object>, args: 
             let Value::Str(name) = name else {
                 return Err(Raise::type_error("module name should be a string"));
             };
-            put_module(object, &name, module);
+            add_module(this, object, &name, module)?;
         }
         return Ok(());
     }
@@ -63,7 +64,7 @@ pub(crate) fn init_dict(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound
     for (name, module) in this.pairs(&modules)? {
         check_module(&module)?;
         let Value::Str(name) = name else { return Err(Raise::type_error("module name should be a string")) };
-        put_module(object, &name, module);
+        add_module(this, object, &name, module)?;
     }
     Ok(())
 }
@@ -108,6 +109,7 @@ pub(crate) fn init_parameter_dict(this: &mut Interp<'_>, object: &Rc<Object>, ar
         let Value::Str(name) = name else {
             return Err(Raise::type_error("parameter name should be a string"));
         };
+        check_name(this, object, Member::Parameter, &name)?;
         put_item(this, object, &name, value)?;
     }
     Ok(())
@@ -329,12 +331,12 @@ pub(crate) fn mapping(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, 
             };
             let value = args.positional.get(1).cloned().unwrap_or(Value::None);
             if is_parameters {
+                check_name(this, object, Member::Parameter, name)?;
                 put_item(this, object, name, value)?;
-            } else {
-                check_module(&value)?;
-                put_module(object, name, value);
+                return Ok(Value::None);
             }
-            Ok(Value::None)
+            check_module(&value)?;
+            add_module(this, object, name, value)
         }
         "__delitem__" => {
             if let Value::Str(name) = &first {

@@ -71,7 +71,13 @@ pub(crate) fn conv_init(
 pub(crate) fn conv(this: &mut Interp<'_>, object: &Rc<Object>, args: Args, spatial: usize) -> R<Value> {
     let args = signature::bind("forward", "input", args)?;
     let (weight, bias) = (registered(object, "weight"), registered(object, "bias"));
-    let result = with_weight(this, object, [args.get("input"), weight, bias], spatial);
+    let operands = [args.get("input"), weight, bias];
+    // A derived class may compute its weight before the convolution.
+    if let Some(own @ Value::Function(_)) = this.class_attr(&object.class, "_conv_forward", None) {
+        let operands = Args::of(operands.to_vec()).prepend(Value::Object(Rc::clone(object)));
+        return this.call(&own, operands);
+    }
+    let result = with_weight(this, object, operands, spatial);
     result.map_err(|raise| conv_hint(this, raise, object, &args, spatial))
 }
 

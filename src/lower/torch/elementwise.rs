@@ -22,6 +22,13 @@ macro_rules! unary {
     };
 }
 
+/// One whose function in `torch.nn.functional` takes no `inplace`.
+macro_rules! outside {
+    ($spaces:literal, $name:literal, $op:expr) => {
+        row($spaces, $name, "input", |this, args| apply(this, &args, $op))
+    };
+}
+
 macro_rules! binary {
     ($spaces:literal, $name:literal, $op:expr) => {
         row($spaces, $name, "input, other", |this, args| {
@@ -38,11 +45,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     unary!("f", "mish", Unary::Mish),
     unary!("f", "hardswish", Unary::Hardswish),
     unary!("f", "hardsigmoid", Unary::Hardsigmoid),
-    unary!("tfm", "sigmoid", Unary::Sigmoid),
-    unary!("f", "logsigmoid", Unary::LogSigmoid),
-    unary!("tfm", "tanh", Unary::Tanh),
-    unary!("f", "tanhshrink", Unary::Tanhshrink),
-    unary!("f", "softsign", Unary::Softsign),
+    outside!("tfm", "sigmoid", Unary::Sigmoid),
+    outside!("f", "logsigmoid", Unary::LogSigmoid),
+    outside!("tfm", "tanh", Unary::Tanh),
+    outside!("f", "tanhshrink", Unary::Tanhshrink),
+    outside!("f", "softsign", Unary::Softsign),
     unary!("tm", "neg", Unary::Neg),
     unary!("tm", "abs", Unary::Abs),
     unary!("tm", "sign", Unary::Sign),
@@ -315,7 +322,7 @@ pub(crate) fn finish(this: &mut Interp<'_>, args: &Bound, result: TensorRef) -> 
         && let (Value::Tensor(source), Value::Tensor(target)) = (&value, args.get("input"))
     {
         super::saved::own(this, result);
-        rebind(this, &target, source)?;
+        super::saved::changing(this, result.node, |this| rebind(this, &target, source))?;
         return Ok(Value::Tensor(target));
     }
     Ok(value)

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Interp, Mode};
-use crate::lower::torch::{constant, creation, rebind};
+use crate::lower::torch::{constant, creation, rebind, saved};
 use crate::lower::value::{Part, Tensor, TensorState, Value};
 
 /// `tensor[index]`, which shares the tensor's memory unless index tensors or lists pick its elements.
@@ -54,7 +54,9 @@ pub(crate) fn write_back(
     mut part: Part,
     new: &Rc<Tensor>,
 ) -> R<()> {
+    let old = target.state.borrow().clone();
     set(this, &part.base, &part.index, &Value::Tensor(Rc::clone(new)))?;
+    saved::written_into(this, &part.base, &old, new);
     let state = new.state.borrow().clone();
     *target.state.borrow_mut() = state;
     part.seen = part.base.version.get();
@@ -117,7 +119,7 @@ pub(crate) fn get(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> 
 }
 
 /// What stands in brackets, one part for each dimension of the tensor and each `None`.
-fn parts(this: &mut Interp<'_>, index: &Value, rank: usize) -> R<Vec<Value>> {
+pub(super) fn parts(this: &mut Interp<'_>, index: &Value, rank: usize) -> R<Vec<Value>> {
     let given = match index {
         Value::Tuple(tuple) => tuple.items.clone(),
         other => vec![other.clone()],
@@ -304,6 +306,7 @@ pub(crate) fn set(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value, val
     }
     let fact = this.fact(tensor)?;
     let parts = parts(this, index, fact.shape.rank())?;
+    super::overlap::check(this, tensor, &parts, value)?;
     let masks = |part: &Value| matches!(part, Value::Tensor(_));
     let result = match parts.iter().position(masks) {
         None => {
@@ -524,7 +527,7 @@ pub(crate) fn within(shape: &Shape, dim: usize, index: i64) -> R<usize> {
 }
 
 /// Exact bounds of a slice of a dimension; `None` where it takes everything.
-fn bounds_of(parts: &[Value; 3], size: Dim) -> R<Option<(Dim, Dim, usize)>> {
+pub(super) fn bounds_of(parts: &[Value; 3], size: Dim) -> R<Option<(Dim, Dim, usize)>> {
     let bound = |value: &Value, default: Dim| -> R<Dim> {
         let dim = match value {
             Value::None => return Ok(default),

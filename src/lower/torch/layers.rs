@@ -40,6 +40,17 @@ const fn plain(name: &'static str, signature: &'static str, function: &'static s
     Layer { name, base: "Module", signature, init: nothing, forward: Forward::Function(function) }
 }
 
+/// A pooling layer, whose stride is its kernel's size unless it is given.
+const fn pooling(name: &'static str, signature: &'static str, function: &'static str) -> Layer {
+    let init: Init_ = |_, object, args| {
+        if args.get("stride").is_none() {
+            set(object, "stride", args.get("kernel_size"));
+        }
+        Ok(())
+    };
+    Layer { name, base: "Module", signature, init, forward: Forward::Function(function) }
+}
+
 const fn dropping(name: &'static str, function: &'static str) -> Layer {
     Layer {
         name,
@@ -121,16 +132,16 @@ static LAYERS: &[Layer] = &[
     dropping("Dropout3d", "dropout3d"),
     dropping("AlphaDropout", "alpha_dropout"),
     dropping("FeatureAlphaDropout", "feature_alpha_dropout"),
-    plain("MaxPool1d", MAX_POOL, "max_pool1d"),
-    plain("MaxPool2d", MAX_POOL, "max_pool2d"),
-    plain("MaxPool3d", MAX_POOL, "max_pool3d"),
-    plain(
+    pooling("MaxPool1d", MAX_POOL, "max_pool1d"),
+    pooling("MaxPool2d", MAX_POOL, "max_pool2d"),
+    pooling("MaxPool3d", MAX_POOL, "max_pool3d"),
+    pooling(
         "AvgPool1d",
         "kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True",
         "avg_pool1d",
     ),
-    plain("AvgPool2d", AVG_POOL, "avg_pool2d"),
-    plain("AvgPool3d", AVG_POOL, "avg_pool3d"),
+    pooling("AvgPool2d", AVG_POOL, "avg_pool2d"),
+    pooling("AvgPool3d", AVG_POOL, "avg_pool3d"),
     plain("LPPool1d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool1d"),
     plain("LPPool2d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool2d"),
     plain("LPPool3d", "norm_type, kernel_size, stride=None, ceil_mode=False", "lp_pool3d"),

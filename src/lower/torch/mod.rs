@@ -25,6 +25,8 @@ pub(crate) mod module_methods;
 pub(crate) mod modules;
 pub(crate) mod namespaces;
 mod norm_layers;
+mod numeric;
+pub(crate) mod overlap;
 pub(crate) mod parts;
 mod places;
 mod pooling;
@@ -65,6 +67,9 @@ const fn row(spaces: &'static str, name: &'static str, signature: &'static str, 
     Function { spaces, builtin: Builtin { name, signature, run } }
 }
 
+/// The end of a signature whose function may overwrite its input.
+const IN_PLACE: &str = ", inplace=False";
+
 static TABLE: LazyLock<BTreeMap<(char, &'static str), &'static Builtin>> = LazyLock::new(|| {
     let tables = [
         creation::FUNCTIONS,
@@ -81,7 +86,15 @@ static TABLE: LazyLock<BTreeMap<(char, &'static str), &'static Builtin>> = LazyL
     let mut table = BTreeMap::new();
     for function in tables.into_iter().flatten() {
         for space in function.spaces.chars() {
-            table.insert((space, function.builtin.name), &function.builtin);
+            let builtin = match function.builtin.signature.strip_suffix(IN_PLACE) {
+                // Only the functions of `torch.nn.functional` ask.
+                Some(signature) if space != 'f' => {
+                    let Builtin { name, run, .. } = function.builtin;
+                    Box::leak(Box::new(Builtin { name, signature, run }))
+                }
+                _ => &function.builtin,
+            };
+            table.insert((space, function.builtin.name), builtin);
         }
     }
     table
@@ -257,6 +270,7 @@ pub(crate) fn call_tensor_method(this: &mut Interp<'_>, value: &Value, name: &st
     let result = this.call(&function, args.prepend(value.clone()))?;
     if let (Value::Tensor(target), Value::Tensor(source)) = (value, &result) {
         if matches!(base, "squeeze" | "unsqueeze" | "transpose" | "t") {
+            saved::reshaped(this, target);
             *target.state.borrow_mut() = source.state.borrow().clone();
         } else {
             saved::changing(this, since, |this| rebind(this, target, source))?;

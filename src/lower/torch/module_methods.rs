@@ -8,13 +8,67 @@ use std::rc::Rc;
 
 use crate::graph::DType;
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::{Args, Interp};
+use crate::lower::interp::{Args, Interp, known};
 use crate::lower::torch::modules::{
     buffer_of, children, joined, named_modules, own_parameters, put_buffer, put_module, put_parameter,
     registered,
 };
 use crate::lower::torch::{hooks, signature};
-use crate::lower::value::{Object, TensorState, Value};
+use crate::lower::value::{Class, ModuleState, Object, TensorState, Value};
+
+/// What a module has under names of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Member {
+    Module,
+    Parameter,
+    Buffer,
+}
+
+/// Register a submodule or `None` under a name that may be one.
+pub(crate) fn add_module(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, module: Value) -> R<Value> {
+    check_name(this, object, Member::Module, name)?;
+    put_module(object, name, module);
+    Ok(Value::None)
+}
+
+/// Modules whose methods take names away from their members.
+const CONTAINERS: &[&str] = &["Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"];
+
+fn inherits(class: &Rc<Class>, name: &str) -> bool {
+    class.lineage().any(|class| &*class.name == name)
+}
+
+/// Whether a member may be registered under this name: `KeyError` as in PyTorch, where attributes and methods have it.
+pub(crate) fn check_name(this: &mut Interp<'_>, object: &Rc<Object>, member: Member, name: &str) -> R<()> {
+    let (kind, registered_so) = {
+        let state = object.module.borrow();
+        let known = |list: &[(Rc<str>, Value)]| list.iter().any(|(known, _)| &**known == name);
+        match member {
+            Member::Module => ("module", state.as_ref().is_some_and(|state| known(&state.modules))),
+            Member::Parameter => ("parameter", state.as_ref().is_some_and(|state| known(&state.params))),
+            Member::Buffer => {
+                let of = |state: &ModuleState| state.buffers.iter().any(|(known, _, _)| &**known == name);
+                ("buffer", state.as_ref().is_some_and(of))
+            }
+        }
+    };
+    let has = registered(object, name).is_some()
+        || object.attrs.borrow().contains_key(name)
+        || known::has("Module", name)
+        || CONTAINERS.iter().any(|kind| inherits(&object.class, kind) && known::has(kind, name))
+        || this.class_attr(&object.class, name, None).is_some_and(|it| !matches!(it, Value::ClassMethod(_)));
+    let message = if has && !registered_so {
+        format!("attribute '{name}' already exists")
+    } else if name.contains('.') {
+        let got = if member == Member::Module { format!(", got: {name}") } else { String::new() };
+        format!("{kind} name can't contain \".\"{got}")
+    } else if name.is_empty() {
+        format!("{kind} name can't be empty string \"\"")
+    } else {
+        return Ok(());
+    };
+    Err(Raise::python("KeyError", message))
+}
 
 pub(crate) fn module_method(
     this: &mut Interp<'_>,
@@ -62,26 +116,31 @@ pub(crate) fn module_method(
             let name = args.text("name")?;
             match args.get("module") {
                 Value::Object(child) if child.class.is_module() => {
-                    put_module(object, &name, Value::Object(child));
-                    Ok(Value::None)
+                    add_module(this, object, &name, Value::Object(child))
                 }
-                Value::None => {
-                    put_module(object, &name, Value::None);
-                    Ok(Value::None)
-                }
+                Value::None => add_module(this, object, &name, Value::None),
                 Value::Opaque(unknown) => Err(Raise::unsupported(format!("'{unknown}' is not supported"))),
                 other => Err(Raise::type_error(format!("{} is not a Module subclass", other.type_name()))),
             }
         }
         "register_parameter" => {
             let args = signature::bind("register_parameter", "name, param", args)?;
-            let name = args.text("name")?;
-            put_parameter(object, &name, args.get("param"));
+            let (name, param) = (args.text("name")?, args.get("param"));
+            check_name(this, object, Member::Parameter, &name)?;
+            if !param.is_none() && !matches!(&param, Value::Tensor(tensor) if tensor.parameter.get()) {
+                let got = param.type_name();
+                let message = format!(
+                    "cannot assign '{got}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+                );
+                return Err(Raise::type_error(message));
+            }
+            put_parameter(object, &name, param);
             Ok(Value::None)
         }
         "register_buffer" => {
             let args = signature::bind("register_buffer", "name, tensor, persistent=True", args)?;
             let name = args.text("name")?;
+            check_name(this, object, Member::Buffer, &name)?;
             let buffer = match args.get("tensor") {
                 Value::Tensor(tensor) => buffer_of(this, &tensor)?,
                 Value::None => Value::None,

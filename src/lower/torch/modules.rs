@@ -185,39 +185,30 @@ impl Interp<'_> {
             let name = &object.class.name;
             return Err(Raise::attribute(format!("'{name}' object has no attribute '_forward_hooks'")));
         }
-        let Some(forward) = self.class_attr(&object.class, "forward", None) else {
-            return Err(no_forward(object));
+        // One that was set on the instance is called as it is.
+        let own = object.attrs.borrow().get("forward").cloned();
+        let method = self.class_attr(&object.class, "forward", None);
+        let forward = match (own, method) {
+            (Some(forward), _) => forward,
+            (None, Some(method)) => {
+                self.own(Value::Bound(Rc::new((Value::Object(Rc::clone(object)), method))))?
+            }
+            (None, None) => return Err(no_forward(object)),
         };
         let path = match self.paths.get(&(Rc::as_ptr(object) as usize)) {
             Some(path) => path.clone(),
             None => self.path.last().map(|(path, _)| path.clone()).unwrap_or_default(),
         };
-        let own = object.attrs.borrow().get("forward").cloned();
         let class = if path.is_empty() { String::new() } else { object.class.name.to_string() };
         self.path.push((path, class));
         let hooks = object.module.borrow().as_ref().map_or_else(Vec::new, |state| state.hooks.clone());
         let result = if hooks.is_empty() {
-            self.run_forward(object, &forward, own.as_ref(), args)
+            self.call(&forward, args)
         } else {
-            self.call_hooked(object, &hooks, args, |this, args| {
-                this.run_forward(object, &forward, own.as_ref(), args)
-            })
+            self.call_hooked(object, &hooks, args, |this, args| this.call(&forward, args))
         };
         self.path.pop();
         result
-    }
-
-    fn run_forward(
-        &mut self,
-        object: &Rc<Object>,
-        forward: &Value,
-        own: Option<&Value>,
-        args: Args,
-    ) -> R<Value> {
-        match own {
-            Some(forward) => self.call(forward, args),
-            None => self.call(forward, args.prepend(Value::Object(Rc::clone(object)))),
-        }
     }
 }
 
@@ -342,6 +333,7 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
         if !in_params {
             unregister(object, name);
         }
+        module_methods::check_name(this, object, module_methods::Member::Parameter, name)?;
         put_parameter(object, name, value.clone());
         return Ok(true);
     }

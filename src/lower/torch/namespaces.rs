@@ -63,6 +63,8 @@ const NAMES: &[&str] = &[
     "copy",
     "warnings",
     "typing",
+    "types",
+    "argparse",
     "dataclasses",
     "enum",
 ];
@@ -247,7 +249,7 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "maxsize" => Value::Int(i64::MAX),
             _ => or_stand_in(composed::library(this, namespace, name), namespace, name)?,
         }),
-        "contextlib" | "dataclasses" | "os" => {
+        "argparse" | "contextlib" | "dataclasses" | "operator" | "os" | "types" => {
             Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?)
         }
         "enum" => match name {

@@ -34,6 +34,8 @@ pub(crate) struct InPlace {
     cloned: BTreeSet<TensorRef>,
     /// Views that `chunk`, `split` and `unbind` gave together.
     several: BTreeSet<TensorRef>,
+    /// Results that were written over a part of a tensor, and what that is since.
+    inside: BTreeMap<TensorRef, TensorRef>,
     /// Whether the first operations have a gradient.
     requires: Vec<bool>,
 }
@@ -70,6 +72,19 @@ pub(crate) fn cloned(this: &mut Interp<'_>, tensor: &Tensor) {
     if let TensorState::Node { tensor, .. } = *tensor.state.borrow() {
         let memory = this.memory(tensor);
         this.in_place.cloned.insert(memory);
+    }
+}
+
+/// Note that `source`, computed from a part that was `old` in place of it, now lies in `base`.
+pub(crate) fn written_into(this: &mut Interp<'_>, base: &Tensor, old: &TensorState, source: &Tensor) {
+    if let (
+        &TensorState::Node { tensor: base, .. },
+        &TensorState::Node { tensor: old, .. },
+        &TensorState::Node { tensor: source, .. },
+    ) = (&*base.state.borrow(), old, &*source.state.borrow())
+        && is_target(this.builder.node(source), old)
+    {
+        this.in_place.inside.insert(source, base);
     }
 }
 
@@ -138,12 +153,24 @@ pub(crate) fn change(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
         );
         return Err(raise.with_hint(Hint::InPlace));
     }
-    if let Some(memory) = lies_in(this, old) {
-        let count = this.builder.node_count();
-        let writer = this.in_place.since.map_or(new.node..new.node + 1, |since| since..count);
-        this.in_place.changes.push(Change { memory, before: count, writer, span: this.in_place.here });
-    }
+    let count = this.builder.node_count();
+    note(this, old, this.in_place.since.map_or(new.node..new.node + 1, |since| since..count));
     Ok(())
+}
+
+/// Note that `target` gets another shape in place, which counts as a change of it (`x.unsqueeze_(0)`).
+pub(crate) fn reshaped(this: &mut Interp<'_>, target: &Rc<Tensor>) {
+    if let Some((old, _)) = both(this, target, target) {
+        let count = this.builder.node_count();
+        note(this, old, count..count);
+    }
+}
+
+fn note(this: &mut Interp<'_>, old: TensorRef, writer: Range<u32>) {
+    if let Some(memory) = lies_in(this, old) {
+        let before = this.builder.node_count();
+        this.in_place.changes.push(Change { memory, before, writer, span: this.in_place.here });
+    }
 }
 
 /// Whether what was kept for the backward pass of `output` is still as it was.
@@ -214,6 +241,10 @@ fn one_of_several(this: &Interp<'_>, tensor: TensorRef) -> bool {
 fn lies_in(this: &Interp<'_>, tensor: TensorRef) -> Option<TensorRef> {
     let mut at = tensor;
     for _ in 0..DEPTH {
+        if let Some(&base) = this.in_place.inside.get(&at) {
+            at = base;
+            continue;
+        }
         // `contiguous` may have copied it under the same name.
         if this.contiguous.contains(&at) {
             return None;

@@ -304,6 +304,16 @@ fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         return known(this, sizes, dtype, init);
     }
     let mut input = this.tensor_ref(&tensor)?;
+    let mut whole = input;
+    while matches!(this.builder.node(whole).op, Op::Detach) {
+        whole = this.builder.node(whole).inputs[0];
+    }
+    // A copy of random first values is drawn for itself.
+    if let (Mode::Building, &Op::Param(id)) = (this.mode, &this.builder.node(whole).op) {
+        let param = this.builder.param(id);
+        let (sizes, dtype, init) = (param.sizes.clone(), param.dtype, param.init.clone());
+        return known(this, sizes, dtype, init);
+    }
     if this.mode == Mode::Building && matches!(this.builder.node(this.memory(input)).op, Op::Param(_)) {
         if let Some(values) = constant::of_result(this, input)? {
             return known(this, values.sizes.clone(), values.dtype, Init::Values(values.values.clone()));
@@ -312,7 +322,7 @@ fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
         let shape = this.builder.fact(input).shape.clone();
         input = this.append(Op::Random { shape, distribution: Distribution::Uniform }, &[])?;
     }
-    if args.given("memory_format") {
+    if args.given("memory_format") || strides::clones_packed(this, input) {
         this.contiguous.insert(input);
     }
     let value = this.wrap(input)?;

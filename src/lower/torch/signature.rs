@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::graph::Dim;
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::Args;
+use crate::lower::interp::{Args, enums};
 use crate::lower::value::{Site, Tensor, Value};
 use crate::python::Span;
 
@@ -207,7 +207,10 @@ impl Bound {
                 "{}(): argument '{name}' depends on the batch",
                 self.function
             ))),
-            other => Err(self.wrong(name, "int", &other)),
+            other => match enums::plain(&other) {
+                Some(Value::Int(int)) => Ok(int),
+                _ => Err(self.wrong(name, "int", &other)),
+            },
         }
     }
 
@@ -305,7 +308,10 @@ pub(crate) fn ints(value: &Value) -> Option<Vec<i64>> {
     let one = |value: &Value| match value {
         Value::Int(int) => Some(*int),
         Value::Bool(flag) => Some(i64::from(*flag)),
-        _ => None,
+        other => match enums::plain(other) {
+            Some(Value::Int(int)) => Some(int),
+            _ => None,
+        },
     };
     match value {
         Value::List(items) => items.borrow().iter().map(one).collect(),
@@ -321,7 +327,10 @@ pub(crate) fn dim(value: &Value) -> Option<Dim> {
         Value::Int(int) => Some(Dim::fixed(*int)),
         Value::Bool(flag) => Some(Dim::fixed(i64::from(*flag))),
         Value::Dim(dim) => Some(*dim),
-        _ => None,
+        other => match enums::plain(other) {
+            Some(Value::Int(int)) => Some(Dim::fixed(int)),
+            _ => None,
+        },
     }
 }
 

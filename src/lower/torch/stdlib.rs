@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ruff_python_ast::Operator;
 
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::{Args, Bound, Interp, Run};
+use crate::lower::interp::{Args, Bound, Interp, Run, memo};
 use crate::lower::torch::{creation, math};
 use crate::lower::value::{Builtin, Function, Hook, Object, TensorState, Value};
 
@@ -97,8 +97,11 @@ static FUNCTIONS: &[Entry] = &[
         let rename = Value::Builtin(&RENAMED);
         this.own(Value::Partial(Rc::new((rename, vec![args.get("wrapped")], Vec::new()))))
     }),
-    entry("functools", "lru_cache", "*xs, **options", identity_decorator),
-    entry("functools", "cache", "x", |_, args| Ok(args.get("x"))),
+    entry("functools", "lru_cache", "maxsize=128, typed=False", |this, args| match args.get("maxsize") {
+        function @ Value::Function(_) => memo::keep(this, &function, Value::Int(128)),
+        most => memo::decorator(this, most),
+    }),
+    entry("functools", "cache", "x", |this, args| memo::keep(this, &args.get("x"), Value::None)),
     entry("operator", "mul", "a, b", |this, args| {
         this.binary(Operator::Mult, &args.get("a"), &args.get("b"))
     }),
@@ -321,13 +324,6 @@ static RENAMED: Builtin = Builtin {
         this.own(Value::Function(Rc::new(renamed)))
     },
 };
-
-fn identity_decorator(_: &mut Interp<'_>, args: Bound) -> R<Value> {
-    match args.rest.first() {
-        Some(function @ Value::Function(_)) if args.function == "lru_cache" => Ok(function.clone()),
-        _ => Ok(Value::Opaque(Rc::from("functools.wraps()"))),
-    }
-}
 
 impl Interp<'_> {
     pub(crate) fn unknown(&self, name: &str) -> Box<Raise> {

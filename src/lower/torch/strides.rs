@@ -34,6 +34,16 @@ pub(crate) fn packed(this: &Interp<'_>, tensor: TensorRef) -> bool {
     in_order(this, tensor) == Some(true)
 }
 
+/// Whether a copy of a tensor is certain to lie in its own order: a copy of what is not dense keeps the order of its
+/// dimensions in memory, not their distance.
+pub(crate) fn clones_packed(this: &Interp<'_>, tensor: TensorRef) -> bool {
+    let sizes = sizes(&this.builder.fact(tensor).shape);
+    let Some(strides) = of(this, tensor, DEPTH) else { return false };
+    let long = sizes.iter().zip(&strides).filter(|&(&size, &stride)| size > 1 && stride > 0);
+    let order: Vec<i64> = long.map(|(_, &stride)| stride).collect();
+    order.is_sorted_by(|a, b| a >= b)
+}
+
 fn in_order(this: &Interp<'_>, tensor: TensorRef) -> Option<bool> {
     let strides = of(this, tensor, DEPTH)?;
     Some(is_contiguous(&sizes(&this.builder.fact(tensor).shape), &strides))

@@ -263,7 +263,16 @@ def index_fill(input, dim, index, value):
 def take_along_dim(input, indices, dim=None):
     if dim is None:
         return input.flatten().gather(0, indices.flatten())
-    return input.gather(dim, indices)
+    if input.dim() != indices.dim():
+        raise RuntimeError(
+            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{input.dim()} dimensions for input, and {indices.dim()} dimensions for indices"
+        )
+    dim %= input.dim()
+    before, after = torch.broadcast_shapes(input.shape[:dim], indices.shape[:dim]), dim + 1
+    behind = torch.broadcast_shapes(input.shape[after:], indices.shape[after:])
+    input = input.expand(*before, input.size(dim), *behind)
+    return input.gather(dim, indices.expand(*before, indices.size(dim), *behind))
 
 
 def new_full(input, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):

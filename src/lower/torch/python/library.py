@@ -1,5 +1,5 @@
-"""Parts of Python's library, in the Python that the front-end reads: of `collections`, `contextlib`, `dataclasses`,
-`os` and `sys`.
+"""Parts of Python's library, in the Python that the front-end reads: of `argparse`, `collections`, `contextlib`,
+`dataclasses`, `operator`, `os`, `sys` and `types`.
 
 Input and output: as in Python 3.11. Limit: the environment is empty and there are no files; of `os.path` only what
 works on the text of a path.
@@ -86,6 +86,70 @@ class deque:
 
     def __eq__(self, other):
         return isinstance(other, deque) and self._items == other._items
+
+
+class SimpleNamespace:
+    def __init__(self, **kwargs):
+        for name, value in kwargs.items():
+            setattr(self, name, value)
+
+    def __eq__(self, other):
+        return isinstance(other, SimpleNamespace) and vars(self) == vars(other)
+
+
+class Namespace(SimpleNamespace):
+    def __contains__(self, key):
+        return key in vars(self)
+
+
+class Counter(dict):
+    def __init__(self, iterable=(), **kwds):
+        super().__init__()
+        self.update(iterable, **kwds)
+
+    def __missing__(self, key):
+        return 0
+
+    def update(self, iterable=(), **kwds):
+        if isinstance(iterable, dict):
+            for key, count in iterable.items():
+                self[key] = self.get(key, 0) + count
+        else:
+            for key in iterable:
+                self[key] = self.get(key, 0) + 1
+        if kwds:
+            self.update(kwds)
+
+    def elements(self):
+        return iter([key for key, count in self.items() for _ in range(count)])
+
+    def most_common(self, n=None):
+        common = sorted(self.items(), key=lambda pair: pair[1], reverse=True)
+        return common if n is None else common[:n]
+
+    def total(self):
+        return sum(self.values())
+
+
+def itemgetter(item, *items):
+    if not items:
+        return lambda obj: obj[item]
+    return lambda obj: tuple([obj[key] for key in (item, *items)])
+
+
+def attrgetter(attr, *attrs):
+    def resolve(obj, path):
+        for name in path.split("."):
+            obj = getattr(obj, name)
+        return obj
+
+    if not attrs:
+        return lambda obj: resolve(obj, attr)
+    return lambda obj: tuple([resolve(obj, path) for path in (attr, *attrs)])
+
+
+def methodcaller(name, *args, **kwargs):
+    return lambda obj: getattr(obj, name)(*args, **kwargs)
 
 
 class ContextDecorator:
