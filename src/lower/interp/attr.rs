@@ -294,6 +294,10 @@ impl Interp<'_> {
                 let fields = class.fields.borrow().iter().map(Value::str).collect();
                 return self.tuple(fields);
             }
+            "from_pretrained" if class.lineage().any(|class| torch::layers::is(class, "Embedding")) => {
+                let function = torch::composed::hidden_layer(self, "embedding_from_pretrained")?;
+                return self.own(Value::Bound(Rc::new((Value::Class(Rc::clone(class)), function))));
+            }
             "__new__" if class.is_named_tuple() => {
                 return self.own(Value::ClassMethod(Rc::new((Rc::clone(class), "__new__"))));
             }

@@ -157,11 +157,7 @@ static BUILTINS: &[Builtin] = &[
     }),
     entry("map", "f, *xs", |this, args| {
         let function = args.get("f");
-        let mut columns = Vec::new();
-        for values in &args.rest {
-            columns.push(this.iterate(values)?);
-        }
-        let length = columns.iter().map(Vec::len).min().unwrap_or(0);
+        let (columns, length) = columns(this, &args.rest)?;
         let mut results = Vec::new();
         for row in 0..length {
             let row = columns.iter().map(|column| column[row].clone()).collect();
@@ -176,7 +172,10 @@ static BUILTINS: &[Builtin] = &[
             Value::Iter(items) => items.borrow_mut().pop(),
             value @ Value::Object(_) => {
                 let method = this.get_attr(&value, "__next__")?;
-                return this.call(&method, Args::default());
+                match (this.call(&method, Args::default()), args.rest.first()) {
+                    (Err(raise), Some(_)) if raise.class() == Some("StopIteration") => None,
+                    (result, _) => return result,
+                }
             }
             other => {
                 return Err(Raise::type_error(format!("'{}' object is not an iterator", other.type_name())));
@@ -248,11 +247,17 @@ static BUILTINS: &[Builtin] = &[
         }
     }),
     entry("zip", "*xs, **options", |this, args| {
-        let mut columns = Vec::new();
-        for values in &args.rest {
-            columns.push(this.iterate(values)?);
+        let (columns, length) = columns(this, &args.rest)?;
+        let strict = args.keywords.iter().find(|(name, _)| &**name == "strict");
+        if let Some((_, strict)) = strict
+            && this.truth(strict)?
+            && let Some(at) = columns.iter().position(|column| column.len() != columns[0].len())
+        {
+            let than = if columns[at].len() < columns[0].len() { "shorter" } else { "longer" };
+            let before = if at == 1 { "argument 1".to_owned() } else { format!("arguments 1-{at}") };
+            let message = format!("zip() argument {} is {than} than {before}", at + 1);
+            return Err(Raise::value_error(message));
         }
-        let length = columns.iter().map(Vec::len).min().unwrap_or(0);
         let mut rows = Vec::new();
         for row in 0..length {
             let row = columns.iter().map(|column| column[row].clone()).collect();
@@ -523,4 +528,35 @@ fn round_whole(number: i64, power: u64) -> i64 {
     let (quotient, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
     let up = rest > unit - rest || (rest == unit - rest && quotient % 2 != 0);
     quotient.saturating_add(i64::from(up)).saturating_mul(unit)
+}
+
+/// What `zip` and `map` take side by side, and how many of each. Of what has no end, as `itertools.count`, as many are
+/// taken as the others have.
+fn columns(this: &mut Interp<'_>, values: &[Value]) -> R<(Vec<Vec<Value>>, usize)> {
+    let endless = |this: &mut Interp<'_>, value: &Value| match value {
+        Value::Object(object) => this.class_attr(&object.class, "_endless", None).is_some(),
+        _ => false,
+    };
+    let mut columns = Vec::with_capacity(values.len());
+    for value in values {
+        let column = if endless(this, value) { None } else { Some(this.iterate(value)?) };
+        columns.push(column);
+    }
+    let Some(length) = columns.iter().flatten().map(Vec::len).min() else {
+        return match values {
+            [] => Ok((Vec::new(), 0)),
+            _ => Err(Raise::limit("length of a list: has no end")),
+        };
+    };
+    let mut all = Vec::with_capacity(values.len());
+    for (column, value) in columns.into_iter().zip(values) {
+        all.push(match column {
+            Some(column) => column,
+            None => {
+                let next = this.get_attr(value, "__next__")?;
+                (0..length).map(|_| this.call(&next, Args::default())).collect::<R<Vec<Value>>>()?
+            }
+        });
+    }
+    Ok((all, length))
 }

@@ -13,6 +13,7 @@ const LAYER_SOURCE: &str = include_str!("python/layers.py");
 const FUNCTION_SOURCE: &str =
     concat!(include_str!("python/functions.py"), include_str!("python/products.py"));
 const POINTWISE_SOURCE: &str = include_str!("python/pointwise.py");
+const LOSS_SOURCE: &str = include_str!("python/losses.py");
 const FOURIER_SOURCE: &str = include_str!("python/fourier.py");
 const EINOPS_SOURCE: &str = include_str!("python/einops.py");
 const NUMPY_SOURCE: &str = concat!(
@@ -85,6 +86,15 @@ pub(crate) const LAYERS: &[&str] = &[
     "LazyBatchNorm3d",
     "LazyInstanceNorm1d",
     "LazyInstanceNorm2d",
+    "MSELoss",
+    "L1Loss",
+    "SmoothL1Loss",
+    "HuberLoss",
+    "KLDivLoss",
+    "NLLLoss",
+    "CrossEntropyLoss",
+    "BCELoss",
+    "BCEWithLogitsLoss",
 ];
 
 /// The functions, by where they are found: `t` in `torch`, `f` in `torch.nn.functional`, `m` as a method of tensors.
@@ -135,7 +145,13 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("f", "fractional_max_pool3d_with_indices"),
     ("f", "relu_ relu6_ elu_ selu_ celu_ leaky_relu_ rrelu_ threshold_ hardtanh_ embedding_bag"),
     ("t", "relu_ selu_ celu_ threshold_ rrelu_"),
+    ("f", LOSSES),
+    ("t", "normal"),
 ];
+
+/// Those of [`FUNCTIONS`] that are losses.
+const LOSSES: &str = "mse_loss l1_loss smooth_l1_loss huber_loss kl_div nll_loss cross_entropy binary_cross_entropy \
+    binary_cross_entropy_with_logits";
 
 /// Those of [`FUNCTIONS`] that are computed element by element.
 const POINTWISE: &str = "frac hypot logaddexp fmod heaviside exp2 logit nan_to_num lerp addcmul addcdiv sinc isnan \
@@ -165,6 +181,9 @@ pub(crate) fn layer(this: &mut Interp<'_>, name: &str) -> R<Value> {
     if name.starts_with("Transformer") || name == "MultiheadAttention" {
         return get(this, "torch.nn.attention.composed", ATTENTION_SOURCE, name);
     }
+    if name.ends_with("Loss") {
+        return get(this, "torch.losses.composed", LOSS_SOURCE, name);
+    }
     get(this, "torch.nn.composed", LAYER_SOURCE, name)
 }
 
@@ -173,6 +192,9 @@ pub(crate) fn function(this: &mut Interp<'_>, name: &str) -> R<Value> {
     match name {
         "multi_head_attention_forward" => get(this, "torch.nn.attention.composed", ATTENTION_SOURCE, name),
         "complex" | "polar" | "view_as_real" | "view_as_complex" => fourier(this, name),
+        _ if LOSSES.split(' ').any(|known| known == name) => {
+            get(this, "torch.losses.composed", LOSS_SOURCE, name)
+        }
         _ if POINTWISE.split(' ').any(|known| known == name) => {
             get(this, "torch.pointwise.composed", POINTWISE_SOURCE, name)
         }
@@ -269,6 +291,7 @@ pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Valu
         "dataclasses" => &["asdict", "astuple", "fields", "replace"],
         "operator" => &["attrgetter", "itemgetter", "methodcaller"],
         "os" => &["environ", "getenv", "path", "sep"],
+        "itertools" => &["count", "cycle"],
         "sys" => &["modules"],
         "types" => &["SimpleNamespace"],
         _ => &[],

@@ -12,7 +12,7 @@ use crate::lower::torch::attributes::{attr, attr_int, attr_usize, registered, se
 use crate::lower::torch::{
     containers, conv_layers, module_methods, modules, norm_layers, recurrent, signature,
 };
-use crate::lower::value::{Object, Value};
+use crate::lower::value::{Class, Native, Object, Value};
 
 pub(crate) use crate::lower::torch::layer_parameters::{bias, fan_in, optional, parameter};
 
@@ -415,6 +415,11 @@ static LAYERS: &[Layer] = &[
     container("ParameterList", "values=None", containers::init_parameter_list),
     container("ParameterDict", "parameters=None", containers::init_parameter_dict),
 ];
+
+/// Whether a class is the layer of this name itself.
+pub(crate) fn is(class: &Class, name: &str) -> bool {
+    matches!(class.native, Native::Layer(layer) if layer.name == name)
+}
 
 /// The layer of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Layer> {

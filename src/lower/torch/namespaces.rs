@@ -249,7 +249,7 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "maxsize" => Value::Int(i64::MAX),
             _ => or_stand_in(composed::library(this, namespace, name), namespace, name)?,
         }),
-        "argparse" | "contextlib" | "dataclasses" | "operator" | "os" | "types" => {
+        "argparse" | "contextlib" | "dataclasses" | "itertools" | "operator" | "os" | "types" => {
             Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?)
         }
         "enum" => match name {
@@ -265,7 +265,6 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         }
         "inspect" => Some(or_stand_in(composed::inspect(this, name), namespace, name)?),
         "importlib" if name == "util" => Some(Value::Namespace("importlib.util")),
-        "itertools" if name == "chain" => stdlib::find("itertools", "chain").map(Value::Builtin),
         "typing" => match name {
             "NamedTuple" => Some(Value::Class(this.class("NamedTuple")?)),
             "OrderedDict" => Some(Value::Class(this.class("OrderedDict")?)),

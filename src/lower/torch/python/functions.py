@@ -291,6 +291,12 @@ def one_hot(tensor, num_classes=-1):
     return (tensor.unsqueeze(-1) == torch.arange(num_classes)).long()
 
 
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, device=None, requires_grad=False):
+    if size is None:
+        size = torch.broadcast_shapes(*[x.shape for x in (mean, std) if isinstance(x, torch.Tensor)])
+    return torch.randn(size) * std + mean
+
+
 def take(input, index):
     return input.flatten()[index]
 

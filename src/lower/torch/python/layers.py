@@ -357,3 +357,13 @@ class LazyInstanceNorm1d(_LazyInstanceNorm, nn.InstanceNorm1d):
 
 class LazyInstanceNorm2d(_LazyInstanceNorm, nn.InstanceNorm2d):
     _layer = nn.InstanceNorm2d
+
+
+def embedding_from_pretrained(cls, embeddings, freeze=True, padding_idx=None, max_norm=None, **options):
+    """`nn.Embedding.from_pretrained`."""
+    if embeddings.dim() != 2:
+        raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+    rows, cols = embeddings.shape
+    embedding = cls(rows, cols, padding_idx=padding_idx, max_norm=max_norm, **options)
+    embedding.weight = nn.Parameter(embeddings, requires_grad=not freeze)
+    return embedding

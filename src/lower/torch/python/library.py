@@ -1,5 +1,5 @@
 """Parts of Python's library, in the Python that the front-end reads: of `argparse`, `collections`, `contextlib`,
-`dataclasses`, `operator`, `os`, `sys` and `types`.
+`dataclasses`, `itertools`, `operator`, `os`, `sys` and `types`.
 
 Input and output: as in Python 3.11. Limit: the environment is empty and there are no files; of `os.path` only what
 works on the text of a path.
@@ -150,6 +150,38 @@ def attrgetter(attr, *attrs):
 
 def methodcaller(name, *args, **kwargs):
     return lambda obj: getattr(obj, name)(*args, **kwargs)
+
+
+class count:
+    _endless = True
+
+    def __init__(self, start=0, step=1):
+        self._next, self._step = start, step
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        value = self._next
+        self._next = value + self._step
+        return value
+
+
+class cycle:
+    _endless = True
+
+    def __init__(self, iterable):
+        self._items, self._at = list(iterable), 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self._items:
+            raise StopIteration
+        value = self._items[self._at % len(self._items)]
+        self._at += 1
+        return value
 
 
 class ContextDecorator:
