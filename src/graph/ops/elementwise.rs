@@ -13,11 +13,13 @@ pub(super) fn infer(op: &Op, inputs: &[Fact]) -> Result<Fact, BuildError> {
         }
         Op::Binary(binary) => {
             let [left, right] = take("operator", inputs)?;
+            check_subtraction(*binary, &[left.dtype, right.dtype])?;
             let dtype = binary_dtype(*binary, left.dtype, wider(left, right));
             Ok(Fact { shape: broadcast(&left.shape, &right.shape)?, dtype })
         }
         Op::Scalar { op, value, .. } => {
             let [input] = take("operator", inputs)?;
+            check_subtraction(*op, &[input.dtype])?;
             let dtype = if value.fract() == 0.0 { DType::I64 } else { DType::F32 };
             let number = Fact { shape: Shape::default(), dtype };
             Ok(Fact {
@@ -134,6 +136,10 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
     use Unary as U;
     match op {
         U::LogicalNot => Ok(DType::Bool),
+        U::Neg if input == DType::Bool => Err(shape_error(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use \
+             the `~` or `logical_not()` operator instead.",
+        )),
         U::Clamp { min, max } => Ok(clamped(min, max, input)),
         U::Neg | U::Abs | U::Sign | U::Square | U::Relu | U::Floor | U::Ceil | U::Round | U::Trunc => {
             Ok(input)
@@ -165,6 +171,17 @@ fn unary_dtype(op: Unary, input: DType) -> Result<DType, BuildError> {
         _ if input.is_floating() => Ok(input),
         _ => Err(shape_error(format!("\"{op:?}\" not implemented for integers"))),
     }
+}
+
+/// Truths cannot be subtracted.
+fn check_subtraction(op: Binary, inputs: &[DType]) -> Result<(), BuildError> {
+    if op != Binary::Sub || !inputs.contains(&DType::Bool) {
+        return Ok(());
+    }
+    Err(shape_error(
+        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use \
+         the `~` or `logical_not()` operator instead.",
+    ))
 }
 
 /// A bound with a fraction, and an infinite one that is not an open side, is a float beside whole numbers.

@@ -60,6 +60,17 @@ impl Interp<'_> {
             items.borrow_mut().extend(more);
             return Ok(left.clone());
         }
+        if let (Value::Dict(_) | Value::Set(_), Operator::BitOr) = (left, op) {
+            self.call_method(left, "update", Args::of(vec![right.clone()]))?;
+            return Ok(left.clone());
+        }
+        if let (Value::List(items), Operator::Mult, Value::Int(_)) = (left, op, right) {
+            if let Value::List(repeated) = self.binary(op, left, right)? {
+                let repeated = repeated.borrow().clone();
+                *items.borrow_mut() = repeated;
+            }
+            return Ok(left.clone());
+        }
         if let Value::Object(_) = left
             && let Some(result) = self.special(left, &format!("__i{}__", dunder(op)), vec![right.clone()])?
         {
@@ -297,12 +308,32 @@ fn float_arithmetic(op: Operator, a: f64, b: f64) -> R<Option<Value>> {
             return Err(zero_division("float division by zero"));
         }
         Operator::Div => a / b,
-        Operator::FloorDiv => (a / b).floor(),
-        Operator::Mod => a - b * (a / b).floor(),
+        Operator::FloorDiv => divided(a, b).0,
+        Operator::Mod => divided(a, b).1,
+        Operator::Pow if a == 0.0 && b < 0.0 => {
+            return Err(zero_division("0.0 cannot be raised to a negative power"));
+        }
         Operator::Pow => a.powf(b),
         _ => return Ok(None),
     };
     Ok(Some(Value::Float(value)))
+}
+
+/// Quotient and rest as Python computes them: the rest is exact and has the sign of the divisor.
+fn divided(a: f64, b: f64) -> (f64, f64) {
+    let mut rest = a % b;
+    let mut quotient = (a - rest) / b;
+    if rest == 0.0 {
+        rest = 0f64.copysign(b);
+    } else if (b < 0.0) != (rest < 0.0) {
+        rest += b;
+        quotient -= 1.0;
+    }
+    let mut whole = quotient.floor();
+    if quotient - whole > 0.5 {
+        whole += 1.0;
+    }
+    (if quotient == 0.0 { 0f64.copysign(a / b) } else { whole }, rest)
 }
 
 fn dim_arithmetic(op: Operator, a: Dim, b: Dim) -> R<Value> {

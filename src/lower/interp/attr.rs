@@ -249,7 +249,8 @@ impl Interp<'_> {
             }
             "training" if object.class.is_module() => {
                 let own = object.attrs.borrow().get("training").cloned();
-                return Ok(Some(own.unwrap_or(Value::Training { negated: false })));
+                // A module that no `train()` or `eval()` has reached trains.
+                return Ok(Some(own.unwrap_or(Value::Bool(true))));
             }
             _ => {}
         }
@@ -437,7 +438,10 @@ impl Interp<'_> {
                 function.attrs.borrow_mut().insert(Rc::from(name), value);
                 Ok(())
             }
-            Value::Opaque(_) | Value::Namespace(_) => Ok(()),
+            Value::Opaque(_) => Ok(()),
+            Value::Namespace(module) => {
+                Err(Raise::unsupported(format!("setting {name} of the module '{module}' is not supported")))
+            }
             other => Err(no_attribute(other, name)),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Input: names, and arguments. Output: values. Limit: what touches files or statements (`open`, `exec`) is refused.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -157,10 +158,8 @@ static BUILTINS: &[Builtin] = &[
     }),
     entry("map", "f, *xs", |this, args| {
         let function = args.get("f");
-        let (columns, length) = columns(this, &args.rest)?;
         let mut results = Vec::new();
-        for row in 0..length {
-            let row = columns.iter().map(|column| column[row].clone()).collect();
+        for row in rows(this, &args.rest)? {
             results.push(this.call(&function, Args::of(row))?);
         }
         this.iterator(results)
@@ -247,23 +246,29 @@ static BUILTINS: &[Builtin] = &[
         }
     }),
     entry("zip", "*xs, **options", |this, args| {
-        let (columns, length) = columns(this, &args.rest)?;
         let strict = args.keywords.iter().find(|(name, _)| &**name == "strict");
         if let Some((_, strict)) = strict
             && this.truth(strict)?
-            && let Some(at) = columns.iter().position(|column| column.len() != columns[0].len())
         {
-            let than = if columns[at].len() < columns[0].len() { "shorter" } else { "longer" };
-            let before = if at == 1 { "argument 1".to_owned() } else { format!("arguments 1-{at}") };
-            let message = format!("zip() argument {} is {than} than {before}", at + 1);
-            return Err(Raise::value_error(message));
+            let mut lengths = Vec::with_capacity(args.rest.len());
+            for value in &args.rest {
+                lengths.push(match value {
+                    Value::Iter(items) => items.borrow().len(),
+                    value => this.iterate(value)?.len(),
+                });
+            }
+            if let Some(at) = lengths.iter().position(|&length| length != lengths[0]) {
+                let than = if lengths[at] < lengths[0] { "shorter" } else { "longer" };
+                let before = if at == 1 { "argument 1".to_owned() } else { format!("arguments 1-{at}") };
+                let message = format!("zip() argument {} is {than} than {before}", at + 1);
+                return Err(Raise::value_error(message));
+            }
         }
-        let mut rows = Vec::new();
-        for row in 0..length {
-            let row = columns.iter().map(|column| column[row].clone()).collect();
-            rows.push(this.tuple(row)?);
+        let mut tuples = Vec::new();
+        for row in rows(this, &args.rest)? {
+            tuples.push(this.tuple(row)?);
         }
-        this.iterator(rows)
+        this.iterator(tuples)
     }),
     entry("chr", "x", |this, args| match u32::try_from(args.int("x")?).ok().and_then(char::from_u32) {
         Some(char) => this.text(char.to_string()),
@@ -530,33 +535,43 @@ fn round_whole(number: i64, power: u64) -> i64 {
     quotient.saturating_add(i64::from(up)).saturating_mul(unit)
 }
 
-/// What `zip` and `map` take side by side, and how many of each. Of what has no end, as `itertools.count`, as many are
-/// taken as the others have.
-fn columns(this: &mut Interp<'_>, values: &[Value]) -> R<(Vec<Vec<Value>>, usize)> {
-    let endless = |this: &mut Interp<'_>, value: &Value| match value {
-        Value::Object(object) => this.class_attr(&object.class, "_endless", None).is_some(),
-        _ => false,
-    };
+/// What `zip` and `map` take side by side, row by row up to the shortest: an iterator that stands there twice is taken
+/// from in turn, and of what has no end, as `itertools.count`, as much is taken as there is of the others.
+fn rows(this: &mut Interp<'_>, values: &[Value]) -> R<Vec<Vec<Value>>> {
+    enum Column {
+        Whole(std::vec::IntoIter<Value>),
+        Shared(Rc<RefCell<Vec<Value>>>),
+        Endless(Value),
+    }
     let mut columns = Vec::with_capacity(values.len());
     for value in values {
-        let column = if endless(this, value) { None } else { Some(this.iterate(value)?) };
-        columns.push(column);
-    }
-    let Some(length) = columns.iter().flatten().map(Vec::len).min() else {
-        return match values {
-            [] => Ok((Vec::new(), 0)),
-            _ => Err(Raise::limit("length of a list: has no end")),
-        };
-    };
-    let mut all = Vec::with_capacity(values.len());
-    for (column, value) in columns.into_iter().zip(values) {
-        all.push(match column {
-            Some(column) => column,
-            None => {
-                let next = this.get_attr(value, "__next__")?;
-                (0..length).map(|_| this.call(&next, Args::default())).collect::<R<Vec<Value>>>()?
+        columns.push(match value {
+            Value::Iter(items) => Column::Shared(Rc::clone(items)),
+            Value::Object(object) if this.class_attr(&object.class, "_endless", None).is_some() => {
+                Column::Endless(this.get_attr(value, "__next__")?)
             }
+            _ => Column::Whole(this.iterate(value)?.into_iter()),
         });
     }
-    Ok((all, length))
+    if !columns.is_empty() && columns.iter().all(|column| matches!(column, Column::Endless(_))) {
+        return Err(Raise::limit("length of a list: has no end"));
+    }
+    let mut rows = Vec::new();
+    while !columns.is_empty() {
+        let mut row = Vec::with_capacity(columns.len());
+        for column in &mut columns {
+            let next = match column {
+                Column::Whole(items) => items.next(),
+                Column::Shared(items) => items.borrow_mut().pop(),
+                Column::Endless(next) => Some(this.call(next, Args::default())?),
+            };
+            match next {
+                Some(value) => row.push(value),
+                None => return Ok(rows),
+            }
+        }
+        this.check_length("list", rows.len() + 1, this.limits.list_length)?;
+        rows.push(row);
+    }
+    Ok(rows)
 }

@@ -86,6 +86,12 @@ impl Interp<'_> {
                         let Value::Str(name) = name else {
                             return Err(Raise::type_error("keywords must be strings"));
                         };
+                        if args.named.iter().any(|(known, _)| *known == name) {
+                            let function = self.called(&call.func);
+                            let message =
+                                format!("{function} got multiple values for keyword argument '{name}'");
+                            return Err(Raise::type_error(message));
+                        }
                         args.named.push((name, value));
                     }
                 }
@@ -95,6 +101,15 @@ impl Interp<'_> {
             args.site = Some(Rc::new(site));
         }
         Ok(args)
+    }
+
+    /// How a function is called in messages.
+    fn called(&self, function: &Expr) -> String {
+        match function {
+            Expr::Name(name) => format!("{}()", name.id),
+            Expr::Attribute(attribute) => format!("{}()", attribute.attr),
+            _ => "the function".to_owned(),
+        }
     }
 
     /// Where a repair may write another value for this argument: its own place, or where the parameter it names was

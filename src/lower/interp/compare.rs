@@ -56,6 +56,13 @@ impl Interp<'_> {
     }
 
     pub(crate) fn compare(&mut self, op: CmpOp, left: &Value, right: &Value) -> R<Value> {
+        if let (Value::Training { .. }, other) | (other, Value::Training { .. }) = (left, right)
+            && matches!(op, CmpOp::Is | CmpOp::IsNot)
+            && matches!(other, Value::Bool(_) | Value::Training { .. })
+        {
+            let same = self.truth(left)? == self.truth(right)?;
+            return Ok(Value::Bool(same == (op == CmpOp::Is)));
+        }
         let result = match op {
             CmpOp::Is => is(left, right),
             CmpOp::IsNot => !is(left, right),

@@ -23,6 +23,9 @@ impl Interp<'_> {
         {
             first = Some(member);
         }
+        if let (Some(mode @ Value::Training { .. }), "int" | "float" | "str") = (&first, &*name) {
+            first = Some(Value::Bool(self.truth(mode)?));
+        }
         let takes_keywords = matches!(
             &*name,
             "dict" | "OrderedDict" | "defaultdict" | "property" | "Parameter" | "Tensor" | "type" | "int"
@@ -331,6 +334,44 @@ impl Interp<'_> {
             Err(raise) if matches!(raise.kind, RaiseKind::Python { .. }) => Ok(Value::None),
             Err(raise) => Err(raise),
         }
+    }
+
+    /// Refuses what `@dataclass` refuses of defaults: one that all objects would share, and, where arguments are
+    /// `positional`, fields without one behind others that have one.
+    pub(crate) fn check_defaults(&mut self, class: &Rc<Class>, positional: bool) -> R<()> {
+        let taken = self.dataclass_fields(class, "init")?;
+        let fields: Vec<Rc<str>> = class.fields.borrow().clone();
+        let mut defaults = false;
+        for field in fields {
+            let default = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
+            let (default, keyword) = match default {
+                Some(Value::Partial(marker)) if matches!(&marker.0, Value::Opaque(name) if &**name == FIELD) =>
+                {
+                    let option = |wanted: &str| marker.2.iter().find(|(name, _)| &**name == wanted);
+                    let keyword = matches!(option("kw_only"), Some((_, Value::Bool(true))));
+                    let made = option("default_factory").map(|_| Value::None);
+                    (option("default").map(|(_, value)| value.clone()).or(made), keyword)
+                }
+                default => (default, false),
+            };
+            if let Some(shared @ (Value::List(_) | Value::Dict(_) | Value::Set(_))) = &default {
+                let message = format!(
+                    "mutable default <class '{}'> for field {field} is not allowed: use default_factory",
+                    shared.type_name()
+                );
+                return Err(Raise::value_error(message));
+            }
+            if !positional || keyword || !taken.contains(&field) {
+                continue;
+            }
+            if default.is_none() && defaults {
+                return Err(Raise::type_error(format!(
+                    "non-default argument '{field}' follows default argument"
+                )));
+            }
+            defaults |= default.is_some();
+        }
+        Ok(())
     }
 
     /// An option of the decorator `@dataclass` of a class; `None` where the class has no such decorator.

@@ -100,6 +100,8 @@ impl Interp<'_> {
                     };
                     self.own(Value::Descriptor(kind, Rc::new(value)))?
                 }
+                // What one of the source makes of the function is not known where it fails.
+                Value::Function(_) => self.call(&decorator, Args::of(vec![value.clone()]))?,
                 // A decorator outside the subset is taken to leave the function as it is.
                 _ => match self.call(&decorator, Args::of(vec![value.clone()])) {
                     Ok(Value::Opaque(_)) => value,

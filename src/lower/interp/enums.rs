@@ -22,6 +22,8 @@ impl Interp<'_> {
     /// Turn the plain values in the body of an enumeration into its members.
     pub(crate) fn make_members(&mut self, class: &Rc<Class>, body: &[Stmt]) -> R<()> {
         let mut names: Vec<Rc<str>> = Vec::new();
+        // The largest number so far, which `auto()` goes on from.
+        let mut last = 0;
         for stmt in body {
             let Stmt::Assign(stmt) = stmt else { continue };
             let [Expr::Name(name)] = &stmt.targets[..] else { continue };
@@ -30,11 +32,12 @@ impl Interp<'_> {
             let Some(value) = value.filter(|_| !name.starts_with('_')) else { continue };
             let value = match &value {
                 Value::Function(_) | Value::Descriptor(..) => continue,
-                Value::Opaque(known) if &**known == AUTO => {
-                    Value::Int(i64::try_from(names.len()).unwrap_or(0) + 1)
-                }
+                Value::Opaque(known) if &**known == AUTO => Value::Int(last + 1),
                 _ => value,
             };
+            if let Value::Int(number) = value {
+                last = last.max(number);
+            }
             let member = Rc::new(Object {
                 class: Rc::clone(class),
                 attrs: RefCell::default(),

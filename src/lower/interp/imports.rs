@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use ruff_python_ast::{ExceptHandler, Expr, StmtImportFrom, StmtTry};
 
-use crate::lower::error::{R, Raise};
+use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{composed, namespaces};
 use crate::lower::value::{Module, Value};
@@ -278,12 +278,19 @@ impl Interp<'_> {
                     }
                 }
                 Value::Opaque(_) => self.import(&format!("{full}.{name}"))?,
-                _ => self.get_attr(&source, name).map_err(|raise| match raise.class() {
-                    Some("AttributeError") => {
-                        Raise::python("ImportError", format!("cannot import name '{name}' from '{full}'"))
-                    }
-                    _ => raise,
-                })?,
+                // What is not supported does not take the names behind it away.
+                _ => self
+                    .get_attr(&source, name)
+                    .or_else(|raise| match raise.kind {
+                        RaiseKind::Unsupported(_) => Ok(Value::Opaque(Rc::from(format!("{full}.{name}")))),
+                        _ => Err(raise),
+                    })
+                    .map_err(|raise| match raise.class() {
+                        Some("AttributeError") => {
+                            Raise::python("ImportError", format!("cannot import name '{name}' from '{full}'"))
+                        }
+                        _ => raise,
+                    })?,
             };
             self.set_name(target, value)?;
         }

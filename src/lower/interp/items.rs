@@ -90,7 +90,7 @@ impl Interp<'_> {
     /// Python's `len`, where it does not depend on the batch.
     pub(crate) fn length(&mut self, value: &Value) -> R<i64> {
         let length = match value {
-            Value::List(items) | Value::Iter(items) => items.borrow().len(),
+            Value::List(items) => items.borrow().len(),
             Value::Tuple(tuple) => tuple.items.len(),
             Value::Dict(dict) | Value::Set(dict) => dict.borrow().len(),
             Value::Str(text) => text.chars().count(),

@@ -45,10 +45,15 @@ impl Interp<'_> {
 
     /// Statements at module level: what is outside the subset only matters once it is used.
     fn run_top_level(&mut self, suite: &[Stmt]) -> R<()> {
-        for stmt in suite {
+        // What stands behind the last definition uses the network, or trains it.
+        let last = suite.iter().rposition(|stmt| matches!(stmt, Stmt::ClassDef(_) | Stmt::FunctionDef(_)));
+        for (at, stmt) in suite.iter().enumerate() {
             match self.exec(stmt) {
                 Ok(_) => {}
-                Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => {
+                Err(raise)
+                    if matches!(raise.kind, RaiseKind::Unsupported(_))
+                        && (binds_names_only(stmt) || last.is_none_or(|last| at > last)) =>
+                {
                     for name in assigned_names(stmt) {
                         let value = Value::Opaque(Rc::clone(&name));
                         self.frame().scope.names.borrow_mut().insert(name, value);
@@ -271,6 +276,16 @@ impl Interp<'_> {
             }
             return self.exec_block(&stmt.orelse);
         }
+        if let Value::Iter(items) = &iterable {
+            // What the loop leaves stays, and its body may take some.
+            loop {
+                let Some(item) = items.borrow_mut().pop() else { break };
+                if let Some(flow) = self.for_step(stmt, item)? {
+                    return Ok(flow);
+                }
+            }
+            return self.exec_block(&stmt.orelse);
+        }
         for item in self.iterate(&iterable)? {
             if let Some(flow) = self.for_step(stmt, item)? {
                 return Ok(flow);
@@ -310,6 +325,28 @@ impl Interp<'_> {
             raise.within = Some((Rc::clone(&module.name), Rc::clone(text), span.start));
         }
         raise
+    }
+}
+
+/// Whether all that a statement does is to bind names, which stand for what is not supported where it fails. Any other
+/// may change what the network is made of.
+fn binds_names_only(stmt: &Stmt) -> bool {
+    let is_name = |target: &Expr| matches!(target, Expr::Name(_));
+    match stmt {
+        Stmt::Import(_) | Stmt::ImportFrom(_) | Stmt::FunctionDef(_) | Stmt::ClassDef(_) | Stmt::Try(_) => {
+            true
+        }
+        Stmt::Assign(stmt) => stmt.targets.iter().all(|target| match target {
+            Expr::Tuple(tuple) => tuple.elts.iter().all(is_name),
+            target => is_name(target),
+        }),
+        Stmt::AnnAssign(stmt) => is_name(&stmt.target),
+        // `if torch.cuda.is_available():`, `if __name__ == "__main__":`
+        Stmt::If(stmt) => {
+            let clauses = stmt.elif_else_clauses.iter().map(|clause| &clause.body);
+            std::iter::once(&stmt.body).chain(clauses).flatten().all(binds_names_only)
+        }
+        _ => false,
     }
 }
 

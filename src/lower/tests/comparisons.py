@@ -1,6 +1,6 @@
 """Sets, ranges, data classes and enumerations: assertions that hold in Python."""
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, auto
 
 assert {1, 2} == {2, 1} and {1} != {1, 2} and set() == set() and {1} != [1]
 assert {1} <= {1, 2} and {1} < {1, 2} and not {1, 2} < {1, 2} and {1, 2} >= {1} and {1, 2} > {2}
@@ -55,3 +55,16 @@ assert str(Kind.A) == "Kind.A" and f"{Kind.B}" == "Kind.B" and repr(Kind.B) == "
 assert str(Level.LOW) == "1" and f"{Level.LOW}" == "1" and repr(Level.LOW) == "<Level.LOW: 1>"
 assert str(Name.X) == "Name.X" and "-".join([Name.X, "y"]) == "x-y" and f"{Level.LOW:3}" == "  1"
 assert {Level.LOW: "low"}[1] == "low" and {Kind.A: 1}[Kind.A] == 1
+
+
+class Numbered(Enum):
+    FIRST = 16
+    SECOND = auto()
+
+
+assert Numbered.SECOND.value == 17
+for arguments in ({"a": [1]}, {"a": {}}, {"a": field(default=set())}):
+    try:
+        dataclass(type("Shared", (), {"__annotations__": {"a": list}, **arguments}))
+    except ValueError:
+        pass

@@ -40,3 +40,37 @@ grown = [1]
 grown.extend(grown[-1] + x for x in (1, 2, 3))
 grown += (len(grown) for _ in range(2))
 assert grown == [1, 2, 4, 7, 4, 5]
+walked = iter([1, 2, 3, 4, 5])
+for number in walked:
+    if number == 2:
+        break
+assert next(walked) == 3 and list(walked) == [4, 5]
+pairs = iter(range(5))
+assert list(zip(pairs, pairs)) == [(0, 1), (2, 3)] and list(zip(*[iter("abcd")] * 2)) == [("a", "b"), ("c", "d")]
+for wrong in (lambda: len(iter([1])), lambda: len(map(str, [1])), lambda: dict(a=1).get(**{"key": 1}, **{"key": 2})):
+    try:
+        wrong()
+        assert False
+    except TypeError:
+        pass
+table, names, row = {"a": 1}, {1}, [1, 2]
+same_table, same_names, same_row = table, names, row
+table |= {"b": 2}
+names |= {2}
+row *= 2
+assert same_table == {"a": 1, "b": 2} and same_names == {1, 2} and same_row == [1, 2, 1, 2]
+assert 1.0 // 0.1 == 9.0 and 1.0 % 0.1 == 0.09999999999999995 and -7.5 // 2 == -4.0 and -7.5 % 2 == 0.5
+assert 5.0 % math.inf == 5.0 and -1 % math.inf == math.inf and math.log(1000, 10) == 2.9999999999999996
+
+
+class Lazy:
+    made = 0
+
+    @functools.cached_property
+    def value(self):
+        Lazy.made += 1
+        return [Lazy.made]
+
+
+lazy = Lazy()
+assert lazy.value is lazy.value and Lazy.made == 1 and Lazy().value == [2]

@@ -172,19 +172,7 @@ pub(crate) fn sequence(
                 let all = this.list(names)?;
                 let picked = this.get_item(&all, &first)?;
                 let picked = this.iterate(&picked)?;
-                let copy = Rc::new(Object {
-                    class: this.class(if parameters {
-                        "ParameterList"
-                    } else if kind == "Sequential" {
-                        "Sequential"
-                    } else {
-                        "ModuleList"
-                    })?,
-                    attrs: RefCell::default(),
-                    module: RefCell::new(Some(ModuleState::default())),
-                    site: RefCell::default(),
-                });
-                this.own(Value::Object(Rc::clone(&copy)))?;
+                let copy = empty(this, kind)?;
                 for (at, name) in picked.iter().enumerate() {
                     let Value::Str(name) = name else { continue };
                     let Some(item) = registered(object, name) else { continue };
@@ -252,7 +240,14 @@ pub(crate) fn sequence(
             }
             Ok(value)
         }
-        "extend" | "__add__" => {
+        "__add__" => {
+            let sum = empty(this, kind)?;
+            for part in [&value, &first] {
+                sequence(this, &sum, kind, "extend", Args::of(vec![part.clone()]))?;
+            }
+            Ok(Value::Object(sum))
+        }
+        "extend" => {
             for item in this.iterate(&first)? {
                 let at = items(object).len().to_string();
                 if parameters {
@@ -278,6 +273,23 @@ pub(crate) fn sequence(
     }
 }
 
+/// An empty container of this kind.
+fn empty(this: &mut Interp<'_>, kind: &str) -> R<Rc<Object>> {
+    let name = match kind {
+        "ParameterList" => "ParameterList",
+        "Sequential" => "Sequential",
+        _ => "ModuleList",
+    };
+    let object = Rc::new(Object {
+        class: this.class(name)?,
+        attrs: RefCell::default(),
+        module: RefCell::new(Some(ModuleState::default())),
+        site: RefCell::default(),
+    });
+    this.own(Value::Object(Rc::clone(&object)))?;
+    Ok(object)
+}
+
 fn number_of(value: &Value) -> String {
     match value {
         Value::Int(int) => int.to_string(),
@@ -300,14 +312,15 @@ pub(crate) fn mapping(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, 
     let is_parameters = object.class.lineage().any(|class| &*class.name == "ParameterDict");
     match method {
         "__len__" => Ok(Value::Int(i64::try_from(names.len()).unwrap_or(i64::MAX))),
-        "__iter__" | "keys" => this.iterator(names),
-        "values" => this.iterator(values),
+        "__iter__" => this.iterator(names),
+        "keys" => this.list(names),
+        "values" => this.list(values),
         "items" => {
             let mut pairs = Vec::new();
             for (name, value) in names.into_iter().zip(values) {
                 pairs.push(this.tuple(vec![name, value])?);
             }
-            this.iterator(pairs)
+            this.list(pairs)
         }
         "__contains__" => {
             Ok(Value::Bool(matches!(&first, Value::Str(name) if registered(object, name).is_some())))

@@ -26,6 +26,10 @@ pub(super) fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Valu
         _ => return Ok(None),
     };
     let ((sizes, dtype, init), Some(number)) = (tensor, number) else { return Ok(None) };
+    // Truths cannot be subtracted, which the graph says.
+    if dtype == DType::Bool && op == Binary::Sub {
+        return Ok(None);
+    }
     let whole = dtype == DType::I64
         && number.fract() == 0.0
         && matches!((left, right), (Value::Int(_), _) | (_, Value::Int(_)))

@@ -62,8 +62,7 @@ pub(super) static FUNCTIONS: &[Entry] = &[
             match real(this, &args, "base")? {
                 base if base <= 0.0 => return Err(domain()),
                 1.0 => return Err(Raise::python("ZeroDivisionError", "float division by zero")),
-                2.0 => number.log2(),
-                10.0 => number.log10(),
+                // Two logarithms, also where there is one of this base: so Python rounds.
                 base => number.ln() / base.ln(),
             }
         }))

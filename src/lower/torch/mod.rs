@@ -50,7 +50,7 @@ use std::sync::LazyLock;
 
 use ruff_python_ast::Operator;
 
-use crate::graph::Fact;
+use crate::graph::{Fact, Op};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Interp, Mode, Run};
 use crate::lower::value::{Builtin, Tensor, TensorState, Value};
@@ -222,6 +222,10 @@ pub(crate) fn tensor_attr(this: &mut Interp<'_>, tensor: &Rc<Tensor>, name: &str
         "ndim" => return Ok(Value::Int(i64::try_from(facts(this, tensor)?.shape.rank()).unwrap_or(0))),
         "dtype" => return Ok(Value::DType(facts(this, tensor)?.dtype)),
         "device" => return Ok(Value::Opaque(Rc::from("torch.device"))),
+        "data" if matches!(this.mode, Mode::Tracing { .. }) => {
+            let tensor = this.tensor_ref(tensor)?;
+            return this.op(Op::Detach, &[tensor]);
+        }
         "data" => return Ok(value),
         "requires_grad" => {
             let state = tensor.state.borrow().clone();

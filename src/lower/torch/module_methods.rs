@@ -276,9 +276,6 @@ fn other_precision(method: &str) -> Box<Raise> {
 fn set_training(this: &mut Interp<'_>, object: &Rc<Object>, mode: &Value) -> R<()> {
     this.tick(1)?;
     match mode {
-        Value::Training { negated: false } => {
-            object.attrs.borrow_mut().remove("training");
-        }
         Value::Training { .. } | Value::Bool(_) => {
             object.attrs.borrow_mut().insert(Rc::from("training"), mode.clone());
         }

@@ -133,6 +133,11 @@ pub(crate) fn tensors(this: &mut Interp<'_>, value: &Value) -> R<Vec<TensorRef>>
             "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor",
         ));
     }
+    if let Value::Iter(_) = value {
+        return Err(Raise::type_error(
+            "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not generator",
+        ));
+    }
     let mut inputs = Vec::new();
     for item in this.iterate(value)? {
         match item {

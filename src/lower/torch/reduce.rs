@@ -3,8 +3,8 @@
 //! Input: tensors and dimensions. Output: nodes; `max` and `min` over a dimension give values and indices. Limit:
 //! ties may be ordered otherwise than PyTorch orders them.
 
-use crate::graph::Op;
 use crate::graph::op::{Binary, Reduction};
+use crate::graph::{Op, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp};
 use crate::lower::torch::creation::named;
@@ -22,7 +22,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row("tm", "amin", DIMS, |this, args| reduce(this, &args, Reduction::Min)),
     row("tm", "argmax", DIMS, |this, args| reduce(this, &args, Reduction::ArgMax)),
     row("tm", "argmin", DIMS, |this, args| reduce(this, &args, Reduction::ArgMin)),
-    row("tm", "logsumexp", DIMS, |this, args| reduce(this, &args, Reduction::LogSumExp)),
+    row("tm", "logsumexp", "input, dim, keepdim=False, *, out=None", |this, args| {
+        reduce(this, &args, Reduction::LogSumExp)
+    }),
     row("tm", "all", DIMS, |this, args| reduce(this, &args, Reduction::All)),
     row("tm", "any", DIMS, |this, args| reduce(this, &args, Reduction::Any)),
     row("tm", "max", "input, dim=None, keepdim=False", |this, args| extreme(this, &args, true)),
@@ -44,10 +46,12 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     row("tm", "cumsum", "input, dim, *, dtype=None", |this, args| {
         let (input, dim) = along(this, &args)?;
+        let input = cast_first(this, &args, input)?;
         this.op(Op::CumSum { dim }, &[input])
     }),
     row("tm", "cumprod", "input, dim, *, dtype=None", |this, args| {
         let (input, dim) = along(this, &args)?;
+        let input = cast_first(this, &args, input)?;
         this.op(Op::CumProd { dim }, &[input])
     }),
     row("tm", "sort", "input, dim=-1, descending=False, stable=None, *, out=None", |this, args| {
@@ -66,23 +70,53 @@ pub(crate) fn pair(this: &mut Interp<'_>, function: &str, items: Vec<Value>) -> 
 fn correction(args: &Bound) -> R<f64> {
     match args.optional_float("correction")? {
         Some(correction) => Ok(correction),
-        None => Ok(if args.bool("unbiased")? { 1.0 } else { 0.0 }),
+        None => {
+            let unbiased = match args.get("dim") {
+                Value::Bool(flag) => flag,
+                _ => args.bool("unbiased")?,
+            };
+            Ok(if unbiased { 1.0 } else { 0.0 })
+        }
+    }
+}
+
+/// The operand in the type that it is to be computed in.
+pub(crate) fn cast_first(this: &mut Interp<'_>, args: &Bound, input: TensorRef) -> R<TensorRef> {
+    match args.get("dtype") {
+        Value::DType(dtype) if this.builder.fact(input).dtype != dtype => {
+            this.append(Op::Cast(dtype), &[input])
+        }
+        Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
+        _ => Ok(input),
     }
 }
 
 fn reduce(this: &mut Interp<'_>, args: &Bound, op: Reduction) -> R<Value> {
     let input = operand(this, args, "input")?;
+    let input = cast_first(this, args, input)?;
     let shape = this.builder.fact(input).shape.clone();
     let name = if args.given("axis") { "axis" } else { "dim" };
     let mut dims = match args.get(name) {
         Value::None => Vec::new(),
+        // `x.std(False)`
+        Value::Bool(_) if matches!(op, Reduction::Var { .. } | Reduction::Std { .. }) => Vec::new(),
         _ => args.ints(name)?.iter().map(|&dim| axis(&shape, dim)).collect::<R<Vec<usize>>>()?,
     };
     dims.sort_unstable();
     if let Some(pair) = dims.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Raise::runtime(format!("dim {} appears multiple times in the list of dims", pair[0])));
     }
-    let keepdim = args.bool("keepdim")?;
+    let keepdim = match args.get("keepdim") {
+        Value::Bool(flag) => flag,
+        Value::None => false,
+        // A second dimension that was given on its own.
+        other => {
+            let (function, got) = (args.function, other.type_name());
+            return Err(Raise::type_error(format!(
+                "{function}(): argument 'keepdim' must be bool, not {got}"
+            )));
+        }
+    };
     this.op(Op::Reduce { op, dims, keepdim }, &[input])
 }
 

@@ -101,6 +101,10 @@ static FUNCTIONS: &[Entry] = &[
         function @ Value::Function(_) => memo::keep(this, &function, Value::Int(128)),
         most => memo::decorator(this, most),
     }),
+    entry("functools", "cached_property", "func", |this, args| {
+        let getter = memo::keep(this, &args.get("func"), Value::None)?;
+        this.property([getter, Value::None, Value::None])
+    }),
     entry("functools", "cache", "x", |this, args| memo::keep(this, &args.get("x"), Value::None)),
     entry("operator", "mul", "a, b", |this, args| {
         this.binary(Operator::Mult, &args.get("a"), &args.get("b"))
@@ -237,15 +241,19 @@ static FUNCTIONS: &[Entry] = &[
     entry("dataclasses", "dataclass", "*xs, **options", |this, args| match args.rest.first() {
         Some(class @ Value::Class(inner)) => {
             let mut fields = Vec::new();
-            for ancestor in inner.ancestors.iter().rev() {
-                fields.extend(ancestor.fields.borrow().iter().cloned());
-            }
-            for field in crate::lower::interp::annotations(&inner.attrs.borrow()) {
+            let inherited = inner.ancestors.iter().rev().flat_map(|class| class.fields.borrow().clone());
+            let own = crate::lower::interp::annotations(&inner.attrs.borrow());
+            for field in inherited.chain(own) {
                 if !fields.contains(&field) {
                     fields.push(field);
                 }
             }
             *inner.fields.borrow_mut() = fields;
+            let keywords = args
+                .keywords
+                .iter()
+                .any(|(name, value)| &**name == "kw_only" && matches!(value, Value::Bool(true)));
+            this.check_defaults(inner, !keywords)?;
             let options =
                 args.keywords.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone()));
             let options = this.dict(options.collect())?;
