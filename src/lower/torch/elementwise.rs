@@ -410,13 +410,13 @@ pub(crate) fn along(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)
 
 /// PyTorch's choice where `dim` is not given.
 fn soft_dim(this: &mut Interp<'_>, args: &Bound) -> R<(TensorRef, usize)> {
-    if !args.get("dim").is_none() {
-        return along(this, args);
-    }
-    let tensor = args.tensor("input")?;
-    let rank = this.fact(&tensor)?.shape.rank();
-    let dim = if matches!(rank, 0 | 1 | 3) { 0 } else { 1 };
-    Ok((this.tensor_ref(&tensor)?, dim))
+    let input = operand(this, args, "input")?;
+    let shape = this.builder.fact(input).shape.clone();
+    let dim = match args.get("dim") {
+        Value::None => usize::from(!matches!(shape.rank(), 0 | 1 | 3)),
+        _ => axis(&shape, args.int("dim")?)?,
+    };
+    Ok((super::reduce::cast_first(this, args, input)?, dim))
 }
 
 fn dropout(this: &mut Interp<'_>, args: &Bound, kind: Dropout) -> R<Value> {
