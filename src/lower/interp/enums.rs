@@ -32,7 +32,7 @@ impl Interp<'_> {
             let Some(value) = value.filter(|_| !name.starts_with('_')) else { continue };
             let value = match &value {
                 Value::Function(_) | Value::Descriptor(..) => continue,
-                Value::Opaque(known) if &**known == AUTO => Value::Int(last + 1),
+                Value::Opaque(known) if &**known == AUTO => Value::Int(i64::saturating_add(last, 1)),
                 _ => value,
             };
             if let Value::Int(number) = value {
