@@ -159,7 +159,7 @@ static BUILTINS: &[Builtin] = &[
     entry("map", "f, *xs", |this, args| {
         let function = args.get("f");
         let mut results = Vec::new();
-        for row in rows(this, &args.rest)? {
+        for row in rows(this, &args.rest, false)? {
             results.push(this.call(&function, Args::of(row))?);
         }
         this.iterator(results)
@@ -246,26 +246,12 @@ static BUILTINS: &[Builtin] = &[
         }
     }),
     entry("zip", "*xs, **options", |this, args| {
-        let strict = args.keywords.iter().find(|(name, _)| &**name == "strict");
-        if let Some((_, strict)) = strict
-            && this.truth(strict)?
-        {
-            let mut lengths = Vec::with_capacity(args.rest.len());
-            for value in &args.rest {
-                lengths.push(match value {
-                    Value::Iter(items) => items.borrow().len(),
-                    value => this.iterate(value)?.len(),
-                });
-            }
-            if let Some(at) = lengths.iter().position(|&length| length != lengths[0]) {
-                let than = if lengths[at] < lengths[0] { "shorter" } else { "longer" };
-                let before = if at == 1 { "argument 1".to_owned() } else { format!("arguments 1-{at}") };
-                let message = format!("zip() argument {} is {than} than {before}", at + 1);
-                return Err(Raise::value_error(message));
-            }
-        }
+        let strict = match args.keywords.iter().find(|(name, _)| &**name == "strict") {
+            Some((_, strict)) => this.truth(strict)?,
+            None => false,
+        };
         let mut tuples = Vec::new();
-        for row in rows(this, &args.rest)? {
+        for row in rows(this, &args.rest, strict)? {
             tuples.push(this.tuple(row)?);
         }
         this.iterator(tuples)
@@ -535,38 +521,49 @@ fn round_whole(number: i64, power: u64) -> i64 {
     quotient.saturating_add(i64::from(up)).saturating_mul(unit)
 }
 
-/// What `zip` and `map` take side by side, row by row up to the shortest: an iterator that stands there twice is taken
-/// from in turn, and of what has no end, as `itertools.count`, as much is taken as there is of the others.
-fn rows(this: &mut Interp<'_>, values: &[Value]) -> R<Vec<Vec<Value>>> {
-    enum Column {
-        Whole(std::vec::IntoIter<Value>),
-        Shared(Rc<RefCell<Vec<Value>>>),
-        Endless(Value),
-    }
-    let mut columns = Vec::with_capacity(values.len());
-    for value in values {
-        columns.push(match value {
+/// One of the arguments of `zip` or `map`.
+enum Column {
+    Whole(std::vec::IntoIter<Value>),
+    /// An iterator, which may stand there twice.
+    Shared(Rc<RefCell<Vec<Value>>>),
+    /// The `__next__` of what has no end, as `itertools.count`.
+    Endless(Value),
+}
+
+impl Column {
+    fn of(this: &mut Interp<'_>, value: &Value) -> R<Column> {
+        Ok(match value {
             Value::Iter(items) => Column::Shared(Rc::clone(items)),
             Value::Object(object) if this.class_attr(&object.class, "_endless", None).is_some() => {
                 Column::Endless(this.get_attr(value, "__next__")?)
             }
             _ => Column::Whole(this.iterate(value)?.into_iter()),
-        });
+        })
     }
+
+    fn next(&mut self, this: &mut Interp<'_>) -> R<Option<Value>> {
+        match self {
+            Column::Whole(items) => Ok(items.next()),
+            Column::Shared(items) => Ok(items.borrow_mut().pop()),
+            Column::Endless(next) => this.call(next, Args::default()).map(Some),
+        }
+    }
+}
+
+/// What `zip` and `map` take side by side, row by row up to the shortest; `strict`: all must end together.
+fn rows(this: &mut Interp<'_>, values: &[Value], strict: bool) -> R<Vec<Vec<Value>>> {
+    let mut columns = values.iter().map(|value| Column::of(this, value)).collect::<R<Vec<Column>>>()?;
     if !columns.is_empty() && columns.iter().all(|column| matches!(column, Column::Endless(_))) {
         return Err(Raise::limit("length of a list: has no end"));
     }
     let mut rows = Vec::new();
     while !columns.is_empty() {
         let mut row = Vec::with_capacity(columns.len());
-        for column in &mut columns {
-            let next = match column {
-                Column::Whole(items) => items.next(),
-                Column::Shared(items) => items.borrow_mut().pop(),
-                Column::Endless(next) => Some(this.call(next, Args::default())?),
-            };
-            match next {
+        for (at, column) in columns.iter_mut().enumerate() {
+            match column.next(this)? {
                 Some(value) => row.push(value),
+                None if strict && at > 0 => return Err(uneven(at, "shorter")),
+                None if strict => return ended(this, &mut columns).map(|()| rows),
                 None => return Ok(rows),
             }
         }
@@ -574,4 +571,19 @@ fn rows(this: &mut Interp<'_>, values: &[Value]) -> R<Vec<Vec<Value>>> {
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Whether the columns behind the first, which has ended, have ended too.
+fn ended(this: &mut Interp<'_>, columns: &mut [Column]) -> R<()> {
+    for (at, column) in columns.iter_mut().enumerate().skip(1) {
+        if column.next(this)?.is_some() {
+            return Err(uneven(at, "longer"));
+        }
+    }
+    Ok(())
+}
+
+fn uneven(at: usize, than: &str) -> Box<Raise> {
+    let before = if at == 1 { "argument 1".to_owned() } else { format!("arguments 1-{at}") };
+    Raise::value_error(format!("zip() argument {} is {than} than {before}", at + 1))
 }

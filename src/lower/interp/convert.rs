@@ -287,17 +287,10 @@ impl Interp<'_> {
         let fields: Vec<Rc<str>> = class.fields.borrow().clone();
         for field in fields {
             let takes = taken.contains(&field);
-            let default = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
-            let default = match default {
-                Some(Value::Partial(field)) if matches!(&field.0, Value::Opaque(name) if &**name == FIELD) => {
-                    let option = |wanted: &str| field.2.iter().find(|(name, _)| &**name == wanted);
-                    match (option("default"), option("default_factory")) {
-                        (Some((_, value)), _) => Some(value.clone()),
-                        (None, Some((_, factory))) => Some(self.call(factory, Args::default())?),
-                        _ => None,
-                    }
-                }
-                default => default,
+            let Field { default, options } = field_of(class, &field);
+            let default = match (default, option(&options, "default_factory")) {
+                (None, Some(factory)) => Some(self.call(factory, Args::default())?),
+                (default, _) => default,
             };
             let named = args.named.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone());
             let first = if takes { positional.next() } else { None };
@@ -343,17 +336,7 @@ impl Interp<'_> {
         let fields: Vec<Rc<str>> = class.fields.borrow().clone();
         let mut defaults = false;
         for field in fields {
-            let default = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
-            let (default, keyword) = match default {
-                Some(Value::Partial(marker)) if matches!(&marker.0, Value::Opaque(name) if &**name == FIELD) =>
-                {
-                    let option = |wanted: &str| marker.2.iter().find(|(name, _)| &**name == wanted);
-                    let keyword = matches!(option("kw_only"), Some((_, Value::Bool(true))));
-                    let made = option("default_factory").map(|_| Value::None);
-                    (option("default").map(|(_, value)| value.clone()).or(made), keyword)
-                }
-                default => (default, false),
-            };
+            let Field { default, options } = field_of(class, &field);
             if let Some(shared @ (Value::List(_) | Value::Dict(_) | Value::Set(_))) = &default {
                 let message = format!(
                     "mutable default <class '{}'> for field {field} is not allowed: use default_factory",
@@ -361,15 +344,17 @@ impl Interp<'_> {
                 );
                 return Err(Raise::value_error(message));
             }
+            let keyword = matches!(option(&options, "kw_only"), Some(Value::Bool(true)));
             if !positional || keyword || !taken.contains(&field) {
                 continue;
             }
-            if default.is_none() && defaults {
+            let has = default.is_some() || option(&options, "default_factory").is_some();
+            if defaults && !has {
                 return Err(Raise::type_error(format!(
                     "non-default argument '{field}' follows default argument"
                 )));
             }
-            defaults |= default.is_some();
+            defaults |= has;
         }
         Ok(())
     }
@@ -397,14 +382,7 @@ impl Interp<'_> {
         let mut kept = Vec::with_capacity(fields.len());
         for field in fields {
             self.tick(1)?;
-            let marker = class.lineage().find_map(|class| class.attrs.borrow().get(&field).cloned());
-            let option = match &marker {
-                Some(Value::Partial(marker)) if matches!(&marker.0, Value::Opaque(name) if &**name == FIELD) => {
-                    marker.2.iter().find(|(name, _)| &**name == unless).map(|(_, value)| value.clone())
-                }
-                _ => None,
-            };
-            if option.is_none_or(|option| !matches!(option, Value::Bool(false))) {
+            if !matches!(option(&field_of(class, &field).options, unless), Some(Value::Bool(false))) {
                 kept.push(field);
             }
         }
@@ -418,6 +396,27 @@ impl Interp<'_> {
         *class.fields.borrow_mut() = fields;
         Ok(Value::Class(class))
     }
+}
+
+/// What the body of a data class says of a field.
+struct Field {
+    default: Option<Value>,
+    /// The arguments of `field(...)`.
+    options: Vec<(Rc<str>, Value)>,
+}
+
+fn field_of(class: &Rc<Class>, field: &Rc<str>) -> Field {
+    match class.lineage().find_map(|class| class.attrs.borrow().get(field).cloned()) {
+        Some(Value::Partial(marker)) if matches!(&marker.0, Value::Opaque(name) if &**name == FIELD) => {
+            let options = marker.2.clone();
+            Field { default: option(&options, "default").cloned(), options }
+        }
+        default => Field { default, options: Vec::new() },
+    }
+}
+
+fn option<'a>(options: &'a [(Rc<str>, Value)], wanted: &str) -> Option<&'a Value> {
+    options.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| value)
 }
 
 /// `int(text, base)`.

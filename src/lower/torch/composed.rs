@@ -282,7 +282,8 @@ pub(crate) fn stands_in_for(module: &str) -> Option<&'static str> {
     }
 }
 
-/// The name in `argparse`, `collections`, `contextlib`, `dataclasses`, `operator`, `os`, `sys` or `types`.
+/// The name in `argparse`, `collections`, `contextlib`, `dataclasses`, `itertools`, `operator`, `os`,
+/// `sys` or `types`.
 pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Value> {
     let known: &[&str] = match module {
         "argparse" => &["Namespace"],

@@ -128,15 +128,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 /// The tensors of a list or tuple.
 pub(crate) fn tensors(this: &mut Interp<'_>, value: &Value) -> R<Vec<TensorRef>> {
-    if let Value::Tensor(_) = value {
-        return Err(Raise::type_error(
-            "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor",
-        ));
-    }
-    if let Value::Iter(_) = value {
-        return Err(Raise::type_error(
-            "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not generator",
-        ));
+    if let Value::Tensor(_) | Value::Iter(_) = value {
+        return Err(Raise::type_error(format!(
+            "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not {}",
+            value.type_name()
+        )));
     }
     let mut inputs = Vec::new();
     for item in this.iterate(value)? {

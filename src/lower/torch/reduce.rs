@@ -7,7 +7,7 @@ use crate::graph::op::{Binary, Reduction};
 use crate::graph::{Op, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Bound, Interp};
-use crate::lower::torch::creation::named;
+use crate::lower::torch::creation::{dtype, named};
 use crate::lower::torch::elementwise::{along, operand};
 use crate::lower::torch::{Function, axis, row};
 use crate::lower::value::Value;
@@ -82,13 +82,9 @@ fn correction(args: &Bound) -> R<f64> {
 
 /// The operand in the type that it is to be computed in.
 pub(crate) fn cast_first(this: &mut Interp<'_>, args: &Bound, input: TensorRef) -> R<TensorRef> {
-    match args.get("dtype") {
-        Value::DType(dtype) if this.builder.fact(input).dtype != dtype => {
-            this.append(Op::Cast(dtype), &[input])
-        }
-        Value::Opaque(name) => Err(Raise::unsupported(format!("'{name}' is not supported"))),
-        _ => Ok(input),
-    }
+    let own = this.builder.fact(input).dtype;
+    let dtype = dtype(args, own)?;
+    if dtype == own { Ok(input) } else { this.append(Op::Cast(dtype), &[input]) }
 }
 
 fn reduce(this: &mut Interp<'_>, args: &Bound, op: Reduction) -> R<Value> {

@@ -201,16 +201,11 @@ impl Bound {
 
     pub(crate) fn int(&self, name: &str) -> R<i64> {
         match self.get(name) {
-            Value::Int(int) => Ok(int),
-            Value::Bool(flag) => Ok(i64::from(flag)),
             Value::Dim(_) => Err(Raise::unsupported(format!(
                 "{}(): argument '{name}' depends on the batch",
                 self.function
             ))),
-            other => match enums::plain(&other) {
-                Some(Value::Int(int)) => Ok(int),
-                _ => Err(self.wrong(name, "int", &other)),
-            },
+            other => whole(&other).ok_or_else(|| self.wrong(name, "int", &other)),
         }
     }
 
@@ -303,34 +298,32 @@ pub(crate) fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// A whole number or a sequence of them.
-pub(crate) fn ints(value: &Value) -> Option<Vec<i64>> {
-    let one = |value: &Value| match value {
+/// A whole number: a truth and a member of an `IntEnum` are some too.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
         Value::Int(int) => Some(*int),
         Value::Bool(flag) => Some(i64::from(*flag)),
-        other => match enums::plain(other) {
-            Some(Value::Int(int)) => Some(int),
+        value => match enums::plain(value)? {
+            Value::Int(int) => Some(int),
             _ => None,
         },
-    };
+    }
+}
+
+/// A whole number or a sequence of them.
+pub(crate) fn ints(value: &Value) -> Option<Vec<i64>> {
     match value {
-        Value::List(items) => items.borrow().iter().map(one).collect(),
-        Value::Tuple(tuple) => tuple.items.iter().map(one).collect(),
-        Value::Range(..) => None,
-        value => one(value).map(|int| vec![int]),
+        Value::List(items) => items.borrow().iter().map(whole).collect(),
+        Value::Tuple(tuple) => tuple.items.iter().map(whole).collect(),
+        value => whole(value).map(|int| vec![int]),
     }
 }
 
 /// A size, fixed or depending on the batch.
 pub(crate) fn dim(value: &Value) -> Option<Dim> {
     match value {
-        Value::Int(int) => Some(Dim::fixed(*int)),
-        Value::Bool(flag) => Some(Dim::fixed(i64::from(*flag))),
         Value::Dim(dim) => Some(*dim),
-        other => match enums::plain(other) {
-            Some(Value::Int(int)) => Some(Dim::fixed(int)),
-            _ => None,
-        },
+        value => whole(value).map(Dim::fixed),
     }
 }
 
