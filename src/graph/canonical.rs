@@ -125,7 +125,7 @@ fn walk(body: &Body, structural: &[Hash]) -> Vec<usize> {
 }
 
 /// Whether an operation gives other numbers each time that it runs.
-fn is_random(op: &Op, trains: bool) -> bool {
+pub(crate) fn is_random(op: &Op, trains: bool) -> bool {
     let applies = |when: When| when == When::Always || (when == When::Training && trains);
     match op {
         Op::Random { .. } => true,

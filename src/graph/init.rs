@@ -4,6 +4,10 @@
 //! on how it came about: what was written over is gone, known values are written out. Distributions are those of
 //! `torch.nn.init`. Limit: a block takes every n-th index of each dimension; other sets of elements have no form.
 
+use std::sync::Arc;
+
+use super::Graph;
+
 /// Most elements of a start whose values are written out.
 const MAX_VALUES: usize = 1 << 20;
 
@@ -51,6 +55,9 @@ pub enum Init {
     },
     /// These values, row-major.
     Values(Vec<f64>),
+    /// What a graph without an input computes; its parameters are what that is computed from, and start anew each
+    /// time.
+    Computed(Arc<Graph>),
     /// One start for all, then others for parts of it, each over those before it.
     Parts {
         /// How all of it starts.
@@ -69,7 +76,19 @@ impl Init {
             | Init::TruncatedNormal { .. }
             | Init::Orthogonal { .. } => true,
             Init::Constant(_) | Init::Eye | Init::Dirac { .. } | Init::Values(_) => false,
+            Init::Computed(graph) => graph.params.iter().any(|param| param.init.is_drawn()),
             Init::Parts { base, parts } => base.is_drawn() || parts.iter().any(|(_, init)| init.is_drawn()),
+        }
+    }
+
+    /// Whether all or a part of it is computed.
+    pub fn is_computed(&self) -> bool {
+        match self {
+            Init::Computed(_) => true,
+            Init::Parts { base, parts } => {
+                base.is_computed() || parts.iter().any(|(_, init)| init.is_computed())
+            }
+            _ => false,
         }
     }
 }

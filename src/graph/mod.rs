@@ -261,9 +261,15 @@ impl Builder {
         &self.params[id.0 as usize]
     }
 
-    /// A declared parameter, to change how it starts or whether it is trained.
+    /// A declared parameter, to change whether it is trained.
     pub fn param_mut(&mut self, id: ParamId) -> &mut Param {
         &mut self.params[id.0 as usize]
+    }
+
+    /// Gives a declared tensor another start: what is computed of it from here on is computed of that.
+    pub fn set_init(&mut self, id: ParamId, init: Init) {
+        self.params[id.0 as usize].init = init;
+        self.param_nodes.remove(&id);
     }
 
     /// Gives a declared tensor another precision, from here on.

@@ -3,6 +3,8 @@
 //! The files lie in the folder `tests` beside this one; `python FILE` runs them.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+use crate::graph::{Init, Op};
+
 use super::{Network, Refusal, RepairSet, Request, Verdict, lower};
 
 fn lowered(source: &str, repairs: RepairSet) -> Result<Network, Refusal> {
@@ -330,6 +332,90 @@ fn names_of_annotations_must_exist_where_python_evaluates_them() {
         "def f(x: 'Nothing', y: torch.Tensor | None = None) -> Optional[List[Tensor]]: pass",
         "",
     );
+}
+
+#[test]
+fn gradients_stop_within_contexts_and_decorated_functions() {
+    let detached = |top: &str, forward: &str| {
+        let body = accepted(top, "", forward).graph.eval;
+        body.nodes.iter().filter(|node| matches!(node.op, Op::Detach)).count()
+    };
+    for without in
+        ["torch.no_grad()", "torch.no_grad", "torch.inference_mode()", "torch.set_grad_enabled(False)"]
+    {
+        let top = format!(
+            "@{without}\ndef double(x, by=2):\n    assert not torch.is_grad_enabled()\n    return x * by"
+        );
+        assert_eq!(detached(&top, "x = x + double(x, by=3)"), 1, "{without}");
+    }
+    for (within, times) in [
+        ("with torch.no_grad():\n    y = x * 2", 1),
+        ("with torch.inference_mode():\n    y = x * 2", 1),
+        ("with torch.set_grad_enabled(self.training):\n    y = x * 2", 1),
+        ("with torch.set_grad_enabled(True):\n    y = x * 2", 0),
+        ("with torch.no_grad():\n    with torch.enable_grad():\n        y = x * 2\n    y = y + 1", 1),
+        ("with torch.no_grad():\n    pass\nassert torch.is_grad_enabled()\ny = x * 2", 0),
+    ] {
+        assert_eq!(detached("", &format!("{within}\nx = x + y")), times, "{within}");
+    }
+}
+
+/// How `self.p` starts after these lines.
+fn start_of_p(init: &str) -> Init {
+    let graph = accepted("", &format!("{init}\nself.p = nn.Parameter(p)"), "x = x * self.p.sum()").graph;
+    graph.params.iter().find(|param| param.name == "p").unwrap().init.clone()
+}
+
+#[test]
+fn computed_first_values_keep_what_they_are_computed_of() {
+    for (init, drawn, operations) in [
+        ("p = torch.rand(4).exp()", 1, 1),
+        ("w = torch.randn(4, 4)\np = w @ w.t()", 1, 2),
+        ("p = 0.1 * torch.randn(4) + (2 * torch.rand(4)).sqrt()", 2, 2),
+        ("w = torch.rand(4).log()\nw.mul_(2)\np = w.exp()", 1, 3),
+        ("w = torch.randn(2, 3)\nw.data = w / w.norm()\nq = nn.Parameter(w)\np = q.detach().abs()", 1, 3),
+        ("w = torch.empty(4).normal_()\nu = w.exp()\nw.normal_()\np = u + w", 2, 2),
+        ("self.q = nn.Parameter(torch.randn(3))\nself.q.data.div_(self.q.data.norm())\np = self.q", 1, 2),
+    ] {
+        let Init::Computed(graph) = start_of_p(init) else { panic!("{init}") };
+        let params = graph.params.iter().filter(|param| param.init.is_drawn()).count();
+        let leaves = graph.eval.nodes.iter().filter(|node| node.inputs.is_empty()).count();
+        assert_eq!((params, graph.eval.nodes.len() - leaves), (drawn, operations), "{init}: {graph:#?}");
+    }
+    let normal = Init::Normal { mean: 0.0, std: 1.0 };
+    for init in ["p = torch.randn(4, 8).t().contiguous()", "p = torch.randn(3, 4, 8)[:, 1].permute(1, 0)"] {
+        assert_eq!(start_of_p(init), normal, "{init}");
+    }
+}
+
+#[test]
+fn several_forms_of_one_draw_are_not_taken_for_draws_of_their_own() {
+    for init in [
+        "w = torch.randn(4)\np = w + w * 2",
+        "w = torch.randn(4)\nv = w.clone()\nw.mul_(3)\np = w + v",
+        "w = torch.randn(4)\ny = w * w\nw.mul_(3)\np = w + y",
+        "w = torch.randn(4, 4)\np = w * w.view(2, 8).view(4, 4)",
+        "w = torch.randn(4)\nv = torch.empty(4)\nv.copy_(w)\np = w * v",
+        "w = torch.randn(4)\nv = torch.rand(4)\nv.data = w\np = w * v",
+        "w = torch.randn(4)\nself.q = nn.Parameter(w)\np = self.q.data * w",
+    ] {
+        let refusal = refused("", &format!("{init}\nself.p = nn.Parameter(p)"), "");
+        assert!(
+            refusal.message.contains("several forms of one random tensor"),
+            "{init}: {}",
+            refusal.message
+        );
+    }
+    for init in [
+        "self.fc.weight.data[0] = self.fc.weight.data[1]",
+        "self.fc.bias.data[:5] = self.fc.bias.data[5:].abs()",
+    ] {
+        assert!(refused("", init, "").message.contains("computed of others"), "{init}");
+    }
+    for init in ["p = nn.Dropout(0.5)(torch.rand(5))", "p = nn.BatchNorm1d(3)(torch.randn(5, 3))"] {
+        let refusal = refused("", &format!("{init}\nself.p = nn.Parameter(p)"), "");
+        assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{init}");
+    }
 }
 
 #[test]

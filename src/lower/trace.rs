@@ -80,7 +80,7 @@ fn run(request: &Request<'_>, suite: &[Stmt], class_name: &mut Option<String>) -
     });
     let network = make(&mut this, request.entry, suite)?;
     *class_name = Some(network.class.name.to_string());
-    this.builder.abandon_body();
+    this.abandon();
     let modules = modules::named_modules(&mut this, &network, "")?;
     let lazy = |object: &Rc<Object>| object.class.lineage().any(|class| class.name.starts_with("Lazy"));
     let unsettled = modules.iter().any(|(_, module)| lazy(module));
@@ -133,7 +133,7 @@ fn settle(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>) ->
     let input = this.builder.input(request.input_sizes);
     let input = this.wrap(input)?;
     this.call_module(network, Args::of(vec![input]))?;
-    this.builder.abandon_body();
+    this.abandon();
     Ok(())
 }
 

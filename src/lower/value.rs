@@ -316,6 +316,8 @@ pub(crate) struct Tensor {
     pub(crate) part: RefCell<Option<Part>>,
     /// Outside a forward pass: the tensors that show the same memory in several shapes, this one too.
     pub(crate) shared: RefCell<Option<Shared>>,
+    /// Outside a forward pass, of a tensor just made: its node as an operand, and the version that this shows.
+    pub(crate) operand: Cell<Option<(u32, u32)>>,
 }
 
 /// Tensors of one memory.
@@ -339,6 +341,7 @@ impl Tensor {
             version: Cell::new(0),
             part: RefCell::default(),
             shared: RefCell::default(),
+            operand: Cell::default(),
         }
     }
 }
@@ -350,8 +353,12 @@ pub(crate) enum TensorState {
     /// A parameter or buffer.
     Param(ParamId),
     /// A tensor just created, outside a forward pass.
-    Known { sizes: Vec<usize>, dtype: DType, init: Init },
+    Known { sizes: Vec<usize>, dtype: DType, init: Init, draw: Draw },
 }
+
+/// Which draw of random numbers first values are, where it is known: what was changed in the same way for all
+/// elements, or rearranged, is the same draw.
+pub(crate) type Draw = Option<Rc<()>>;
 
 /// A built-in function.
 pub(crate) struct Builtin {

@@ -6,8 +6,9 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use super::exec::{kind, literal};
-use crate::graph::{Init, Param};
+use super::exec::{Context, Plan, kind, literal};
+use super::shim::Generator;
+use crate::graph::{Graph, Init, Param};
 use crate::rng::Stream;
 
 /// Draws of a truncated normal before the bounds are taken for too far away.
@@ -21,6 +22,9 @@ pub(crate) fn start(param: &Param, stream: &mut Stream, device: tch::Device) -> 
             return Tensor::f_full(sizes, *value, (Kind::Double, device))?.f_to_kind(kind(param.dtype));
         }
         Init::Values(values) => return literal(&param.sizes, values, param.dtype, device),
+        Init::Computed(graph) => {
+            return computed(graph, stream)?.f_to_kind(kind(param.dtype))?.f_contiguous()?.f_to(device);
+        }
         _ => {}
     }
     let values = drawn(&param.init, &param.sizes, stream)?;
@@ -47,6 +51,9 @@ fn drawn(init: &Init, sizes: &[usize], stream: &mut Stream) -> Result<Vec<f32>, 
             (0..count).map(|index| if index / columns == index % columns { 1.0 } else { 0.0 }).collect()
         }
         Init::Dirac { groups } => dirac(sizes, *groups),
+        Init::Computed(graph) => {
+            Vec::try_from(computed(graph, stream)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_reshape([-1])?)?
+        }
         Init::Parts { base, parts } => {
             let mut values = drawn(base, sizes, stream)?;
             for (region, init) in parts {
@@ -60,6 +67,20 @@ fn drawn(init: &Init, sizes: &[usize], stream: &mut Stream) -> Result<Vec<f32>, 
             values
         }
     })
+}
+
+/// What a graph without an input computes from the starts of its parameters: on the processor, so that the values do
+/// not depend on the device.
+fn computed(graph: &Graph, stream: &mut Stream) -> Result<Tensor, TchError> {
+    let device = tch::Device::Cpu;
+    let params: Vec<Tensor> =
+        graph.params.iter().map(|param| start(param, stream, device)).collect::<Result<_, _>>()?;
+    let mut generator = Generator::new(0, crate::config::Device::Cpu)?;
+    let mut context =
+        Context { params: &params, generator: &mut generator, training: true, batch: 1, device };
+    let none = Tensor::f_zeros([0], (Kind::Float, device))?;
+    // The result may be a view of what it starts from, which another tensor may start from too.
+    tch::no_grad(|| Plan::new(graph).forward(&none, &mut context))?.f_detach_copy()
 }
 
 /// A normal number within the bounds, by drawing again.
@@ -107,7 +128,10 @@ fn dirac(sizes: &[usize], groups: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{DType, ParamKind, Place, Region};
+    use std::sync::Arc;
+
+    use crate::graph::op::Unary;
+    use crate::graph::{Builder, DType, Limits, Op, Origin, ParamKind, Place, Region};
     use crate::rng::RootSeed;
 
     fn started(sizes: &[usize], dtype: DType, init: Init) -> Tensor {
@@ -182,6 +206,29 @@ mod tests {
         assert!(values[400..].iter().all(|value| (5.0..6.0).contains(value)));
         assert!(values[400] != values[401]);
         assert_eq!(values, floats(&started(&[3, 200], DType::F32, init)));
+    }
+
+    #[test]
+    fn a_computed_start_is_computed_from_draws_of_its_own() {
+        let mut builder = Builder::new(Limits::default());
+        let normal = Init::Normal { mean: 0.0, std: 1.0 };
+        let drawn = builder.declare(vec![40, 50], DType::F32, ParamKind::Unsaved, normal).unwrap();
+        let drawn = builder.tensor(drawn);
+        let exp = builder.append(Op::Unary(Unary::Exp), &[drawn], Origin::default()).unwrap();
+        let body = builder.finish_body(exp);
+        let init = Init::Computed(Arc::new(builder.finish(body, None, &[], &[])));
+        let values = floats(&started(&[40, 50], DType::F32, init.clone()));
+        assert!(values.iter().all(|&value| value > 0.0));
+        let logs = values.iter().map(|value| f64::from(value.ln()));
+        assert!((logs.map(|log| log * log).sum::<f64>() / 2000.0 - 1.0).abs() < 0.1);
+        assert_eq!(values, floats(&started(&[40, 50], DType::F32, init.clone())));
+        let below = Region(vec![
+            Place::Every { start: 1, count: 40, step: 1 },
+            Place::Every { start: 0, count: 50, step: 1 },
+        ]);
+        let part = started(&[41, 50], DType::F32, Init::Constant(-1.0).with_part(&[41, 50], &below, init));
+        assert_eq!(floats(&part)[50..], values);
+        assert_eq!(floats(&part)[..50], [-1.0; 50]);
     }
 
     #[test]

@@ -80,13 +80,7 @@ fn declarations(graph: &Graph, layers: &Layers) -> String {
 }
 
 fn declare_param(param: &Param, owner: &str, leaf: &str) -> String {
-    let sizes = sizes_text(&param.sizes);
-    let dtype = match param.dtype {
-        DType::F32 => "",
-        DType::F64 => ", dtype=torch.double",
-        DType::I64 => ", dtype=torch.long",
-        DType::Bool => ", dtype=torch.bool",
-    };
+    let (sizes, dtype) = (sizes_text(&param.sizes), dtype_argument(param.dtype));
     match param.kind {
         ParamKind::Trained | ParamKind::Frozen => {
             format!(
@@ -101,6 +95,16 @@ fn declare_param(param: &Param, owner: &str, leaf: &str) -> String {
                 "        {owner}.register_buffer({leaf:?}, torch.zeros({sizes}{dtype}), persistent=False)\n"
             )
         }
+    }
+}
+
+/// The type as a last argument, where it is not the usual one.
+fn dtype_argument(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "",
+        DType::F64 => ", dtype=torch.double",
+        DType::I64 => ", dtype=torch.long",
+        DType::Bool => ", dtype=torch.bool",
     }
 }
 
@@ -139,6 +143,20 @@ fn first_values(param: &Param, name: &str, default: impl Fn(&Init) -> bool) -> S
     source
 }
 
+/// The lines that compute first values from others, and the name of what comes out.
+fn computed(graph: &Graph) -> (String, String) {
+    let names: Vec<String> = (1..=graph.params.len()).map(|number| format!("start{number}")).collect();
+    let mut source = String::new();
+    for (param, name) in graph.params.iter().zip(&names) {
+        let (sizes, dtype) = (sizes_text(&param.sizes), dtype_argument(param.dtype));
+        let _ = writeln!(source, "        {name} = torch.zeros({sizes}{dtype})");
+        source.push_str(&first_values(param, name, |init| *init == Init::Constant(0.0)));
+    }
+    let param = |id: ParamId| names[id.0 as usize].clone();
+    let (lines, output) = assignments(&graph.eval, param, |_| None, "        ");
+    (source + &lines, output)
+}
+
 /// A block of a tensor, as in brackets.
 fn index_text(region: &Region) -> String {
     let places: Vec<String> = region
@@ -156,7 +174,7 @@ fn index_text(region: &Region) -> String {
     places.join(", ")
 }
 
-/// The line that sets all values of a tensor, or of a part of one.
+/// The lines that set all values of a tensor, or of a part of one.
 fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String {
     let line = match init {
         Init::Constant(value) if dtype.is_floating() => {
@@ -176,6 +194,11 @@ fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String 
         Init::Orthogonal { gain } => format!("nn.init.orthogonal_({name}, {})", number(*gain)),
         Init::Eye => format!("nn.init.eye_({name})"),
         Init::Dirac { groups } => format!("nn.init.dirac_({name}, {groups})"),
+        Init::Computed(graph) => {
+            let (lines, result) = computed(graph);
+            let data = if name.ends_with(']') { "" } else { ".data" };
+            return format!("{lines}        {name}{data}.copy_({result})\n");
+        }
         Init::Values(values) => {
             let data = if name.ends_with(']') { "" } else { ".data" };
             let values = expression::nested(sizes, values, dtype);
@@ -188,15 +211,29 @@ fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String 
     format!("        {line}\n")
 }
 
-/// The body of `forward`: one assignment per operation that leads to the output.
+/// The body of `forward`.
 fn statements(graph: &Graph, body: &Body, layers: &Layers, indent: &str) -> String {
+    let mut source = String::new();
+    if depends_on_batch_size(body, &body.live()) {
+        let _ = writeln!(source, "{indent}n = x.shape[0]");
+    }
+    let param = |id| param_expression(graph, id);
+    let (lines, output) = assignments(body, param, |index| layers.call(body, index), indent);
+    source + &lines + &format!("{indent}return {output}\n")
+}
+
+/// One assignment per operation that leads to the output, and the name of that. `param` names parameters, `layer` the
+/// path of the layer that a node calls.
+fn assignments(
+    body: &Body,
+    param: impl Fn(ParamId) -> String,
+    layer: impl Fn(usize) -> Option<String>,
+    indent: &str,
+) -> (String, String) {
     let mut source = String::new();
     let live = body.live();
     let used = used_outputs(body, &live);
     let mut names: BTreeMap<TensorRef, String> = BTreeMap::new();
-    if depends_on_batch_size(body, &live) {
-        let _ = writeln!(source, "{indent}n = x.shape[0]");
-    }
     let mut next = 0;
     for (index, node) in body.nodes.iter().enumerate().filter(|(index, _)| live[*index]) {
         let tensor = TensorRef { node: u32::try_from(index).unwrap_or(u32::MAX), output: 0 };
@@ -206,7 +243,7 @@ fn statements(graph: &Graph, body: &Body, layers: &Layers, indent: &str) -> Stri
                 continue;
             }
             Op::Param(id) => {
-                names.insert(tensor, param_expression(graph, *id));
+                names.insert(tensor, param(*id));
                 continue;
             }
             _ => {}
@@ -224,21 +261,21 @@ fn statements(graph: &Graph, body: &Body, layers: &Layers, indent: &str) -> Stri
                 name
             })
             .collect();
-        let value = match layers.call(body, index) {
-            Some(path) => format!("{}({})", attribute(&path), arguments_of_layer(node, &arguments)),
+        let called = layer(index);
+        let value = match &called {
+            Some(path) => format!("{}({})", attribute(path), arguments_of_layer(node, &arguments)),
             None => expression::of(body, node, &arguments),
         };
         let target = match (&node.op, &outputs[..]) {
             (Op::Recurrent(_), [sequence, hidden]) => format!("{sequence}, {hidden}"),
-            (Op::Recurrent(_), [sequence, hidden, cell]) if layers.call(body, index).is_some() => {
+            (Op::Recurrent(_), [sequence, hidden, cell]) if called.is_some() => {
                 format!("{sequence}, ({hidden}, {cell})")
             }
             (_, outputs) => outputs.join(", "),
         };
         let _ = writeln!(source, "{indent}{target} = {value}");
     }
-    let _ = writeln!(source, "{indent}return {}", names[&body.output]);
-    source
+    (source, names[&body.output].clone())
 }
 
 /// What a layer is called with: its data inputs, without its weights.

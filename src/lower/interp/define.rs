@@ -11,7 +11,9 @@ use std::rc::Rc;
 use ruff_python_ast::{Expr, Stmt, StmtClassDef, StmtFunctionDef};
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::exceptions::gradients;
 use crate::lower::interp::{Args, Interp};
+use crate::lower::torch::composed;
 use crate::lower::value::{Class, Code, Descriptor, Function, Native, Value};
 use crate::python::Span;
 
@@ -86,7 +88,17 @@ impl Interp<'_> {
                 Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => continue,
                 Err(raise) => return Err(raise),
             };
+            // `@torch.no_grad` is `@torch.no_grad()`.
+            let managing = match &decorator {
+                Value::Opaque(name) if !name.ends_with(')') => Value::Opaque(Rc::from(format!("{name}()"))),
+                other => other.clone(),
+            };
+            let is_function = matches!(value, Value::Function(_));
             value = match &decorator {
+                Value::Opaque(_) if is_function && gradients(&managing).is_some() => {
+                    let managed = composed::autograd(self, "managed")?;
+                    self.call(&managed, Args::of(vec![managing, value]))?
+                }
                 Value::Opaque(_) => value,
                 Value::Class(class) if matches!(class.native, Native::Type) => {
                     let kind = match &*class.name {

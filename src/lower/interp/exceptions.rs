@@ -90,8 +90,25 @@ impl Interp<'_> {
         if is_managed(&manager) {
             return self.with_generator(&manager, item, rest, body);
         }
-        let no_grad = matches!(&manager, Value::Opaque(name) if name.ends_with("no_grad()"));
-        let exit = match &manager {
+        let without_grad = self.no_grad;
+        match gradients(&manager) {
+            Some(true) => self.no_grad = 0,
+            Some(false) => self.no_grad += 1,
+            None => {}
+        }
+        let result = self.with_manager(&manager, item, rest, body);
+        self.no_grad = without_grad;
+        result
+    }
+
+    fn with_manager(
+        &mut self,
+        manager: &Value,
+        item: &WithItem,
+        rest: &[WithItem],
+        body: &[Stmt],
+    ) -> R<Flow> {
+        let exit = match manager {
             Value::Object(object) => {
                 let (enter, exit) = (
                     self.class_attr(&object.class, "__enter__", None),
@@ -122,10 +139,8 @@ impl Interp<'_> {
                 )));
             }
         };
-        self.no_grad += usize::from(no_grad);
         let standing = self.standing();
         let result = self.with_items(rest, body);
-        self.no_grad -= usize::from(no_grad);
         let Some(exit) = exit else { return result };
         let raised = match &result {
             Err(raise) if raise.class().is_none() => return result,
@@ -137,7 +152,7 @@ impl Interp<'_> {
             Ok(_) => vec![Value::None; 3],
         };
         let failed = result.is_err();
-        let swallowed = self.call(&exit, Args::of(raised).prepend(manager))?;
+        let swallowed = self.call(&exit, Args::of(raised).prepend(manager.clone()))?;
         if failed && self.truth(&swallowed)? {
             return Ok(Flow::Next);
         }
@@ -204,5 +219,15 @@ impl Interp<'_> {
             }
             _ => Ok(Value::None),
         }
+    }
+}
+
+/// Whether there are gradients within a context, where it says so.
+pub(crate) fn gradients(manager: &Value) -> Option<bool> {
+    let Value::Opaque(name) = manager else { return None };
+    match &**name {
+        "torch.enable_grad()" | "torch.set_grad_enabled(True)" => Some(true),
+        "torch.no_grad()" | "torch.inference_mode()" | "torch.set_grad_enabled(False)" => Some(false),
+        _ => None,
     }
 }

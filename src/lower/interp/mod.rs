@@ -38,6 +38,7 @@ use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
 use crate::graph::{Builder, Fact, Init, Op, Origin, ParamId, TensorRef, When};
 use crate::lower::error::{R, Raise};
+use crate::lower::torch::computed::{self, Start};
 use crate::lower::torch::constant::{self, Constant};
 use crate::lower::torch::creation;
 use crate::lower::torch::random::Twister;
@@ -157,6 +158,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) viewed: BTreeSet<TensorRef>,
     /// What this pass did in place.
     pub(crate) in_place: saved::InPlace,
+    /// What nodes of the constructor's scratch pass start as.
+    pub(crate) starts: BTreeMap<u32, computed::Start>,
     /// Buffers that this pass changes.
     pub(crate) kept: Vec<(Rc<Tensor>, ParamId)>,
     /// Tensors of the current pass that were made contiguous.
@@ -215,6 +218,7 @@ impl<'a> Interp<'a> {
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
             in_place: saved::InPlace::default(),
+            starts: BTreeMap::new(),
             kept: Vec::new(),
             contiguous: BTreeSet::new(),
             strides: RefCell::default(),
@@ -428,6 +432,13 @@ impl<'a> Interp<'a> {
         Ok(class)
     }
 
+    /// Drop the current pass: what was computed in it is out of date.
+    pub(crate) fn abandon(&mut self) {
+        self.builder.abandon_body();
+        self.starts.clear();
+        self.body += 1;
+    }
+
     /// What is known of a tensor.
     pub(crate) fn fact(&mut self, tensor: &Tensor) -> R<Fact> {
         let reference = self.tensor_ref(tensor)?;
@@ -455,13 +466,14 @@ impl<'a> Interp<'a> {
             }
             TensorState::Param(id) => {
                 let reference = self.builder.tensor(id);
+                computed::note(self, id, reference)?;
                 if self.overwritten.contains(&reference) {
                     return Err(Raise::unsupported("a buffer that was changed in place is used afterwards"));
                 }
                 Ok(reference)
             }
-            TensorState::Known { sizes, dtype, init } => {
-                crate::lower::torch::creation::materialise(self, tensor, &sizes, dtype, init)
+            TensorState::Known { sizes, dtype, init, draw } => {
+                creation::materialise(self, tensor, Start { sizes, dtype, init, draw })
             }
         }
     }

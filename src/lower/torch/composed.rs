@@ -113,7 +113,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ),
     ("tm", "moveaxis take_along_dim topk argsort kthvalue median quantile count_nonzero aminmax"),
     ("tm", "frac hypot logaddexp fmod heaviside exp2 logit nan_to_num lerp addcmul addcdiv sinc isnan isinf"),
-    ("tm", "isfinite bitwise_xor is_floating_point index_fill dist addbmm addmv positive float_power"),
+    ("tm", "isfinite bitwise_xor is_floating_point index_fill dist renorm addbmm addmv positive float_power"),
     ("t", "view_as_real view_as_complex"),
     ("m", "unfold new_full new_tensor sum_to_size fliplr flipud numpy reshape_as element_size get_device"),
     (

@@ -46,7 +46,7 @@ impl Constant {
 pub(crate) fn of(this: &mut Interp<'_>, tensor: &Tensor) -> R<Option<Rc<Constant>>> {
     torch::index::follow(this, tensor)?;
     let result = match &*tensor.state.borrow() {
-        TensorState::Known { sizes, dtype, init } => {
+        TensorState::Known { sizes, dtype, init, .. } => {
             return Ok(values(sizes.clone(), *dtype, init).map(Rc::new));
         }
         TensorState::Param(id) => return Ok(buffer(this, *id).map(Rc::new)),

@@ -9,8 +9,9 @@ use crate::graph::op::{Binary, Distribution};
 use crate::graph::{DType, Dim, Init, Op, ParamKind, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Mode};
+use crate::lower::torch::computed::{self, Start};
 use crate::lower::torch::{Function, row, signature};
-use crate::lower::value::{Object, Tensor, TensorState, Tuple, Value};
+use crate::lower::value::{Draw, Object, Tensor, TensorState, Tuple, Value};
 
 /// Most elements of a tensor whose values are written out.
 pub(crate) const MAX_VALUES: usize = 1 << 20;
@@ -290,7 +291,8 @@ fn make(this: &mut Interp<'_>, shape: Shape, dtype: DType, fill: Fill) -> R<Valu
             Fill::Uniform => Init::Uniform { low: 0.0, high: 1.0 },
             Fill::Normal => Init::Normal { mean: 0.0, std: 1.0 },
         };
-        return known(this, sizes, dtype, init);
+        let draw = init.is_drawn().then(Rc::default);
+        return known_of(this, sizes, dtype, init, draw);
     }
     let made = match fill {
         Fill::Number(value) => this.append(Op::Full { shape, value, dtype }, &[])?,
@@ -306,8 +308,19 @@ fn drawn(this: &mut Interp<'_>, shape: Shape, distribution: Distribution, dtype:
     if dtype == DType::F64 { this.append(Op::Cast(dtype), &[drawn]) } else { Ok(drawn) }
 }
 
-/// A tensor of known sizes and initial values.
+/// A tensor of known sizes and initial values; random ones may be those of another tensor.
 pub(crate) fn known(this: &mut Interp<'_>, sizes: Vec<usize>, dtype: DType, init: Init) -> R<Value> {
+    known_of(this, sizes, dtype, init, None)
+}
+
+/// The same, where it is told which draw random ones are.
+pub(crate) fn known_of(
+    this: &mut Interp<'_>,
+    sizes: Vec<usize>,
+    dtype: DType,
+    init: Init,
+    draw: Draw,
+) -> R<Value> {
     if sizes.len() > this.limits.graph.rank {
         return Err(Raise::limit(format!(
             "rank of a tensor: exceeds the limit of {}",
@@ -317,7 +330,8 @@ pub(crate) fn known(this: &mut Interp<'_>, sizes: Vec<usize>, dtype: DType, init
     if let Init::Values(values) = &init {
         this.tick(values.len() / 8)?;
     }
-    this.own(Value::Tensor(Rc::new(Tensor::new(TensorState::Known { sizes, dtype, init }, false))))
+    let state = TensorState::Known { sizes, dtype, init, draw };
+    this.own(Value::Tensor(Rc::new(Tensor::new(state, false))))
 }
 
 fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
@@ -408,25 +422,19 @@ pub(crate) fn count_literals(this: &mut Interp<'_>, count: usize) -> R<()> {
 }
 
 /// A known tensor as an operand of the current pass.
-pub(crate) fn materialise(
-    this: &mut Interp<'_>,
-    tensor: &Tensor,
-    sizes: &[usize],
-    dtype: DType,
-    init: Init,
-) -> R<TensorRef> {
+pub(crate) fn materialise(this: &mut Interp<'_>, tensor: &Tensor, start: Start) -> R<TensorRef> {
+    let Start { sizes, dtype, init, draw } = start;
     if let Init::Values(values) = &init {
         count_literals(this, values.len())?;
     }
     let op = match init {
-        Init::Constant(value) => Op::Full { shape: Shape::fixed(sizes), value, dtype },
-        Init::Values(values) => Op::Literal { sizes: sizes.to_vec(), values, dtype },
-        // Only its shape matters here.
-        _ if this.mode == Mode::Building => {
-            return drawn(this, Shape::fixed(sizes), Distribution::Uniform, dtype);
+        Init::Constant(value) => Op::Full { shape: Shape::fixed(&sizes), value, dtype },
+        Init::Values(values) => Op::Literal { sizes, values, dtype },
+        init if this.mode == Mode::Building => {
+            return computed::operand(this, tensor, Start { sizes, dtype, init, draw });
         }
         init => {
-            let id = this.builder.declare(sizes.to_vec(), dtype, ParamKind::Unsaved, init)?;
+            let id = this.builder.declare(sizes, dtype, ParamKind::Unsaved, init)?;
             *tensor.state.borrow_mut() = TensorState::Param(id);
             return Ok(this.builder.tensor(id));
         }
@@ -476,13 +484,17 @@ pub(crate) fn new_parameter(
 pub(crate) fn initial(this: &mut Interp<'_>, tensor: &Rc<Tensor>) -> R<(Vec<usize>, DType, Init)> {
     let state = tensor.state.borrow().clone();
     match state {
-        TensorState::Known { sizes, dtype, init } => Ok((sizes, dtype, init)),
+        TensorState::Known { sizes, dtype, init, .. } => Ok((sizes, dtype, init)),
         TensorState::Param(id) => {
             let param = this.builder.param(id);
             Ok((param.sizes.clone(), param.dtype, param.init.clone()))
         }
+        TensorState::Node { .. } if this.mode == Mode::Building => {
+            let computed = this.tensor_ref(tensor)?;
+            computed::initial(this, computed)
+        }
         TensorState::Node { .. } => {
-            Err(Raise::unsupported("an initial value that is computed is not supported"))
+            Err(Raise::unsupported("an initial value that a forward pass computes is not supported"))
         }
     }
 }

@@ -460,7 +460,7 @@ fn channels(this: &mut Interp<'_>, args: &Bound, batched_rank: usize) -> R<Value
 fn cast(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
     let tensor = args.tensor("input")?;
     let state = tensor.state.borrow().clone();
-    if let TensorState::Known { sizes, dtype: before, init } = state {
+    if let TensorState::Known { sizes, dtype: before, init, draw } = state {
         let each = |values: Vec<f64>, change: fn(f64) -> f64| values.into_iter().map(change).collect();
         let init = match (init, before, dtype) {
             (Init::Values(values), _, DType::I64) => Init::Values(each(values, f64::trunc)),
@@ -468,7 +468,7 @@ fn cast(this: &mut Interp<'_>, args: &Bound, dtype: DType) -> R<Value> {
             (Init::Values(values), DType::F32, DType::F64) => Init::Values(each(values, single)),
             (init, ..) => init,
         };
-        return creation::known(this, sizes, dtype, init);
+        return creation::known_of(this, sizes, dtype, init, draw);
     }
     if this.fact(&tensor)?.dtype == dtype {
         return Ok(Value::Tensor(tensor));

@@ -12,7 +12,7 @@ use crate::graph::op::Distribution;
 use crate::graph::{DType, Init, Op, ParamId, ParamKind, Place, Region, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Interp, Mode};
-use crate::lower::torch::{constant, index};
+use crate::lower::torch::{computed, constant, index};
 use crate::lower::value::{Tensor, TensorState, Value};
 
 /// Most parts of one tensor that start in their own way.
@@ -159,7 +159,11 @@ pub(crate) fn written(this: &mut Interp<'_>, target: &Rc<Tensor>, new: &Rc<Tenso
     let computed = matches!(&*new.state.borrow(), TensorState::Node { .. });
     match view.root {
         // A layer that is called while the network is made may move its buffers.
-        Root::Param(id) if computed && this.builder.param(id).kind == ParamKind::Buffer => return Ok(false),
+        Root::Param(id)
+            if computed && this.builder.param(id).kind == ParamKind::Buffer && !this.path.is_empty() =>
+        {
+            return Ok(false);
+        }
         Root::Param(_) => {}
         Root::Known(_) if computed || target.part.borrow().is_none() => return Ok(false),
         Root::Known(_) => {}
@@ -275,9 +279,9 @@ pub(crate) fn place(this: &mut Interp<'_>, view: &View, init: Init) -> R<()> {
 
 fn set_root(this: &mut Interp<'_>, root: &Root, (sizes, dtype, init): (Vec<usize>, DType, Init)) {
     match root {
-        Root::Param(id) => this.builder.param_mut(*id).init = init,
+        Root::Param(id) => this.builder.set_init(*id, init),
         Root::Known(tensor) => {
-            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init };
+            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init, draw: None };
             tensor.version.set(tensor.version.get() + 1);
         }
     }
@@ -317,9 +321,15 @@ fn values(this: &mut Interp<'_>, view: &View, value: &Value) -> R<Init> {
     }
     match constant::of_result(this, filled)? {
         Some(known) => Ok(Init::Values(known.values.clone())),
-        None => Err(Raise::unsupported(
-            "first values of a part that are computed, or copied from values drawn elsewhere, are not supported",
-        )),
+        None => match view.root {
+            Root::Param(id)
+                if view.region != Region::whole(&this.builder.param(id).sizes)
+                    && computed::is_drawn_of(this, filled, id)? =>
+            {
+                Err(Raise::unsupported("a part of random first values computed of others is not supported"))
+            }
+            _ => Ok(computed::initial(this, filled)?.2),
+        },
     }
 }
 
@@ -330,7 +340,7 @@ fn of_root(this: &Interp<'_>, root: &Root) -> Option<(Vec<usize>, DType, Init)> 
             Some((param.sizes.clone(), param.dtype, param.init.clone()))
         }
         Root::Known(tensor) => match &*tensor.state.borrow() {
-            TensorState::Known { sizes, dtype, init } => Some((sizes.clone(), *dtype, init.clone())),
+            TensorState::Known { sizes, dtype, init, .. } => Some((sizes.clone(), *dtype, init.clone())),
             _ => None,
         },
     }

@@ -15,7 +15,9 @@ use crate::lower::value::{TensorState, Value};
 pub(super) fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Value) -> R<Option<Value>> {
     let known = |value: &Value| match value {
         Value::Tensor(tensor) => match &*tensor.state.borrow() {
-            TensorState::Known { sizes, dtype, init } => Some((sizes.clone(), *dtype, init.clone())),
+            TensorState::Known { sizes, dtype, init, draw } => {
+                Some((sizes.clone(), *dtype, init.clone(), draw.clone()))
+            }
             _ => None,
         },
         _ => None,
@@ -25,7 +27,7 @@ pub(super) fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Valu
         (None, Some(tensor)) => (tensor, signature::number(left), true),
         _ => return Ok(None),
     };
-    let ((sizes, dtype, init), Some(number)) = (tensor, number) else { return Ok(None) };
+    let ((sizes, dtype, init, draw), Some(number)) = (tensor, number) else { return Ok(None) };
     // Truths cannot be subtracted, which the graph says.
     if dtype == DType::Bool && op == Binary::Sub {
         return Ok(None);
@@ -64,7 +66,7 @@ pub(super) fn fold(this: &mut Interp<'_>, op: Binary, left: &Value, right: &Valu
     };
     let dtype = if whole || dtype == DType::F64 { dtype } else { DType::F32 };
     match folded {
-        Some(init) => creation::known(this, sizes, dtype, init).map(Some),
+        Some(init) => creation::known_of(this, sizes, dtype, init, draw).map(Some),
         None => Ok(None),
     }
 }

@@ -133,6 +133,9 @@ fn norms(this: &mut Interp<'_>, args: &Bound) -> R<Value> {
     };
     #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
     let count = each as f64;
+    if init.is_computed() {
+        return Err(Raise::unsupported("weight_norm of a computed weight is not supported"));
+    }
     let start = match &init {
         Init::Values(_) | Init::Parts { .. } => {
             let total = shape.iter().product::<usize>();

@@ -299,7 +299,7 @@ pub(crate) fn set(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value, val
                     "assignment of computed values to elements of a parameter is not supported",
                 ));
             };
-            this.builder.param_mut(id).init = init.clone();
+            this.builder.set_init(id, init.clone());
             tensor.version.set(tensor.version.get() + 1);
             return Ok(());
         }

@@ -206,7 +206,7 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
                 }
                 // A layer that is called while the network is made may move its buffers, as a batch norm does.
                 let computed = matches!(&*source.state.borrow(), TensorState::Node { .. });
-                if !(computed && is_buffer(this, target)) {
+                if !(computed && is_buffer(this, target) && !this.path.is_empty()) {
                     assign_data(this, target, source)?;
                 }
             }
@@ -228,14 +228,22 @@ pub(crate) fn rescale(this: &mut Interp<'_>, target: &Rc<Tensor>, function: &Val
     let Some(view) = view else { return Ok(false) };
     if let Some((sizes, dtype, init)) = first_values::start(this, &view) {
         let start = creation::known(this, sizes.clone(), dtype, init)?;
+        if let (true, Value::Tensor(start)) = (whole, &start) {
+            // An argument may be computed of the same first values: `w.div_(w.norm())`.
+            let operand = this.tensor_ref(target)?;
+            start.operand.set(Some((operand.node, start.version.get())));
+        }
         let call = Args { positional: args.positional.clone(), named: args.named.clone(), site: None };
-        if let Value::Tensor(result) = this.call(function, call.prepend(start))?
-            && let TensorState::Known { sizes: known, init, .. } = &*result.state.borrow()
-            && *known == sizes
-        {
-            first_values::place(this, &view, init.clone())?;
-            first_values::touch(target);
-            return Ok(true);
+        if let Value::Tensor(result) = this.call(function, call.prepend(start))? {
+            let computed = matches!(&*result.state.borrow(), TensorState::Node { .. });
+            if !computed || view.is_of_param() {
+                let (known, _, init) = creation::initial(this, &result)?;
+                if known == sizes {
+                    first_values::place(this, &view, init)?;
+                    first_values::touch(target);
+                    return Ok(true);
+                }
+            }
         }
     }
     if view.is_of_param() {
@@ -254,11 +262,11 @@ pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &R
     }
     let (sizes, _, init) = creation::initial(this, source)?;
     first_values::alone(this, target)?;
-    if let TensorState::Known { sizes: known, init: old, .. } = &mut *target.state.borrow_mut() {
+    if let TensorState::Known { sizes: known, init: old, draw, .. } = &mut *target.state.borrow_mut() {
         if *known != sizes {
             return Err(Raise::unsupported("copying values of another shape is not supported"));
         }
-        *old = init;
+        (*old, *draw) = (init, None);
         target.version.set(target.version.get() + 1);
         return Ok(());
     }
@@ -266,7 +274,7 @@ pub(crate) fn assign_data(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &R
         if this.builder.param(id).sizes != sizes {
             return Err(Raise::unsupported("assignment of data of another shape is not supported"));
         }
-        this.builder.param_mut(id).init = init;
+        this.builder.set_init(id, init);
     }
     Ok(())
 }
@@ -288,9 +296,10 @@ fn set(this: &mut Interp<'_>, args: &Bound, init: Init) -> R<Value> {
                 args.function
             )));
         }
-        TensorState::Param(id) => this.builder.param_mut(id).init = init,
+        TensorState::Param(id) => this.builder.set_init(id, init),
         TensorState::Known { sizes, dtype, .. } => {
-            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init };
+            let draw = Some(Rc::default());
+            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init, draw };
         }
         TensorState::Node { .. } => {
             return Err(Raise::unsupported(format!(

@@ -7,6 +7,7 @@
 pub(crate) mod attributes;
 mod autograd;
 pub(crate) mod composed;
+pub(crate) mod computed;
 pub(crate) mod constant;
 mod containers;
 mod conv_layers;

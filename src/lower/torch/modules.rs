@@ -411,11 +411,9 @@ pub(crate) fn buffer_of(this: &mut Interp<'_>, tensor: &Rc<crate::lower::value::
     let state = tensor.state.borrow().clone();
     match state {
         TensorState::Param(_) => Ok(Value::Tensor(Rc::clone(tensor))),
-        TensorState::Known { sizes, dtype, init } => {
+        TensorState::Known { .. } | TensorState::Node { .. } => {
+            let (sizes, dtype, init) = creation::initial(this, tensor)?;
             creation::new_parameter(this, sizes, dtype, ParamKind::Buffer, init)
-        }
-        TensorState::Node { .. } => {
-            Err(Raise::unsupported("a buffer whose initial value is computed is not supported"))
         }
     }
 }

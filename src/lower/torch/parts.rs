@@ -199,7 +199,7 @@ pub(crate) fn unbind(this: &mut Interp<'_>, value: &Value, dim: i64) -> R<Vec<Va
         return Err(Raise::type_error("unbind(): argument 'input' must be Tensor"));
     };
     let state = tensor.state.borrow().clone();
-    if let TensorState::Known { sizes, dtype, init: Init::Values(values) } = &state
+    if let TensorState::Known { sizes, dtype, init: Init::Values(values), .. } = &state
         && sizes.len() == 1
     {
         let mut items = Vec::new();

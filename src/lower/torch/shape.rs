@@ -6,10 +6,10 @@
 use std::rc::Rc;
 
 use crate::graph::op::Distribution;
-use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape};
+use crate::graph::{Dim, Init, NOMINAL_BATCH, Op, Shape};
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
-use crate::lower::torch::creation::known;
+use crate::lower::torch::creation::{known, known_of};
 use crate::lower::torch::elementwise::operand;
 use crate::lower::torch::{Function, axis, constant, facts, row, signature, strides};
 use crate::lower::value::{Tensor, TensorState, Value};
@@ -137,9 +137,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         }
         let at = usize::try_from(at).unwrap_or(0);
         let state = tensor.state.borrow().clone();
-        if let (Mode::Building, TensorState::Known { mut sizes, dtype, init }) = (this.mode, state) {
+        if let TensorState::Known { mut sizes, .. } = state {
             sizes.insert(at, 1);
-            return known_view(this, &tensor, sizes, dtype, init);
+            if let Some(view) = known_view(this, &tensor, sizes)? {
+                return Ok(view);
+            }
         }
         let input = this.tensor_ref(&tensor)?;
         this.op(Op::Unsqueeze { dim: at }, &[input])
@@ -300,8 +302,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 fn copy(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     let tensor = args.tensor("input")?;
     let state = tensor.state.borrow().clone();
-    if let TensorState::Known { sizes, dtype, init } = state {
-        return known(this, sizes, dtype, init);
+    if let TensorState::Known { sizes, dtype, init, draw } = state {
+        return known_of(this, sizes, dtype, init, draw);
     }
     let mut input = this.tensor_ref(&tensor)?;
     let mut whole = input;
@@ -377,19 +379,21 @@ fn reshape(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     to_shape(this, &tensor, &args.rest.clone(), &args)
 }
 
-/// A tensor just made in another shape.
-fn known_view(
-    this: &mut Interp<'_>,
-    base: &Rc<Tensor>,
-    sizes: Vec<usize>,
-    dtype: DType,
-    init: Init,
-) -> R<Value> {
-    let value = known(this, sizes, dtype, init)?;
+/// A tensor just made in another shape, where its first values are told by their order alone.
+fn known_view(this: &mut Interp<'_>, base: &Rc<Tensor>, sizes: Vec<usize>) -> R<Option<Value>> {
+    let state = base.state.borrow().clone();
+    let (Mode::Building, TensorState::Known { sizes: old, dtype, init, draw }) = (this.mode, state) else {
+        return Ok(None);
+    };
+    let by_rows = matches!(init, Init::Orthogonal { .. }) && sizes.first() == old.first();
+    if !init.is_elementwise() && !init.is_known() && !by_rows {
+        return Ok(None);
+    }
+    let value = known_of(this, sizes, dtype, init, draw)?;
     if let Value::Tensor(view) = &value {
         super::first_values::link(base, view);
     }
-    Ok(value)
+    Ok(Some(value))
 }
 
 fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &Bound) -> R<Value> {
@@ -403,11 +407,10 @@ fn to_shape(this: &mut Interp<'_>, tensor: &Rc<Tensor>, sizes: &[Value], args: &
         Some(dims) => Shape(dims),
         None => return Err(invalid_view(&old, &sizes, args)),
     };
-    let state = tensor.state.borrow().clone();
-    if let (Mode::Building, TensorState::Known { dtype, init, .. }, Some(sizes)) =
-        (this.mode, state, shape.known())
+    if let Some(sizes) = shape.known()
+        && let Some(view) = known_view(this, tensor, sizes)?
     {
-        return known_view(this, tensor, sizes, dtype, init);
+        return Ok(view);
     }
     let input = this.tensor_ref(tensor)?;
     if args.function == "view" {

@@ -286,10 +286,11 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
     entry("torch", "get_default_dtype", "", |_, _| Ok(Value::DType(crate::graph::DType::F32))),
-    entry("torch", "is_grad_enabled", "", |_, _| Ok(Value::Bool(true))),
+    entry("torch", "is_grad_enabled", "", |this, _| Ok(Value::Bool(this.no_grad == 0))),
     entry("torch", "manual_seed", "seed", |_, _| Ok(Value::None)),
-    entry("torch", "set_grad_enabled", "flag", |_, _| {
-        Ok(Value::Opaque(Rc::from("torch.set_grad_enabled()")))
+    entry("torch", "set_grad_enabled", "flag", |this, args| {
+        let name = if this.truth(&args.get("flag"))? { "True" } else { "False" };
+        Ok(Value::Opaque(Rc::from(format!("torch.set_grad_enabled({name})"))))
     }),
     entry("torch", "device", "*xs", |_, _| Ok(Value::Opaque(Rc::from("torch.device")))),
     entry("torch.cuda", "is_available", "", |_, _| Ok(Value::Bool(false))),

@@ -20,7 +20,7 @@ const FAR: f64 = 5.0;
 /// The distribution that a tensor just made starts with.
 fn start(tensor: &Rc<Tensor>) -> Option<(Vec<usize>, DType, Init)> {
     match &*tensor.state.borrow() {
-        TensorState::Known { sizes, dtype, init } => Some((sizes.clone(), *dtype, init.clone())),
+        TensorState::Known { sizes, dtype, init, .. } => Some((sizes.clone(), *dtype, init.clone())),
         _ => None,
     }
 }

@@ -1,4 +1,5 @@
-"""`torch.autograd.Function` and `torch.utils.checkpoint`, in the Python that the front-end reads.
+"""`torch.autograd.Function`, `torch.utils.checkpoint` and `torch.no_grad` as a decorator, in the Python that the
+front-end reads.
 
 Input: functions with a backward pass of their own. Output: the numbers of `forward`, and the gradients of `backward`:
 the result does not follow the inputs through `forward`, but through a term that is zero and has those gradients. They
@@ -6,6 +7,8 @@ follow https://docs.pytorch.org/docs/stable/autograd.html. Limit: `backward` is 
 mistake in it is one of the forward pass; it must be linear in its argument element by element, with at most a sum
 behind.
 """
+import functools
+
 import torch
 import torch.autograd as autograd
 
@@ -127,3 +130,12 @@ def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwar
     for function in functions.children() if isinstance(functions, torch.nn.Sequential) else functions:
         input = function(input)
     return input
+
+
+def managed(manager, function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs):
+        with manager:
+            return function(*args, **kwargs)
+
+    return inner

@@ -139,6 +139,12 @@ def cdist(x1, x2, p=2.0, compute_mode=None):
     return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
 
 
+def renorm(input, p, dim, maxnorm):
+    dims = [at for at in range(input.dim()) if at != dim % input.dim()]
+    norm = torch.norm(input, p, dims, True)
+    return input * torch.where(norm > maxnorm, maxnorm / (norm + 1e-7), torch.ones_like(norm))
+
+
 def dist(input, other, p=2):
     return (input - other).norm(p)
 
