@@ -32,7 +32,7 @@ mod types;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
@@ -160,6 +160,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) in_place: saved::InPlace,
     /// What nodes of the constructor's scratch pass start as.
     pub(crate) starts: BTreeMap<u32, computed::Start>,
+    /// What that pass computed.
+    pub(crate) made: Vec<Weak<Tensor>>,
     /// Buffers that this pass changes.
     pub(crate) kept: Vec<(Rc<Tensor>, ParamId)>,
     /// Tensors of the current pass that were made contiguous.
@@ -219,6 +221,7 @@ impl<'a> Interp<'a> {
             viewed: BTreeSet::new(),
             in_place: saved::InPlace::default(),
             starts: BTreeMap::new(),
+            made: Vec::new(),
             kept: Vec::new(),
             contiguous: BTreeSet::new(),
             strides: RefCell::default(),
@@ -432,8 +435,9 @@ impl<'a> Interp<'a> {
         Ok(class)
     }
 
-    /// Drop the current pass: what was computed in it is out of date.
+    /// Drop the scratch pass of constructors: what was computed in it, and is still held, becomes first values.
     pub(crate) fn abandon(&mut self) {
+        computed::keep(self);
         self.builder.abandon_body();
         self.starts.clear();
         self.body += 1;
@@ -551,7 +555,11 @@ impl<'a> Interp<'a> {
             return creation::known(self, sizes, dtype, Init::Values(values));
         }
         let state = TensorState::Node { tensor, body: self.body };
-        self.own(Value::Tensor(Rc::new(Tensor::new(state, false))))
+        let computed = Rc::new(Tensor::new(state, false));
+        if self.mode == Mode::Building {
+            self.made.push(Rc::downgrade(&computed));
+        }
+        self.own(Value::Tensor(computed))
     }
 }
 

@@ -1,4 +1,4 @@
-//! First values that a constructor computes from random ones, such as `torch.exp(torch.rand(8))`.
+//! First values that a constructor computes, such as `torch.exp(torch.rand(8))`.
 //!
 //! Input: a tensor of a constructor's scratch pass. Output: its first values as a graph of their own, whose parameters
 //! are the random tensors that it starts from. Limit: what cannot be told apart from another draw of the same numbers
@@ -12,7 +12,8 @@ use crate::graph::op::Distribution;
 use crate::graph::{Builder, DType, Init, Op, Origin, ParamId, ParamKind, Shape, TensorRef, canonical};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Interp, Mode};
-use crate::lower::value::{Draw, Tensor};
+use crate::lower::torch::creation;
+use crate::lower::value::{Draw, Tensor, TensorState};
 
 /// Most operations behind first values.
 const MAX_OPERATIONS: usize = 1_000;
@@ -105,6 +106,19 @@ pub(crate) fn initial(this: &mut Interp<'_>, tensor: TensorRef) -> R<(Vec<usize>
         }
         _ => (sizes, fact.dtype, Init::Computed(Arc::new(graph))),
     })
+}
+
+/// Gives what a constructor computed, and still holds, first values of its own: a forward pass may use it. What has none
+/// stays as it is, to be refused there.
+pub(crate) fn keep(this: &mut Interp<'_>) {
+    for made in std::mem::take(&mut this.made) {
+        let Some(tensor) = made.upgrade() else { continue };
+        let computed =
+            matches!(&*tensor.state.borrow(), TensorState::Node { body, .. } if *body == this.body);
+        if computed && let Ok((sizes, dtype, init)) = creation::initial(this, &tensor) {
+            *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init, draw: None };
+        }
+    }
 }
 
 /// Whether a tensor is computed of the random first values of a parameter.
