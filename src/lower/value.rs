@@ -76,8 +76,17 @@ pub(crate) struct Tuple {
     pub(crate) items: Vec<Value>,
     /// Whether it is a `torch.Size`.
     pub(crate) size: bool,
-    /// Field names of a named tuple, and its class name.
-    pub(crate) names: Option<Rc<(String, Vec<String>)>>,
+    /// What a named tuple has besides its items.
+    pub(crate) named: Option<Rc<Named>>,
+}
+
+/// What a named tuple has besides its items.
+pub(crate) struct Named {
+    /// The name of its class.
+    pub(crate) name: String,
+    pub(crate) fields: Vec<String>,
+    /// Its class, where the source has it.
+    pub(crate) class: Option<Rc<Class>>,
 }
 
 /// A dictionary key; equal keys are equal in Python.
@@ -393,8 +402,8 @@ impl Value {
             Value::Str(_) => "str",
             Value::List(_) => "list",
             Value::Tuple(tuple) if tuple.size => "torch.Size",
-            Value::Tuple(tuple) => match &tuple.names {
-                Some(names) => return names.0.clone(),
+            Value::Tuple(tuple) => match &tuple.named {
+                Some(named) => return named.name.clone(),
                 None => "tuple",
             },
             Value::Dict(_) => "dict",

@@ -52,10 +52,16 @@ impl Interp<'_> {
                 Ok(self.loaded(&Value::Opaque(Rc::from(format!("{outer}.{name}")))))
             }
             Value::Tuple(tuple) => {
-                if let Some(names) = &tuple.names
-                    && let Some(at) = names.1.iter().position(|field| field == name)
-                {
-                    return Ok(tuple.items[at].clone());
+                if let Some(named) = &tuple.named {
+                    if let Some(at) = named.fields.iter().position(|field| field == name) {
+                        return Ok(tuple.items[at].clone());
+                    }
+                    if let Some(class) = &named.class
+                        && let Some(attribute) = self.class_attr(class, name, None)
+                        && !matches!(attribute, Value::ClassMethod(_))
+                    {
+                        return self.bind(attribute, value, class);
+                    }
                 }
                 self.native_method(value, name)
             }

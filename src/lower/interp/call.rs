@@ -17,7 +17,7 @@ use crate::lower::interp::derived::ITEMS;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Frame, Interp};
 use crate::lower::torch::signature;
-use crate::lower::value::{Class, Code, Function, Native, Object, Site, Tuple, Value};
+use crate::lower::value::{Class, Code, Function, Named, Native, Object, Site, Tuple, Value};
 use crate::python::Span;
 
 impl Interp<'_> {
@@ -437,9 +437,13 @@ impl Interp<'_> {
         if args.positional.len() > fields.len() {
             return Err(Raise::type_error(format!("{}.__new__() takes too many arguments", class.name)));
         }
-        let names = fields.iter().map(ToString::to_string).collect();
-        let names = Some(Rc::new((class.name.to_string(), names)));
-        self.own(Value::Tuple(Rc::new(Tuple { items, size: false, names })))
+        if let Some((name, _)) = args.named.iter().find(|(name, _)| !fields.contains(name)) {
+            let message = format!("{}.__new__() got an unexpected keyword argument '{name}'", class.name);
+            return Err(Raise::type_error(message));
+        }
+        let fields = fields.iter().map(ToString::to_string).collect();
+        let named = Named { name: class.name.to_string(), fields, class: Some(Rc::clone(class)) };
+        self.own(Value::Tuple(Rc::new(Tuple { items, size: false, named: Some(Rc::new(named)) })))
     }
 }
 

@@ -141,7 +141,7 @@ impl Interp<'_> {
                     Ok(product)
                 }
                 "_asdict" => {
-                    let names = tuple.names.as_ref().map(|names| names.1.clone()).unwrap_or_default();
+                    let names = tuple.named.as_ref().map(|named| named.fields.clone()).unwrap_or_default();
                     let entries = names.iter().map(Value::str).zip(tuple.items.iter().cloned()).collect();
                     self.dict(entries)
                 }
@@ -475,9 +475,9 @@ impl Interp<'_> {
 
 /// `_replace` of a named tuple.
 fn replaced(tuple: &Tuple, args: &Args) -> R<Value> {
-    let mut new = Tuple { items: tuple.items.clone(), size: tuple.size, names: tuple.names.clone() };
+    let mut new = Tuple { items: tuple.items.clone(), size: tuple.size, named: tuple.named.clone() };
     for (name, value) in &args.named {
-        let fields = tuple.names.iter().flat_map(|names| &names.1);
+        let fields = tuple.named.iter().flat_map(|named| &named.fields);
         match fields.zip(&mut new.items).find(|(field, _)| field.as_str() == &**name) {
             Some((_, item)) => *item = value.clone(),
             None => return Err(Raise::value_error(format!("Got unexpected field names: ['{name}']"))),

@@ -28,7 +28,7 @@ pub(crate) mod memo;
 mod stmt;
 mod strings;
 mod text;
-mod types;
+pub(crate) mod types;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -313,11 +313,11 @@ impl<'a> Interp<'a> {
 
     pub(crate) fn tuple(&mut self, items: Vec<Value>) -> R<Value> {
         self.elements("tuple", items.len())?;
-        self.own(Value::Tuple(Rc::new(Tuple { items, size: false, names: None })))
+        self.own(Value::Tuple(Rc::new(Tuple { items, size: false, named: None })))
     }
 
     pub(crate) fn size(&mut self, items: Vec<Value>) -> R<Value> {
-        self.own(Value::Tuple(Rc::new(Tuple { items, size: true, names: None })))
+        self.own(Value::Tuple(Rc::new(Tuple { items, size: true, named: None })))
     }
 
     pub(crate) fn iterator(&mut self, mut items: Vec<Value>) -> R<Value> {

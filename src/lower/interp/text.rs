@@ -61,8 +61,15 @@ impl Interp<'_> {
             Value::List(_) | Value::Tuple(_) | Value::Set(_) => {
                 let mut parts = Vec::new();
                 let mut length = 0;
-                for item in self.items_of(value) {
-                    let part = self.repr(&item)?;
+                let named = match value {
+                    Value::Tuple(tuple) => tuple.named.clone().filter(|named| named.class.is_some()),
+                    _ => None,
+                };
+                for (at, item) in self.items_of(value).into_iter().enumerate() {
+                    let mut part = self.repr(&item)?;
+                    if let Some(field) = named.as_ref().and_then(|named| named.fields.get(at)) {
+                        part = format!("{field}={part}");
+                    }
                     length += part.len() + 2;
                     self.check_length("string", length, limit)?;
                     parts.push(part);
@@ -73,6 +80,7 @@ impl Interp<'_> {
                     Value::Set(_) if parts.is_empty() => "set()".to_owned(),
                     Value::Set(_) => format!("{{{inner}}}"),
                     Value::Tuple(tuple) if tuple.size => format!("torch.Size([{inner}])"),
+                    Value::Tuple(_) if let Some(named) = &named => format!("{}({inner})", named.name),
                     _ if parts.len() == 1 => format!("({inner},)"),
                     _ => format!("({inner})"),
                 }

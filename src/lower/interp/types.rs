@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::derived::base_of;
+use crate::lower::interp::enums;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch;
 use crate::lower::value::{Class, Native, Value};
@@ -76,6 +77,10 @@ impl Interp<'_> {
             Value::Object(object) => return Ok(Value::Class(Rc::clone(&object.class))),
             Value::Opaque(name) => return Ok(Value::Opaque(Rc::from(format!("type({name})")))),
             Value::Tuple(tuple) if tuple.size => "Size",
+            Value::Tuple(tuple) if tuple.named.is_some() => {
+                let class = tuple.named.as_ref().and_then(|named| named.class.clone());
+                return Ok(Value::Class(class.map_or_else(|| self.class("tuple"), Ok)?));
+            }
             other => {
                 let name = other.type_name();
                 match TYPES.iter().find(|(known, _)| *known == name) {
@@ -98,7 +103,12 @@ impl Interp<'_> {
                 Ok(false)
             }
             Value::Class(wanted) => match self.type_of(value)? {
-                Value::Class(class) => Ok(class.lineage().any(|class| Rc::ptr_eq(class, wanted))),
+                Value::Class(class) if class.lineage().any(|class| Rc::ptr_eq(class, wanted)) => Ok(true),
+                // A member of an `IntEnum` is an `int`.
+                Value::Class(_) => match enums::plain(value) {
+                    Some(plain) => self.is_instance(&plain, types),
+                    None => Ok(false),
+                },
                 _ => Err(Raise::unsupported(format!("isinstance of '{}'", value.type_name()))),
             },
             Value::None => Ok(value.is_none()),
@@ -213,9 +223,36 @@ pub(crate) fn native_class(name: &'static str) -> (Native, Option<&'static str>)
         return (Native::Exception, Some(base));
     }
     match torch::layers::find(name) {
+        Some(layer) if layer.base == "Module" => (Native::Layer(layer), Some(private_base(name))),
         Some(layer) => (Native::Layer(layer), Some(layer.base)),
+        None if name == "_ConvTransposeNd" => (Native::Source, Some("_ConvNd")),
+        None if matches!(name, "_BatchNorm" | "_InstanceNorm") => (Native::Source, Some("_NormBase")),
         None => (Native::Source, Some("Module")),
     }
+}
+
+/// The private classes of PyTorch from which layers without weights are derived, by how the layers' names begin.
+const PRIVATE_BASES: &[(&str, &str)] = &[
+    ("MaxPool", "_MaxPoolNd"),
+    ("MaxUnpool", "_MaxUnpoolNd"),
+    ("AvgPool", "_AvgPoolNd"),
+    ("LPPool", "_LPPoolNd"),
+    ("AdaptiveAvgPool", "_AdaptiveAvgPoolNd"),
+    ("AdaptiveMaxPool", "_AdaptiveMaxPoolNd"),
+    ("Dropout", "_DropoutNd"),
+    ("AlphaDropout", "_DropoutNd"),
+    ("FeatureAlphaDropout", "_DropoutNd"),
+];
+
+/// The private class of PyTorch from which a layer is derived, or `Module`.
+fn private_base(layer: &str) -> &'static str {
+    PRIVATE_BASES.iter().find(|(start, _)| layer.starts_with(start)).map_or("Module", |(_, base)| base)
+}
+
+/// The private class of PyTorch of this name, from which layers are derived.
+pub(crate) fn private_class(name: &str) -> Option<&'static str> {
+    let known = ["_ConvNd", "_ConvTransposeNd", "_BatchNorm", "_InstanceNorm", "_NormBase", "RNNBase"];
+    PRIVATE_BASES.iter().map(|(_, base)| *base).chain(known).find(|known| *known == name)
 }
 
 /// The built-in exception of this name.

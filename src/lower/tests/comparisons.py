@@ -1,6 +1,7 @@
-"""Sets, ranges, data classes and enumerations: assertions that hold in Python."""
+"""Sets, ranges, data classes, named tuples and enumerations: assertions that hold in Python."""
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
+from typing import NamedTuple
 
 assert {1, 2} == {2, 1} and {1} != {1, 2} and set() == set() and {1} != [1]
 assert {1} <= {1, 2} and {1} < {1, 2} and not {1, 2} < {1, 2} and {1, 2} >= {1} and {1, 2} > {2}
@@ -55,6 +56,33 @@ assert str(Kind.A) == "Kind.A" and f"{Kind.B}" == "Kind.B" and repr(Kind.B) == "
 assert str(Level.LOW) == "1" and f"{Level.LOW}" == "1" and repr(Level.LOW) == "<Level.LOW: 1>"
 assert str(Name.X) == "Name.X" and "-".join([Name.X, "y"]) == "x-y" and f"{Level.LOW:3}" == "  1"
 assert {Level.LOW: "low"}[1] == "low" and {Kind.A: 1}[Kind.A] == 1
+
+
+class Size(NamedTuple):
+    height: int
+    width: int = 2
+
+    @property
+    def area(self):
+        return self.height * self.width
+
+    def scaled(self, by):
+        return Size(self.height * by, width=self.width * by)
+
+    @classmethod
+    def square(cls, side):
+        return cls(side, side)
+
+
+assert Size(3).area == 6 and Size.square(2).scaled(3) == (6, 6) == Size(6, 6) and Size(3) != (3, 3)
+assert isinstance(Size(1), tuple) and isinstance(Size(1), Size) and not isinstance((1, 2), Size)
+assert type(Size(1)) is Size and type(Size(1)).__name__ == "Size" and repr(Size(1)) == "Size(height=1, width=2)"
+assert isinstance(Level.LOW, int) and isinstance(Name.X, (int, str)) and not isinstance(Kind.A, int)
+try:
+    Size(1, depth=2)
+    assert False
+except TypeError:
+    pass
 
 
 class Numbered(Enum):

@@ -11,7 +11,7 @@ use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Mode};
 use crate::lower::torch::computed::{self, Start};
 use crate::lower::torch::{Function, row, signature};
-use crate::lower::value::{Draw, Object, Tensor, TensorState, Tuple, Value};
+use crate::lower::value::{Draw, Named, Object, Tensor, TensorState, Tuple, Value};
 
 /// Most elements of a tensor whose values are written out.
 pub(crate) const MAX_VALUES: usize = 1 << 20;
@@ -195,12 +195,9 @@ fn counted(this: &mut Interp<'_>, args: &Bound, bounds: &[Value]) -> R<Value> {
 
 /// A named tuple.
 pub(crate) fn named(this: &mut Interp<'_>, name: &str, names: &[&str], items: Vec<Value>) -> R<Value> {
-    let names = names.iter().map(|name| (*name).to_owned()).collect();
-    this.own(Value::Tuple(Rc::new(Tuple {
-        items,
-        size: false,
-        names: Some(Rc::new((name.to_owned(), names))),
-    })))
+    let fields = names.iter().map(|name| (*name).to_owned()).collect();
+    let named = Some(Rc::new(Named { name: name.to_owned(), fields, class: None }));
+    this.own(Value::Tuple(Rc::new(Tuple { items, size: false, named })))
 }
 
 /// `torch.FloatTensor(2, 3)` or `torch.FloatTensor([1, 2])`.

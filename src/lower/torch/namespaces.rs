@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::graph::DType;
 use crate::lower::error::{Hint, R, Raise, RaiseKind};
-use crate::lower::interp::{Interp, known};
+use crate::lower::interp::{Interp, known, types};
 use crate::lower::torch::{
     autograd, composed, creation, find as function, hooks, initialisers, layers, math, random, regular,
     stdlib, unsupported,
@@ -333,6 +333,9 @@ fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
     if composed::LAYERS.contains(&name) {
         return composed::layer(this, name).map(Some);
     }
+    if let Some(name) = types::private_class(name) {
+        return Ok(Some(Value::Class(this.class(name)?)));
+    }
     Ok(Some(match name {
         "Module" => Value::Class(this.class("Module")?),
         "Parameter" => Value::Class(this.class("Parameter")?),
@@ -340,11 +343,6 @@ fn nn(this: &mut Interp<'_>, name: &str) -> R<Option<Value>> {
         "init" => Value::Namespace("torch.nn.init"),
         "modules" | "batchnorm" | "conv" | "linear" | "activation" | "pooling" | "normalization"
         | "module" | "container" => Value::Namespace("torch.nn"),
-        "_ConvNd" => Value::Class(this.class("_ConvNd")?),
-        "_ConvTransposeNd" => Value::Class(this.class("_ConvTransposeNd")?),
-        "_BatchNorm" => Value::Class(this.class("_BatchNorm")?),
-        "_InstanceNorm" => Value::Class(this.class("_InstanceNorm")?),
-        "RNNBase" => Value::Class(this.class("RNNBase")?),
         "parameter" => Value::Namespace("torch.nn.parameter"),
         "utils" => Value::Namespace("torch.nn.utils"),
         name if name.starts_with('_') || unsupported::find("torch.nn", name).is_some() => {

@@ -389,7 +389,7 @@ fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap
             let items = parts(this, items, deep, made)?;
             this.list(items)?
         }
-        Value::Tuple(tuple) if deep && !tuple.size && tuple.names.is_none() => {
+        Value::Tuple(tuple) if deep && !tuple.size && tuple.named.is_none() => {
             let items = parts(this, tuple.items.clone(), deep, made)?;
             this.tuple(items)?
         }
