@@ -338,6 +338,11 @@ impl Builder {
         u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
     }
 
+    /// Multiply-accumulate operations of the current forward pass, per sample.
+    pub fn macs(&self) -> u64 {
+        self.macs
+    }
+
     /// End the current forward pass; the next operation starts another.
     pub fn finish_body(&mut self, output: TensorRef) -> Body {
         let nodes = std::mem::take(&mut self.nodes);

@@ -63,6 +63,17 @@ fn sets_ranges_data_classes_and_enumerations_compare_and_print_as_in_python() {
 }
 
 #[test]
+fn names_are_those_of_their_functions() {
+    // At the top, since `global` means that.
+    let text = include_str!("tests/names.py");
+    accepted(text, "", "");
+    assert_eq!(
+        refused(&format!("{text}\nassert False, 'the end'"), "", "").message,
+        "AssertionError: the end"
+    );
+}
+
+#[test]
 fn methods_of_strings_follow_python() {
     holds(include_str!("tests/strings.py"));
 }

@@ -5,7 +5,7 @@
 //! Limit: integers have 64 bits.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::{Rc, Weak};
 
@@ -194,6 +194,10 @@ pub(crate) struct Scope {
     pub(crate) declared: RefCell<BTreeMap<Rc<str>, bool>>,
     /// Whether it is a class body, which functions inside do not see.
     pub(crate) class_body: bool,
+    /// Whether it is a comprehension's, in which `:=` binds outside of it.
+    pub(crate) comprehension: bool,
+    /// The names that are a function's own, whether they have a value or not.
+    pub(crate) own: Option<Rc<BTreeSet<String>>>,
     /// Functions defined in a class body, whose class does not exist yet.
     pub(crate) functions: RefCell<Vec<Rc<Function>>>,
 }

@@ -7,6 +7,7 @@
 mod compile;
 pub mod diagnostic;
 mod guard;
+mod locals;
 mod mangle;
 pub mod outline;
 pub mod prefix;
@@ -18,6 +19,7 @@ use ruff_text_size::{Ranged, TextRange};
 pub use compile::compile_module;
 pub use diagnostic::{Diagnostic, Span};
 pub use guard::{MAX_BRACKETS, MAX_BYTES, MAX_FSTRINGS, MAX_INDENTS, MAX_RUN};
+pub use locals::local_names;
 
 /// Why a text is not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

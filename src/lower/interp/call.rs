@@ -5,11 +5,11 @@
 //! generator function runs to its end when called.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, Parameters, Stmt};
+use ruff_python_ast::{Expr, ExprCall, Parameters, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise};
@@ -17,8 +17,8 @@ use crate::lower::interp::derived::ITEMS;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Frame, Interp};
 use crate::lower::torch::signature;
-use crate::lower::value::{Class, Code, Function, Named, Native, Object, Site, Tuple, Value};
-use crate::python::Span;
+use crate::lower::value::{Class, Code, Function, Named, Native, Object, Scope, Site, Tuple, Value};
+use crate::python::{self, Span};
 
 impl Interp<'_> {
     pub(crate) fn eval_call(&mut self, call: &ExprCall, outermost: bool) -> R<Value> {
@@ -241,7 +241,12 @@ impl Interp<'_> {
                 self.limits.recursion
             )));
         }
-        let scope = self.scope(Some(Rc::clone(&function.scope)), false)?;
+        let own = match &function.code {
+            Code::Def(def) => Some(self.own_names(def)?),
+            Code::Lambda(_) => None,
+        };
+        let scope = Scope { parent: Some(Rc::clone(&function.scope)), own, ..Scope::default() };
+        let scope = self.scope(scope)?;
         let first = args.positional.first().cloned();
         let parameters = match &function.code {
             Code::Def(def) => Some(&*def.parameters),
@@ -284,6 +289,18 @@ impl Interp<'_> {
             Flow::Return(value) => value,
             _ => Value::None,
         })
+    }
+
+    /// The names that a function's body binds.
+    fn own_names(&mut self, def: &Rc<StmtFunctionDef>) -> R<Rc<BTreeSet<String>>> {
+        let identity = Rc::as_ptr(def) as usize;
+        if let Some(known) = self.own_names.get(&identity) {
+            return Ok(Rc::clone(known));
+        }
+        self.tick(def.body.len())?;
+        let own = Rc::new(python::local_names(&def.body));
+        self.own_names.insert(identity, Rc::clone(&own));
+        Ok(own)
     }
 
     /// Bind arguments to the parameters of a function of the source.

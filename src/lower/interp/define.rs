@@ -14,7 +14,7 @@ use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::exceptions::gradients;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch::composed;
-use crate::lower::value::{Class, Code, Descriptor, Function, Native, Value};
+use crate::lower::value::{Class, Code, Descriptor, Function, Native, Scope, Value};
 use crate::python::Span;
 
 impl Interp<'_> {
@@ -143,7 +143,8 @@ impl Interp<'_> {
             }
         }
         let parent = Rc::clone(&self.frame().scope);
-        let scope = self.scope(Some(Rc::clone(&parent)), true)?;
+        let scope =
+            self.scope(Scope { parent: Some(Rc::clone(&parent)), class_body: true, ..Scope::default() })?;
         let qualname = self.qualified(def.name.as_str());
         scope.names.borrow_mut().insert(Rc::from("__qualname__"), Value::Str(qualname));
         let doc = self.docstring(&def.body)?;

@@ -53,8 +53,15 @@ impl Interp<'_> {
             }
             Expr::Named(expr) => {
                 let value = self.eval(&expr.value)?;
-                self.assign(&expr.target, value.clone())?;
-                Ok(value)
+                let inner = Rc::clone(&self.frame().scope);
+                while let (true, Some(around)) =
+                    (self.frame().scope.comprehension, self.frame().scope.parent.clone())
+                {
+                    self.frame().scope = around;
+                }
+                let assigned = self.assign(&expr.target, value.clone());
+                self.frame().scope = inner;
+                assigned.map(|()| value)
             }
             Expr::BinOp(binary) => {
                 let left = self.eval(&binary.left)?;
@@ -269,7 +276,8 @@ impl Interp<'_> {
         // The outermost iterable is evaluated in the scope around the comprehension.
         let iterable = self.eval(&first.iter)?;
         let parent = Rc::clone(&self.frame().scope);
-        let scope = self.scope(Some(Rc::clone(&parent)), false)?;
+        let scope =
+            self.scope(Scope { parent: Some(Rc::clone(&parent)), comprehension: true, ..Scope::default() })?;
         self.frame().scope = scope;
         let mut items = Vec::new();
         let result = self.comprehend(&iterable, first, rest, element, &mut items);
@@ -368,14 +376,19 @@ impl Interp<'_> {
     /// The value of a name: local, enclosing, module, built-in.
     pub(crate) fn name(&mut self, name: &str) -> R<Value> {
         let mut scope = Some(Rc::clone(&self.frame().scope));
-        let mut own = true;
+        // Whether this is the innermost scope, and whether it is another function's.
+        let (mut own, mut nested) = (true, false);
         while let Some(current) = scope {
             if (own || !current.class_body)
                 && let Some(value) = current.names.borrow().get(name)
             {
                 return Ok(self.loaded(value));
             }
+            if current.own.as_ref().is_some_and(|own| own.contains(name)) {
+                return Err(unbound(name, nested));
+            }
             own = false;
+            nested |= !current.comprehension;
             scope = current.parent.clone();
         }
         let global = self.frame().module.scope.names.borrow().get(name).cloned();
@@ -553,4 +566,16 @@ fn number(number: &Number) -> R<Value> {
         Number::Float(float) => Ok(Value::Float(*float)),
         Number::Complex { .. } => Err(Raise::unsupported("complex numbers are not supported")),
     }
+}
+
+/// The error of a name that a function has for itself but that has no value yet.
+fn unbound(name: &str, nested: bool) -> Box<Raise> {
+    let (class, kind, end) = if nested {
+        ("NameError", "free", " in enclosing scope")
+    } else {
+        ("UnboundLocalError", "local", "")
+    };
+    let message =
+        format!("cannot access {kind} variable '{name}' where it is not associated with a value{end}");
+    Raise::python(class, message)
 }

@@ -12,7 +12,7 @@ use ruff_python_ast::{ExceptHandler, Expr, StmtImportFrom, StmtTry};
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{composed, namespaces};
-use crate::lower::value::{Module, Value};
+use crate::lower::value::{Module, Scope, Value};
 use crate::python;
 
 /// Packages that count as installed: Python 3.11's own and those that networks are written for.
@@ -204,7 +204,7 @@ impl Interp<'_> {
         main: bool,
         text: Option<Rc<str>>,
     ) -> R<Rc<Module>> {
-        let scope = self.scope(None, false)?;
+        let scope = self.scope(Scope::default())?;
         scope.names.borrow_mut().insert(Rc::from("__name__"), Value::str(name));
         scope.names.borrow_mut().insert(Rc::from("__file__"), Value::str(name));
         if !package.is_empty() && package == name {

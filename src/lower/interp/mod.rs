@@ -190,6 +190,8 @@ pub(crate) struct Interp<'a> {
     modules: BTreeMap<String, Rc<Module>>,
     functions: BTreeMap<(u32, Span), Rc<StmtFunctionDef>>,
     lambdas: BTreeMap<(u32, Span), Rc<ExprLambda>>,
+    /// The names of functions' own, by the functions' definitions.
+    own_names: BTreeMap<usize, Rc<BTreeSet<String>>>,
     heap: Heap,
     steps: u64,
     depth: usize,
@@ -239,6 +241,7 @@ impl<'a> Interp<'a> {
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
             lambdas: BTreeMap::new(),
+            own_names: BTreeMap::new(),
             heap: Heap::default(),
             steps: 0,
             depth: 0,
@@ -349,11 +352,11 @@ impl<'a> Interp<'a> {
         Ok(Value::str(text))
     }
 
-    pub(crate) fn scope(&mut self, parent: Option<Rc<Scope>>, class_body: bool) -> R<Rc<Scope>> {
+    pub(crate) fn scope(&mut self, scope: Scope) -> R<Rc<Scope>> {
         if self.heap.len() > self.limits.objects {
             return Err(Raise::limit(format!("objects: exceeds the limit of {}", self.limits.objects)));
         }
-        Ok(self.heap.own_scope(Rc::new(Scope { parent, class_body, ..Scope::default() })))
+        Ok(self.heap.own_scope(Rc::new(scope)))
     }
 
     /// The key of a value in a dictionary.

@@ -57,6 +57,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("IndexError", "LookupError"),
     ("KeyError", "LookupError"),
     ("NameError", "Exception"),
+    ("UnboundLocalError", "NameError"),
     ("RuntimeError", "Exception"),
     ("NotImplementedError", "RuntimeError"),
     ("RecursionError", "RuntimeError"),

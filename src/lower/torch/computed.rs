@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::graph::op::Distribution;
-use crate::graph::{Builder, DType, Init, Op, Origin, ParamId, ParamKind, Shape, TensorRef, canonical};
+use crate::graph::{Builder, DType, Init, Node, Op, Origin, ParamId, ParamKind, Shape, TensorRef, canonical};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Interp, Mode};
 use crate::lower::torch::creation;
@@ -17,6 +17,10 @@ use crate::lower::value::{Draw, Tensor, TensorState};
 
 /// Most operations behind first values.
 const MAX_OPERATIONS: usize = 1_000;
+/// Multiply-accumulate operations behind first values that count as one step of the source.
+const MACS_PER_STEP: u64 = 1_000_000;
+/// Most tensors of constructors that are kept for a forward pass.
+const MAX_KEPT: usize = 256;
 
 /// What an operand of a constructor's scratch pass starts as.
 pub(crate) struct Start {
@@ -57,9 +61,7 @@ pub(crate) fn note(this: &mut Interp<'_>, id: ParamId, operand: TensorRef) -> R<
     let param = this.builder.param(id);
     let start =
         Start { sizes: param.sizes.clone(), dtype: param.dtype, init: param.init.clone(), draw: None };
-    if let Init::Values(values) = &start.init {
-        this.tick(values.len() / 8)?;
-    }
+    this.tick(length(&start.init))?;
     this.starts.insert(operand.node, start);
     Ok(())
 }
@@ -78,6 +80,8 @@ pub(crate) fn initial(this: &mut Interp<'_>, tensor: TensorRef) -> R<(Vec<usize>
         if this.starts.contains_key(&index) {
             continue;
         }
+        let cost = cost(this.builder.node(TensorRef { node: index, output: 0 }));
+        this.tick(cost)?;
         let node = this.builder.node(TensorRef { node: index, output: 0 }).clone();
         let mut inputs = Vec::new();
         for input in &node.inputs {
@@ -97,6 +101,9 @@ pub(crate) fn initial(this: &mut Interp<'_>, tensor: TensorRef) -> R<(Vec<usize>
         places.insert(index, place);
     }
     let output = placed(this, &mut recipe, &mut places, tensor)?;
+    within(recipe.node_count() as usize)?;
+    // Each tensor that starts so is computed for itself, whenever a network is made.
+    this.tick(usize::try_from(recipe.macs() / MACS_PER_STEP).unwrap_or(usize::MAX))?;
     let body = recipe.finish_body(output);
     let graph = recipe.finish(body, None, &[], &[]);
     let rearranged = graph.eval.nodes.iter().all(|node| rearranges(&node.op));
@@ -108,14 +115,17 @@ pub(crate) fn initial(this: &mut Interp<'_>, tensor: TensorRef) -> R<(Vec<usize>
     })
 }
 
-/// Gives what a constructor computed, and still holds, first values of its own: a forward pass may use it. What has none
-/// stays as it is, to be refused there.
+/// Gives what a constructor computed, and still holds, first values of its own: a forward pass may use it. What has
+/// none stays as it is, to be refused there.
 pub(crate) fn keep(this: &mut Interp<'_>) {
-    for made in std::mem::take(&mut this.made) {
-        let Some(tensor) = made.upgrade() else { continue };
-        let computed =
-            matches!(&*tensor.state.borrow(), TensorState::Node { body, .. } if *body == this.body);
-        if computed && let Ok((sizes, dtype, init)) = creation::initial(this, &tensor) {
+    let current = this.body;
+    let held = std::mem::take(&mut this.made).into_iter().filter_map(|made| made.upgrade());
+    let is_computed = |tensor: &Rc<Tensor>| match &*tensor.state.borrow() {
+        TensorState::Node { body, .. } => *body == current,
+        _ => false,
+    };
+    for tensor in held.filter(is_computed).take(MAX_KEPT) {
+        if let Ok((sizes, dtype, init)) = creation::initial(this, &tensor) {
             *tensor.state.borrow_mut() = TensorState::Known { sizes, dtype, init, draw: None };
         }
     }
@@ -136,15 +146,18 @@ fn live(this: &mut Interp<'_>, tensor: TensorRef) -> R<BTreeSet<u32>> {
         if !live.insert(node) || this.starts.contains_key(&node) {
             continue;
         }
-        if live.len() > MAX_OPERATIONS {
-            return Err(Raise::limit(format!(
-                "operations behind first values: more than the limit of {MAX_OPERATIONS}"
-            )));
-        }
+        within(live.len())?;
         stack.extend(this.builder.node(TensorRef { node, output: 0 }).inputs.iter().map(|input| input.node));
     }
-    this.tick(live.len() * 4)?;
+    this.tick(live.len())?;
     Ok(live)
+}
+
+fn within(operations: usize) -> R<()> {
+    if operations <= MAX_OPERATIONS {
+        return Ok(());
+    }
+    Err(Raise::limit(format!("operations behind first values: more than the limit of {MAX_OPERATIONS}")))
 }
 
 /// Whether the random tensors among these are draws of their own.
@@ -173,6 +186,14 @@ fn placed(
     if let Some(place) = places.get(&tensor.node) {
         return Ok(TensorRef { node: place.node, output: place.output + tensor.output });
     }
+    let cost = match this.starts.get(&tensor.node).map(|start| &start.init) {
+        Some(Init::Computed(inner)) => {
+            inner.eval.nodes.iter().map(cost).chain(inner.params.iter().map(|p| length(&p.init))).sum()
+        }
+        Some(init) => length(init),
+        None => 0,
+    };
+    this.tick(cost)?;
     let Some(start) = this.starts.get(&tensor.node) else {
         return Err(Raise::unsupported("these computed first values are not supported"));
     };
@@ -210,6 +231,22 @@ fn placed(
     };
     places.insert(tensor.node, place);
     Ok(place)
+}
+
+/// The steps that a copy of first values takes.
+fn length(init: &Init) -> usize {
+    match init {
+        Init::Values(values) => 1 + values.len() / 8,
+        _ => 1,
+    }
+}
+
+/// The steps that a copy of an operation takes.
+fn cost(node: &Node) -> usize {
+    match &node.op {
+        Op::Literal { values, .. } => 4 + values.len() / 8,
+        _ => 4,
+    }
 }
 
 /// Whether an operation has one result for its operands, whenever it runs.
