@@ -400,6 +400,11 @@ fn computed_first_values_keep_what_they_are_computed_of() {
 }
 
 #[test]
+fn what_has_no_value_costs_no_steps_to_compute() {
+    start_of_p("w = torch.randn(1000, 1000)\nfor i in range(20):\n    w = w @ w\np = w[0]");
+}
+
+#[test]
 fn several_forms_of_one_draw_are_not_taken_for_draws_of_their_own() {
     for init in [
         "w = torch.randn(4)\np = w + w * 2",

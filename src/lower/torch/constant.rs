@@ -118,7 +118,7 @@ fn evaluate_new(
     if depth == 0 || count > MAX_VALUES || tensor.output != 0 || !foldable(&this.builder.node(tensor).op) {
         return Ok(None);
     }
-    this.tick(1 + count / 4)?;
+    this.tick(1)?;
     if let Op::Param(id) = this.builder.node(tensor).op {
         return Ok(buffer(this, id).map(Rc::new));
     }
@@ -130,6 +130,7 @@ fn evaluate_new(
             None => return Ok(None),
         }
     }
+    this.tick(count / 4)?;
     let Some(mut values) = compute(&this.builder.node(tensor).op, &inputs, &sizes) else { return Ok(None) };
     if dtype == DType::F32 {
         values.iter_mut().for_each(|value| *value = single(*value));
