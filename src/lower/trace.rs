@@ -153,7 +153,7 @@ fn trace(this: &mut Interp<'_>, network: &Rc<Object>, request: &Request<'_>, tra
     this.mode = Mode::Tracing { training };
     this.path.clear();
     this.outer_span = None;
-    this.no_grad = 0;
+    this.no_grad = false;
     this.overwritten.clear();
     this.viewed.clear();
     saved::start(this);

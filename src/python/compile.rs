@@ -8,16 +8,15 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruff_python_ast::visitor::{Visitor, walk_comprehension, walk_expr, walk_pattern, walk_stmt};
-use ruff_python_ast::{
-    Comprehension, ExceptHandler, Expr, ExprContext, Parameters, Pattern, PythonVersion, Stmt, Suite,
-};
+use ruff_python_ast::visitor::{Visitor, walk_comprehension, walk_expr, walk_stmt};
+use ruff_python_ast::{Comprehension, Expr, Parameters, PythonVersion, Stmt, Suite};
 use ruff_python_parser::semantic_errors::{
     LazyImportContext, SemanticSyntaxChecker, SemanticSyntaxContext, SemanticSyntaxError,
 };
 use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
 use ruff_text_size::{Ranged, TextRange};
 
+use super::bindings::Bindings;
 use super::{SyntaxError, guard, located, mangle};
 
 /// Parse a module as Python's compiler would take it.
@@ -92,74 +91,8 @@ impl Scope {
 
     fn of_function(kind: Kind, parameters: Option<&Parameters>, body: &[Stmt]) -> Scope {
         let names = parameters.into_iter().flat_map(|all| all.iter().map(|one| one.name().to_string()));
-        let mut bindings = Bindings { scope: Scope { parameters: names.collect(), ..Scope::new(kind) } };
-        bindings.visit_body(body);
-        bindings.scope
-    }
-}
-
-/// Collects what a block binds and declares, without the blocks in it.
-struct Bindings {
-    scope: Scope,
-}
-
-impl Bindings {
-    fn bind(&mut self, name: &str) {
-        self.scope.bound.insert(name.to_owned());
-    }
-}
-
-impl<'a> Visitor<'a> for Bindings {
-    fn visit_stmt(&mut self, stmt: &'a Stmt) {
-        match stmt {
-            Stmt::FunctionDef(def) => return self.bind(&def.name),
-            Stmt::ClassDef(def) => return self.bind(&def.name),
-            Stmt::Global(global) => {
-                let names = global.names.iter().map(|name| (name.to_string(), global.range));
-                self.scope.globals.extend(names);
-            }
-            Stmt::Import(import) => {
-                for alias in &import.names {
-                    let name = alias.asname.as_ref().unwrap_or(&alias.name);
-                    self.bind(name.split('.').next().unwrap_or(name));
-                }
-            }
-            Stmt::ImportFrom(import) => {
-                import.names.iter().for_each(|alias| self.bind(alias.asname.as_ref().unwrap_or(&alias.name)));
-            }
-            _ => {}
-        }
-        walk_stmt(self, stmt);
-    }
-
-    fn visit_expr(&mut self, expr: &'a Expr) {
-        match expr {
-            Expr::Name(name) if name.ctx == ExprContext::Store => self.bind(&name.id),
-            Expr::Lambda(_) => return,
-            _ => {}
-        }
-        walk_expr(self, expr);
-    }
-
-    fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
-        let ExceptHandler::ExceptHandler(inner) = handler;
-        if let Some(name) = &inner.name {
-            self.bind(name);
-        }
-        ruff_python_ast::visitor::walk_except_handler(self, handler);
-    }
-
-    fn visit_pattern(&mut self, pattern: &'a Pattern) {
-        let name = match pattern {
-            Pattern::MatchAs(inner) => inner.name.as_ref(),
-            Pattern::MatchStar(inner) => inner.name.as_ref(),
-            Pattern::MatchMapping(inner) => inner.rest.as_ref(),
-            _ => None,
-        };
-        if let Some(name) = name {
-            self.bind(name);
-        }
-        walk_pattern(self, pattern);
+        let Bindings { bound, globals, .. } = Bindings::of(body);
+        Scope { parameters: names.collect(), bound, globals, ..Scope::new(kind) }
     }
 }
 
@@ -380,6 +313,7 @@ mod tests {
             ("f = lambda x, x: x\n", "duplicate parameter"),
             ("f(a=1, a=2)\n", "duplicate keyword"),
             ("def f():\n    nonlocal y\n", "no binding for nonlocal"),
+            ("def f():\n    [y for y in z]\n    def g():\n        nonlocal y\n", "no binding for nonlocal"),
             ("def f():\n    y = 1\n    global y\n", "prior to global"),
             ("def f(y):\n    global y\n", "a parameter and a global"),
             ("def f():\n    await g()\n", "asynchronous function"),
@@ -410,6 +344,8 @@ mod tests {
             "while x:\n    while y:\n        pass\n    break\n",
             "def f(x):\n    y = 1\n    def g():\n        nonlocal y, x\n        y = 2\n    g()\n",
             "def f():\n    for y in z: pass\n    def g():\n        nonlocal y\n",
+            "def f():\n    [y := x for x in z]\n    def g():\n        nonlocal y\n",
+            "def f():\n    del y\n    def g():\n        nonlocal y\n",
             "def f():\n    global y\n    y = 1\n",
             "def f():\n    yield 1\n    return [x for x in y] if False else (yield)\n",
             "async def f():\n    await g()\n    return [await x for x in y]\n",

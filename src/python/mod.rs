@@ -4,10 +4,10 @@
 //! could exhaust the stack or the memory of a recursive parser (size, nesting of brackets, blocks and f-strings, runs
 //! of operators) is refused from its tokens alone, before a tree is built. Limit: files of at most 256 KiB.
 
+mod bindings;
 mod compile;
 pub mod diagnostic;
 mod guard;
-mod locals;
 mod mangle;
 pub mod outline;
 pub mod prefix;
@@ -16,10 +16,10 @@ use ruff_python_ast::{Expr, ModModule, Suite};
 use ruff_python_parser::{ParseError, ParseErrorType};
 use ruff_text_size::{Ranged, TextRange};
 
+pub use bindings::local_names;
 pub use compile::compile_module;
 pub use diagnostic::{Diagnostic, Span};
 pub use guard::{MAX_BRACKETS, MAX_BYTES, MAX_FSTRINGS, MAX_INDENTS, MAX_RUN};
-pub use locals::local_names;
 
 /// Why a text is not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -176,6 +176,8 @@ fn index_text(region: &Region) -> String {
 
 /// The lines that set all values of a tensor, or of a part of one.
 fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String {
+    // A part is one of `.data` already.
+    let data = if name.ends_with(']') { "" } else { ".data" };
     let line = match init {
         Init::Constant(value) if dtype.is_floating() => {
             format!("nn.init.constant_({name}, {})", number(*value))
@@ -196,11 +198,9 @@ fn initialise(init: &Init, sizes: &[usize], dtype: DType, name: &str) -> String 
         Init::Dirac { groups } => format!("nn.init.dirac_({name}, {groups})"),
         Init::Computed(graph) => {
             let (lines, result) = computed(graph);
-            let data = if name.ends_with(']') { "" } else { ".data" };
             return format!("{lines}        {name}{data}.copy_({result})\n");
         }
         Init::Values(values) => {
-            let data = if name.ends_with(']') { "" } else { ".data" };
             let values = expression::nested(sizes, values, dtype);
             let dtype = if dtype == DType::F64 { ", dtype=torch.double" } else { "" };
             format!("{name}{data}.copy_(torch.tensor({values}{dtype}))")

@@ -61,6 +61,18 @@ impl Interp<'_> {
         }
     }
 
+    /// A function under a decorator outside the subset, which leaves it as it is, but for those of gradients.
+    fn managed(&mut self, decorator: &str, function: Value) -> R<Value> {
+        // `@torch.no_grad` is `@torch.no_grad()`.
+        let call = if decorator.ends_with(')') { "" } else { "()" };
+        let manager = Value::Opaque(Rc::from(format!("{decorator}{call}")));
+        if gradients(&manager).is_none() || !matches!(function, Value::Function(_)) {
+            return Ok(function);
+        }
+        let managed = composed::autograd(self, "managed")?;
+        self.call(&managed, Args::of(vec![manager, function]))
+    }
+
     pub(crate) fn decorate(
         &mut self,
         mut value: Value,
@@ -88,18 +100,8 @@ impl Interp<'_> {
                 Err(raise) if matches!(raise.kind, RaiseKind::Unsupported(_)) => continue,
                 Err(raise) => return Err(raise),
             };
-            // `@torch.no_grad` is `@torch.no_grad()`.
-            let managing = match &decorator {
-                Value::Opaque(name) if !name.ends_with(')') => Value::Opaque(Rc::from(format!("{name}()"))),
-                other => other.clone(),
-            };
-            let is_function = matches!(value, Value::Function(_));
             value = match &decorator {
-                Value::Opaque(_) if is_function && gradients(&managing).is_some() => {
-                    let managed = composed::autograd(self, "managed")?;
-                    self.call(&managed, Args::of(vec![managing, value]))?
-                }
-                Value::Opaque(_) => value,
+                Value::Opaque(name) => self.managed(name, value)?,
                 Value::Class(class) if matches!(class.native, Native::Type) => {
                     let kind = match &*class.name {
                         "staticmethod" => Descriptor::Static,

@@ -91,11 +91,7 @@ impl Interp<'_> {
             return self.with_generator(&manager, item, rest, body);
         }
         let without_grad = self.no_grad;
-        match gradients(&manager) {
-            Some(true) => self.no_grad = 0,
-            Some(false) => self.no_grad += 1,
-            None => {}
-        }
+        self.no_grad = gradients(&manager).map_or(without_grad, |grads| !grads);
         let result = self.with_manager(&manager, item, rest, body);
         self.no_grad = without_grad;
         result

@@ -150,8 +150,8 @@ pub(crate) struct Interp<'a> {
     pub(crate) literals: usize,
     /// Depth of `try` blocks around that go on after an import that fails.
     pub(crate) expected_failures: usize,
-    /// Depth of `torch.no_grad()` blocks.
-    pub(crate) no_grad: usize,
+    /// Whether results have no gradients, as within `torch.no_grad()`.
+    pub(crate) no_grad: bool,
     /// Tensors of the current pass whose memory was overwritten since: what still refers to them is out of date.
     pub(crate) overwritten: BTreeSet<TensorRef>,
     /// Those of them that were written through a view: copies of them, which share the node, are out of date too.
@@ -218,7 +218,7 @@ impl<'a> Interp<'a> {
             body: 0,
             literals: 0,
             expected_failures: 0,
-            no_grad: 0,
+            no_grad: false,
             overwritten: BTreeSet::new(),
             viewed: BTreeSet::new(),
             in_place: saved::InPlace::default(),
@@ -534,7 +534,7 @@ impl<'a> Interp<'a> {
         }
         let mut results: Vec<TensorRef> =
             (0..count.max(1)).map(|output| TensorRef { output, ..first }).collect();
-        if self.no_grad > 0 && matches!(self.mode, Mode::Tracing { .. }) {
+        if self.no_grad && matches!(self.mode, Mode::Tracing { .. }) {
             for result in &mut results {
                 *result = self.builder.append(Op::Detach, &[*result], origin.clone())?;
             }

@@ -158,12 +158,7 @@ pub(crate) fn written(this: &mut Interp<'_>, target: &Rc<Tensor>, new: &Rc<Tenso
     let Some(view) = view(this, target)? else { return Ok(false) };
     let computed = matches!(&*new.state.borrow(), TensorState::Node { .. });
     match view.root {
-        // A layer that is called while the network is made may move its buffers.
-        Root::Param(id)
-            if computed && this.builder.param(id).kind == ParamKind::Buffer && !this.path.is_empty() =>
-        {
-            return Ok(false);
-        }
+        Root::Param(id) if computed && is_moved(this, id) => return Ok(false),
         Root::Param(_) => {}
         Root::Known(_) if computed || target.part.borrow().is_none() => return Ok(false),
         Root::Known(_) => {}
@@ -171,6 +166,11 @@ pub(crate) fn written(this: &mut Interp<'_>, target: &Rc<Tensor>, new: &Rc<Tenso
     assign(this, &view, &Value::Tensor(Rc::clone(new)))?;
     touch(target);
     Ok(true)
+}
+
+/// Whether a parameter is a buffer that a layer, called while the network is made, may move: as a batch norm does.
+pub(crate) fn is_moved(this: &Interp<'_>, id: ParamId) -> bool {
+    this.builder.param(id).kind == ParamKind::Buffer && !this.path.is_empty()
 }
 
 /// Note that what a tensor is a part of has changed.

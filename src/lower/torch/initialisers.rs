@@ -110,12 +110,8 @@ fn computed(this: &Interp<'_>, tensor: &Tensor) -> bool {
 
 /// Whether a tensor is a buffer, in a forward pass.
 fn traced_buffer(this: &Interp<'_>, tensor: &Tensor) -> bool {
-    matches!(this.mode, Mode::Tracing { .. }) && is_buffer(this, tensor)
-}
-
-fn is_buffer(this: &Interp<'_>, tensor: &Tensor) -> bool {
-    match &*tensor.state.borrow() {
-        TensorState::Param(id) => this.builder.param(*id).kind == ParamKind::Buffer,
+    match (&*tensor.state.borrow(), this.mode) {
+        (TensorState::Param(id), Mode::Tracing { .. }) => this.builder.param(*id).kind == ParamKind::Buffer,
         _ => false,
     }
 }
@@ -204,9 +200,12 @@ pub(crate) fn method(this: &mut Interp<'_>, value: &Value, name: &str, args: Arg
                     )?;
                     return replace(this, target, new);
                 }
-                // A layer that is called while the network is made may move its buffers, as a batch norm does.
                 let computed = matches!(&*source.state.borrow(), TensorState::Node { .. });
-                if !(computed && is_buffer(this, target) && !this.path.is_empty()) {
+                let moved = match *target.state.borrow() {
+                    TensorState::Param(id) => first_values::is_moved(this, id),
+                    _ => false,
+                };
+                if !(computed && moved) {
                     assign_data(this, target, source)?;
                 }
             }

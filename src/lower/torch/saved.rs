@@ -140,12 +140,12 @@ pub(crate) fn change(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Ten
         );
         return Err(raise.with_hint(Hint::InPlace));
     }
-    if this.no_grad > 0 && requires_grad(this, old) {
+    if this.no_grad && requires_grad(this, old) {
         return Err(Raise::unsupported(
             "a change in place under torch.no_grad() of a tensor that has a gradient is not supported",
         ));
     }
-    if this.no_grad == 0 && one_of_several(this, old) && requires_grad(this, new) {
+    if !this.no_grad && one_of_several(this, old) && requires_grad(this, new) {
         let raise = Raise::runtime(
             "a view is being modified inplace. This view is the output of a function that returns multiple views. \
              Such functions do not allow the output views to be modified inplace. You should replace the inplace \

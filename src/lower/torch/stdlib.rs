@@ -286,7 +286,7 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
     entry("torch", "get_default_dtype", "", |_, _| Ok(Value::DType(crate::graph::DType::F32))),
-    entry("torch", "is_grad_enabled", "", |this, _| Ok(Value::Bool(this.no_grad == 0))),
+    entry("torch", "is_grad_enabled", "", |this, _| Ok(Value::Bool(!this.no_grad))),
     entry("torch", "manual_seed", "seed", |_, _| Ok(Value::None)),
     entry("torch", "set_grad_enabled", "flag", |this, args| {
         let name = if this.truth(&args.get("flag"))? { "True" } else { "False" };

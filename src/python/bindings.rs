@@ -1,48 +1,57 @@
-//! The names that are local to a function: those that its body binds anywhere and does not declare otherwise.
+//! What a block of the program binds and declares, without the blocks in it.
 //!
 //! Input: a body. Output: names, its parameters left out. As in
 //! <https://docs.python.org/3/reference/executionmodel.html#binding-of-names>; what comprehensions bind is theirs, but
 //! for `:=`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::visitor::{Visitor, walk_except_handler, walk_expr, walk_pattern, walk_stmt};
-use ruff_python_ast::{Comprehension, ExceptHandler, Expr, Identifier, Pattern, Stmt};
+use ruff_python_ast::{Comprehension, ExceptHandler, Expr, Pattern, Stmt};
+use ruff_text_size::TextRange;
 
-/// The names that a function with this body has for itself.
+/// The names that a function with this body has for itself, whether they have a value or not.
 pub fn local_names(body: &[Stmt]) -> BTreeSet<String> {
-    let mut names = Names::default();
-    names.visit_body(body);
-    names.bound.retain(|name| !names.declared.contains(name));
-    names.bound
+    let Bindings { mut bound, globals, nonlocals } = Bindings::of(body);
+    bound.retain(|name| !globals.contains_key(name) && !nonlocals.contains(name));
+    bound
 }
 
+/// What a block binds, and what it declares to be bound elsewhere.
 #[derive(Default)]
-struct Names {
-    bound: BTreeSet<String>,
-    /// Declared `global` or `nonlocal`.
-    declared: BTreeSet<String>,
+pub(super) struct Bindings {
+    pub(super) bound: BTreeSet<String>,
+    /// Names declared `global`, and where.
+    pub(super) globals: BTreeMap<String, TextRange>,
+    nonlocals: BTreeSet<String>,
 }
 
-impl Names {
-    fn bind(&mut self, name: &Identifier) {
-        self.bound.insert(name.to_string());
+impl Bindings {
+    pub(super) fn of(body: &[Stmt]) -> Bindings {
+        let mut bindings = Bindings::default();
+        bindings.visit_body(body);
+        bindings
+    }
+
+    fn bind(&mut self, name: &str) {
+        self.bound.insert(name.to_owned());
     }
 }
 
-impl<'a> Visitor<'a> for Names {
+impl<'a> Visitor<'a> for Bindings {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
-            // Their bodies have names of their own.
             Stmt::FunctionDef(def) => self.bind(&def.name),
             Stmt::ClassDef(def) => self.bind(&def.name),
-            Stmt::Global(stmt) => self.declared.extend(stmt.names.iter().map(ToString::to_string)),
-            Stmt::Nonlocal(stmt) => self.declared.extend(stmt.names.iter().map(ToString::to_string)),
+            Stmt::Global(stmt) => {
+                self.globals.extend(stmt.names.iter().map(|name| (name.to_string(), stmt.range)));
+            }
+            Stmt::Nonlocal(stmt) => self.nonlocals.extend(stmt.names.iter().map(ToString::to_string)),
             Stmt::Import(stmt) => {
                 for alias in &stmt.names {
                     let name = alias.asname.as_ref().unwrap_or(&alias.name);
                     // `import a.b` binds `a`.
-                    self.bound.extend(name.split('.').next().map(ToOwned::to_owned));
+                    self.bind(name.split('.').next().unwrap_or(name));
                 }
             }
             Stmt::ImportFrom(stmt) => {
@@ -54,7 +63,7 @@ impl<'a> Visitor<'a> for Names {
 
     fn visit_expr(&mut self, expr: &'a Expr) {
         match expr {
-            Expr::Name(name) if !name.ctx.is_load() => _ = self.bound.insert(name.id.to_string()),
+            Expr::Name(name) if !name.ctx.is_load() => self.bind(&name.id),
             Expr::Lambda(_) => {}
             _ => walk_expr(self, expr),
         }
