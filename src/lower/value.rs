@@ -12,6 +12,7 @@ use std::rc::{Rc, Weak};
 use ruff_python_ast::{ExprLambda, StmtFunctionDef};
 
 use crate::graph::{DType, Dim, Init, ParamId, TensorRef};
+use crate::lower::interp::{Iter, View};
 use crate::lower::torch::layers::Layer;
 use crate::python::Span;
 
@@ -43,7 +44,8 @@ pub(crate) enum Value {
     Set(Rc<RefCell<Dict>>),
     Range(i64, i64, i64),
     Slice(Rc<[Value; 3]>),
-    Iter(Rc<RefCell<Vec<Value>>>),
+    Iter(Rc<Iter>),
+    View(Rc<View>),
     Function(Rc<Function>),
     Builtin(&'static Builtin),
     /// A method of a built-in value, by name.
@@ -102,13 +104,22 @@ pub(crate) enum Key {
     Identity(usize),
 }
 
+/// Which dictionary it is.
+#[derive(Default, Clone)]
+pub(crate) enum DictClass {
+    #[default]
+    Plain,
+    Ordered,
+    /// `defaultdict`, and what makes its values.
+    Defaulting(Option<Value>),
+}
+
 /// A dictionary in insertion order.
 #[derive(Default)]
 pub(crate) struct Dict {
     index: BTreeMap<Key, usize>,
     entries: Vec<(Value, Value)>,
-    /// Class shown by `type()`: `OrderedDict` and `defaultdict` behave as dictionaries.
-    pub(crate) default_factory: Option<Value>,
+    pub(crate) class: DictClass,
 }
 
 impl Dict {
@@ -159,8 +170,17 @@ impl Dict {
     pub(crate) fn clear(&mut self) {
         self.index.clear();
         self.entries.clear();
-        self.default_factory = None;
     }
+}
+
+/// How a function yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Yields {
+    Never,
+    /// Between its statements, where it can wait.
+    Stepwise,
+    /// Also elsewhere: it runs to its end when it is called.
+    AtOnce,
 }
 
 /// A function written in the source.
@@ -174,7 +194,7 @@ pub(crate) struct Function {
     /// The class in whose body it was defined, for `super()`.
     pub(crate) class: RefCell<Option<Rc<Class>>>,
     pub(crate) qualname: Rc<str>,
-    pub(crate) is_generator: bool,
+    pub(crate) yields: Yields,
     /// What the source set on it.
     pub(crate) attrs: RefCell<BTreeMap<Rc<str>, Value>>,
 }
@@ -410,11 +430,16 @@ impl Value {
                 Some(named) => return named.name.clone(),
                 None => "tuple",
             },
-            Value::Dict(_) => "dict",
+            Value::Dict(dict) => match dict.borrow().class {
+                DictClass::Plain => "dict",
+                DictClass::Ordered => "OrderedDict",
+                DictClass::Defaulting(_) => "defaultdict",
+            },
             Value::Set(_) => "set",
             Value::Range(..) => "range",
             Value::Slice(_) => "slice",
-            Value::Iter(_) => "generator",
+            Value::Iter(iter) => iter.kind,
+            Value::View(view) => view.type_name(),
             Value::Function(_) => "function",
             Value::Builtin(_) | Value::Method(_) | Value::ClassMethod(_) => "builtin_function_or_method",
             Value::Bound(_) => "method",
@@ -437,7 +462,9 @@ impl Value {
     /// Address of the value's storage; two values with the same address are the same object.
     pub(crate) fn identity(&self) -> Option<usize> {
         Some(match self {
-            Value::List(rc) | Value::Iter(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
+            Value::List(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
+            Value::Iter(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
+            Value::View(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
             Value::Tuple(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
             Value::Dict(rc) | Value::Set(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
             Value::Slice(rc) => Rc::as_ptr(rc).cast::<u8>() as usize,
@@ -500,8 +527,9 @@ impl Drop for Heap {
         }
         for value in &self.values {
             match value {
-                Value::List(items) | Value::Iter(items) => items.borrow_mut().clear(),
-                Value::Dict(dict) | Value::Set(dict) => dict.borrow_mut().clear(),
+                Value::List(items) => items.borrow_mut().clear(),
+                Value::Iter(iter) => iter.end(),
+                Value::Dict(dict) | Value::Set(dict) => *dict.borrow_mut() = Dict::default(),
                 Value::Class(class) => class.attrs.borrow_mut().clear(),
                 Value::Function(function) => {
                     *function.class.borrow_mut() = None;

@@ -54,10 +54,7 @@ impl Interp<'_> {
     /// `left op= right`: lists and tensors change in place.
     pub(crate) fn in_place(&mut self, op: Operator, left: &Value, right: &Value) -> R<Value> {
         if let (Value::List(items), Operator::Add) = (left, op) {
-            let more = self.iterate(right)?;
-            let length = items.borrow().len() + more.len();
-            self.check_length("list", length, self.limits.list_length)?;
-            items.borrow_mut().extend(more);
+            self.extend(items, right)?;
             return Ok(left.clone());
         }
         if let (Value::Dict(_) | Value::Set(_), Operator::BitOr) = (left, op) {
@@ -232,9 +229,11 @@ impl Interp<'_> {
                 let result = self.percent(format, right)?;
                 self.text(result)?
             }
+            (_, Value::View(_), _) | (_, _, Value::View(_)) => return self.binary_of_views(op, left, right),
             (Operator::BitOr, Value::Dict(a), Value::Dict(b)) => {
                 let entries = a.borrow().entries().iter().chain(b.borrow().entries()).cloned().collect();
-                self.dict(entries)?
+                let class = a.borrow().class.clone();
+                self.dict_like(class, entries)?
             }
             (Operator::BitXor, Value::Set(_), Value::Set(_)) => {
                 let (a, b) =

@@ -2,7 +2,6 @@
 //!
 //! Input: names, and arguments. Output: values. Limit: what touches files or statements (`open`, `exec`) is refused.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -10,7 +9,7 @@ use ruff_python_ast::{CmpOp, Operator};
 
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::types::{EXCEPTIONS, TYPES};
-use crate::lower::interp::{Args, Bound, Frame, Interp, Run, known};
+use crate::lower::interp::{Args, Bound, Frame, Interp, Run, Source, known};
 use crate::lower::torch;
 use crate::lower::value::{Builtin, Class, Module, Scope, Value};
 use crate::python;
@@ -31,7 +30,8 @@ static BUILTINS: &[Builtin] = &[
         }
     }),
     entry("all", "x", |this, args| {
-        for item in this.iterate(&args.get("x"))? {
+        let items = this.iter(&args.get("x"))?;
+        while let Some(item) = this.next_of(&items)? {
             if !this.truth(&item)? {
                 return Ok(Value::Bool(false));
             }
@@ -39,7 +39,8 @@ static BUILTINS: &[Builtin] = &[
         Ok(Value::Bool(true))
     }),
     entry("any", "x", |this, args| {
-        for item in this.iterate(&args.get("x"))? {
+        let items = this.iter(&args.get("x"))?;
+        while let Some(item) = this.next_of(&items)? {
             if this.truth(&item)? {
                 return Ok(Value::Bool(true));
             }
@@ -67,28 +68,12 @@ static BUILTINS: &[Builtin] = &[
         this.tuple(parts)
     }),
     entry("enumerate", "x, start=0", |this, args| {
-        let mut number = args.int("start")?;
-        let mut pairs = Vec::new();
-        for item in this.iterate(&args.get("x"))? {
-            pairs.push(this.tuple(vec![Value::Int(number), item])?);
-            number = number.saturating_add(1);
-        }
-        this.iterator(pairs)
+        let (start, items) = (args.int("start")?, this.iter(&args.get("x"))?);
+        this.iterator_of("enumerate", Source::Enumerate(start, items))
     }),
     entry("filter", "f, x", |this, args| {
-        let function = args.get("f");
-        let mut kept = Vec::new();
-        for item in this.iterate(&args.get("x"))? {
-            let test = if function.is_none() {
-                item.clone()
-            } else {
-                this.call(&function, Args::of(vec![item.clone()]))?
-            };
-            if this.truth(&test)? {
-                kept.push(item);
-            }
-        }
-        this.iterator(kept)
+        let items = this.iter(&args.get("x"))?;
+        this.iterator_of("filter", Source::Filter(args.get("f"), items))
     }),
     entry("getattr", "x, name, *default", |this, args| {
         let name = args.text("name")?;
@@ -139,12 +124,9 @@ static BUILTINS: &[Builtin] = &[
         };
         this.is_subclass(&class, &args.get("types")).map(Value::Bool)
     }),
-    entry("iter", "x", |this, args| match args.get("x") {
-        value @ Value::Iter(_) => Ok(value),
-        value => {
-            let items = this.iterate(&value)?;
-            this.iterator(items)
-        }
+    entry("iter", "x", |this, args| {
+        let iter = this.iter(&args.get("x"))?;
+        this.own(Value::Iter(iter))
     }),
     entry("len", "x", |this, args| match args.get("x") {
         Value::Tensor(tensor) => {
@@ -157,18 +139,14 @@ static BUILTINS: &[Builtin] = &[
         value => this.length(&value).map(Value::Int),
     }),
     entry("map", "f, *xs", |this, args| {
-        let function = args.get("f");
-        let mut results = Vec::new();
-        for row in rows(this, &args.rest, false)? {
-            results.push(this.call(&function, Args::of(row))?);
-        }
-        this.iterator(results)
+        let columns = this.iters(&args.rest)?;
+        this.iterator_of("map", Source::Map(args.get("f"), columns))
     }),
     entry("max", "*xs, **options", |this, args| extreme(this, args, CmpOp::Gt)),
     entry("min", "*xs, **options", |this, args| extreme(this, args, CmpOp::Lt)),
     entry("next", "x, *default", |this, args| {
         let next = match args.get("x") {
-            Value::Iter(items) => items.borrow_mut().pop(),
+            Value::Iter(iter) => this.next_of(&iter)?,
             value @ Value::Object(_) => {
                 let method = this.get_attr(&value, "__next__")?;
                 match (this.call(&method, Args::default()), args.rest.first()) {
@@ -198,7 +176,7 @@ static BUILTINS: &[Builtin] = &[
     entry("reversed", "x", |this, args| {
         let mut items = this.iterate(&args.get("x"))?;
         items.reverse();
-        this.iterator(items)
+        this.iterator("reversed", items)
     }),
     entry("round", "x, digits=None", |this, args| {
         if let value @ Value::Object(_) = args.get("x") {
@@ -234,7 +212,8 @@ static BUILTINS: &[Builtin] = &[
     }),
     entry("sum", "x, start=0", |this, args| {
         let mut total = args.get("start");
-        for item in this.iterate(&args.get("x"))? {
+        let items = this.iter(&args.get("x"))?;
+        while let Some(item) = this.next_of(&items)? {
             total = this.binary(Operator::Add, &total, &item)?;
         }
         Ok(total)
@@ -250,11 +229,8 @@ static BUILTINS: &[Builtin] = &[
             Some((_, strict)) => this.truth(strict)?,
             None => false,
         };
-        let mut tuples = Vec::new();
-        for row in rows(this, &args.rest, strict)? {
-            tuples.push(this.tuple(row)?);
-        }
-        this.iterator(tuples)
+        let columns = this.iters(&args.rest)?;
+        this.iterator_of("zip", Source::Zip { columns, strict })
     }),
     entry("chr", "x", |this, args| match u32::try_from(args.int("x")?).ok().and_then(char::from_u32) {
         Some(char) => this.text(char.to_string()),
@@ -388,6 +364,10 @@ impl Interp<'_> {
         let hidden = matches!(
             name,
             "function"
+                | "generator"
+                | "dict_keys"
+                | "dict_values"
+                | "dict_items"
                 | "module"
                 | "NoneType"
                 | "Tensor"
@@ -519,71 +499,4 @@ fn round_whole(number: i64, power: u64) -> i64 {
     let (quotient, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
     let up = rest > unit - rest || (rest == unit - rest && quotient % 2 != 0);
     quotient.saturating_add(i64::from(up)).saturating_mul(unit)
-}
-
-/// One of the arguments of `zip` or `map`.
-enum Column {
-    Whole(std::vec::IntoIter<Value>),
-    /// An iterator, which may stand there twice.
-    Shared(Rc<RefCell<Vec<Value>>>),
-    /// The `__next__` of what has no end, as `itertools.count`.
-    Endless(Value),
-}
-
-impl Column {
-    fn of(this: &mut Interp<'_>, value: &Value) -> R<Column> {
-        Ok(match value {
-            Value::Iter(items) => Column::Shared(Rc::clone(items)),
-            Value::Object(object) if this.class_attr(&object.class, "_endless", None).is_some() => {
-                Column::Endless(this.get_attr(value, "__next__")?)
-            }
-            _ => Column::Whole(this.iterate(value)?.into_iter()),
-        })
-    }
-
-    fn next(&mut self, this: &mut Interp<'_>) -> R<Option<Value>> {
-        match self {
-            Column::Whole(items) => Ok(items.next()),
-            Column::Shared(items) => Ok(items.borrow_mut().pop()),
-            Column::Endless(next) => this.call(next, Args::default()).map(Some),
-        }
-    }
-}
-
-/// What `zip` and `map` take side by side, row by row up to the shortest; `strict`: all must end together.
-fn rows(this: &mut Interp<'_>, values: &[Value], strict: bool) -> R<Vec<Vec<Value>>> {
-    let mut columns = values.iter().map(|value| Column::of(this, value)).collect::<R<Vec<Column>>>()?;
-    if !columns.is_empty() && columns.iter().all(|column| matches!(column, Column::Endless(_))) {
-        return Err(Raise::limit("length of a list: has no end"));
-    }
-    let mut rows = Vec::new();
-    while !columns.is_empty() {
-        let mut row = Vec::with_capacity(columns.len());
-        for (at, column) in columns.iter_mut().enumerate() {
-            match column.next(this)? {
-                Some(value) => row.push(value),
-                None if strict && at > 0 => return Err(uneven(at, "shorter")),
-                None if strict => return ended(this, &mut columns).map(|()| rows),
-                None => return Ok(rows),
-            }
-        }
-        this.check_length("list", rows.len() + 1, this.limits.list_length)?;
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
-/// Whether the columns behind the first, which has ended, have ended too.
-fn ended(this: &mut Interp<'_>, columns: &mut [Column]) -> R<()> {
-    for (at, column) in columns.iter_mut().enumerate().skip(1) {
-        if column.next(this)?.is_some() {
-            return Err(uneven(at, "longer"));
-        }
-    }
-    Ok(())
-}
-
-fn uneven(at: usize, than: &str) -> Box<Raise> {
-    let before = if at == 1 { "argument 1".to_owned() } else { format!("arguments 1-{at}") };
-    Raise::value_error(format!("zip() argument {} is {than} than {before}", at + 1))
 }

@@ -8,16 +8,18 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, Parameters, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprCall, Parameters, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::derived::ITEMS;
+use crate::lower::interp::generators::Suspended;
 use crate::lower::interp::stmt::Flow;
-use crate::lower::interp::{Args, Frame, Interp};
+use crate::lower::interp::{Args, Frame, Interp, Source};
 use crate::lower::torch::signature;
-use crate::lower::value::{Class, Code, Function, Named, Native, Object, Scope, Site, Tuple, Value};
+use crate::lower::value::{
+    Class, Code, DictClass, Function, Named, Native, Object, Scope, Site, Tuple, Value, Yields,
+};
 use crate::python::{self, Span};
 
 impl Interp<'_> {
@@ -28,29 +30,13 @@ impl Interp<'_> {
         {
             return self.bare_super();
         }
-        if let (Expr::Attribute(attribute), [Expr::Generator(generator)], []) =
-            (&*call.func, &*call.arguments.args, &*call.arguments.keywords)
-            && attribute.attr.as_str() == "extend"
-        {
-            let target = self.eval(&attribute.value)?;
-            if let Value::List(_) = target {
-                self.extend(&target, generator)?;
-                return Ok(Value::None);
-            }
-            let callee = self.get_attr(&target, "extend")?;
-            return self.call_with(&callee, call, outermost);
-        }
         let callee = self.eval(&call.func)?;
-        self.call_with(&callee, call, outermost)
-    }
-
-    fn call_with(&mut self, callee: &Value, call: &ExprCall, outermost: bool) -> R<Value> {
         let args = self.eval_args(call)?;
         if outermost {
             self.outer_span = Some(call.range().into());
         }
         self.stand_at(call.range().into());
-        self.call(callee, args)
+        self.call(&callee, args)
     }
 
     fn eval_args(&mut self, call: &ExprCall) -> R<Args> {
@@ -166,16 +152,7 @@ impl Interp<'_> {
             }
             Value::Class(class) => self.instantiate(class, args),
             Value::ClassMethod(method) => {
-                if let Some(Value::Object(object)) = args.positional.first() {
-                    let items = |value: &Value| match value {
-                        Value::List(items) | Value::Iter(items) => items.borrow().len(),
-                        Value::Tuple(tuple) => tuple.items.len(),
-                        Value::Dict(dict) => dict.borrow().len(),
-                        _ => 1,
-                    };
-                    let new = args.positional.iter().skip(1).map(items).sum();
-                    self.members(object, new)?;
-                }
+                let args = self.pay_for_members(method.1, args)?;
                 if let Native::Type = method.0.native {
                     let name = &method.0.name;
                     let Some((first, rest)) = args.split_first() else {
@@ -192,10 +169,14 @@ impl Interp<'_> {
                     if method.1 == "fromkeys" {
                         let value = rest.positional.first().cloned().unwrap_or(Value::None);
                         let keys = self.iterate(&first)?;
-                        return self.dict(keys.into_iter().map(|key| (key, value.clone())).collect());
+                        let class =
+                            if &**name == "OrderedDict" { DictClass::Ordered } else { DictClass::Plain };
+                        let entries = keys.into_iter().map(|key| (key, value.clone())).collect();
+                        return self.dict_like(class, entries);
                     }
                     let fits = first.type_name() == **name
-                        || (matches!(first, Value::Tensor(_)) && &**name == "Tensor");
+                        || (matches!(first, Value::Tensor(_)) && &**name == "Tensor")
+                        || (matches!(first, Value::Dict(_)) && &**name == "dict");
                     if !fits {
                         let got = first.type_name();
                         let message = format!(
@@ -219,6 +200,31 @@ impl Interp<'_> {
             }
             other => Err(Raise::type_error(format!("'{}' object is not callable", other.type_name()))),
         }
+    }
+
+    /// Pay for what a call of a built-in method may add to its object. How many members a module gets of an iterator is
+    /// known once it has run.
+    fn pay_for_members(&mut self, method: &str, mut args: Args) -> R<Args> {
+        let Some(Value::Object(object)) = args.positional.first().cloned() else { return Ok(args) };
+        let adds = object.class.is_module() && matches!(method, "__init__" | "extend" | "update");
+        let mut new = 0;
+        for value in args.positional.iter_mut().skip(1) {
+            new += match value {
+                Value::Iter(iter) if adds => {
+                    let (kind, items) = (iter.kind, self.iterate(value)?);
+                    let count = items.len();
+                    *value = self.iterator(kind, items)?;
+                    count
+                }
+                Value::List(items) => items.borrow().len(),
+                Value::Tuple(tuple) => tuple.items.len(),
+                Value::Dict(dict) => dict.borrow().len(),
+                Value::View(view) => view.len(),
+                _ => 1,
+            };
+        }
+        self.members(&object, new)?;
+        Ok(args)
     }
 
     fn call_object(&mut self, object: &Rc<Object>, args: Args) -> R<Value> {
@@ -265,16 +271,22 @@ impl Interp<'_> {
             (Some(class), Some(first)) => Some((Rc::clone(class), first)),
             _ => None,
         };
-        self.calls += 1;
-        self.frames.push(Frame {
+        let is_generator = function.yields != Yields::Never;
+        let frame = Frame {
             scope,
             module: Rc::clone(&function.module),
             method,
             argument_spans,
-            yields: function.is_generator.then(Vec::new),
-            manages: if function.is_generator { self.starting.take() } else { None },
+            yields: is_generator.then(Vec::new),
+            manages: if is_generator { self.starting.take() } else { None },
             handling: Vec::new(),
-        });
+        };
+        if let (Code::Def(def), Yields::Stepwise, None) = (&function.code, function.yields, &frame.manages) {
+            let suspended = Suspended::new(Rc::clone(def), frame);
+            return self.iterator_of("generator", Source::Function(Box::new(suspended)));
+        }
+        self.calls += 1;
+        self.frames.push(frame);
         let result = match &function.code {
             Code::Def(def) => self.exec_block(&def.body),
             Code::Lambda(lambda) => self.eval(&lambda.body).map(Flow::Return),
@@ -283,7 +295,7 @@ impl Interp<'_> {
         let frame = self.frames.pop();
         let flow = result?;
         if let Some(yields) = frame.and_then(|frame| frame.yields) {
-            return self.iterator(yields);
+            return self.iterator("generator", yields);
         }
         Ok(match flow {
             Flow::Return(value) => value,
@@ -462,27 +474,4 @@ impl Interp<'_> {
         let named = Named { name: class.name.to_string(), fields, class: Some(Rc::clone(class)) };
         self.own(Value::Tuple(Rc::new(Tuple { items, size: false, named: Some(Rc::new(named)) })))
     }
-}
-
-/// Whether a function body yields, leaving out functions inside it.
-pub(crate) fn yields(body: &[Stmt]) -> bool {
-    struct Finder(bool);
-    impl<'a> Visitor<'a> for Finder {
-        fn visit_stmt(&mut self, stmt: &'a Stmt) {
-            if !self.0 && !matches!(stmt, Stmt::FunctionDef(_) | Stmt::ClassDef(_)) {
-                walk_stmt(self, stmt);
-            }
-        }
-        fn visit_expr(&mut self, expr: &'a Expr) {
-            match expr {
-                Expr::Yield(_) | Expr::YieldFrom(_) => self.0 = true,
-                Expr::Lambda(_) => {}
-                _ if self.0 => {}
-                _ => walk_expr(self, expr),
-            }
-        }
-    }
-    let mut finder = Finder(false);
-    body.iter().for_each(|stmt| finder.visit_stmt(stmt));
-    finder.0
 }

@@ -28,6 +28,7 @@ impl Interp<'_> {
             Value::List(items) => !items.borrow().is_empty(),
             Value::Tuple(tuple) => !tuple.items.is_empty(),
             Value::Dict(dict) | Value::Set(dict) => dict.borrow().len() > 0,
+            Value::View(view) => view.len() > 0,
             Value::Range(start, stop, step) => range_len(*start, *stop, *step) > 0,
             Value::Training { negated } => {
                 let training = match self.mode {
@@ -123,6 +124,11 @@ impl Interp<'_> {
                 let longer = a.borrow().len() < b.borrow().len();
                 return Ok(within && (longer || matches!(op, CmpOp::LtE | CmpOp::GtE)));
             }
+            (Value::Set(_) | Value::View(_), Value::Set(_) | Value::View(_))
+                if let Some((left, right)) = self.as_sets(left, right)? =>
+            {
+                return self.ordered(op, &left, &right);
+            }
             (Value::List(_), Value::List(_)) | (Value::Tuple(_), Value::Tuple(_)) => {
                 let (a, b) = (self.iterate(left)?, self.iterate(right)?);
                 let mut ordering = a.len().cmp(&b.len());
@@ -196,6 +202,11 @@ impl Interp<'_> {
                 true
             }
             (Value::Set(a), Value::Set(b)) => a.borrow().len() == b.borrow().len() && self.includes(b, a)?,
+            (Value::Set(_) | Value::View(_), Value::Set(_) | Value::View(_))
+                if let Some((left, right)) = self.as_sets(left, right)? =>
+            {
+                self.equal(&left, &right)?
+            }
             (Value::Range(start, stop, step), Value::Range(other, end, stride)) => {
                 let length = range_len(*start, *stop, *step);
                 length == range_len(*other, *end, *stride)
@@ -275,7 +286,8 @@ impl Interp<'_> {
     }
 
     fn contained(&mut self, container: &Value, item: &Value) -> R<bool> {
-        for other in self.iterate(container)? {
+        let walk = self.iter(container)?;
+        while let Some(other) = self.next_of(&walk)? {
             if is(&other, item) || self.equal(&other, item)? {
                 return Ok(true);
             }

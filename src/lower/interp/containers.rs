@@ -1,14 +1,15 @@
 //! Methods of lists, tuples, dictionaries, sets and iterators.
 //!
-//! Input: a built-in value, a method's name, arguments. Output: what the method returns. Limit: views of dictionaries
-//! are lists.
+//! Input: a built-in value, a method's name, arguments. Output: what the method returns. Limit: those listed here.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::derived::ITEMS;
-use crate::lower::interp::{Args, Interp};
-use crate::lower::value::{Tuple, Value};
+use crate::lower::interp::{Args, Interp, Part};
+use crate::lower::torch::signature;
+use crate::lower::value::{DictClass, Tuple, Value};
 
 const STR: &[&str] = &[
     "lower",
@@ -58,20 +59,8 @@ const LIST: &[&str] = &[
     "__len__",
 ];
 const TUPLE: &[&str] = &["index", "count", "numel", "_asdict", "_replace", "__len__"];
-const DICT: &[&str] = &[
-    "keys",
-    "values",
-    "items",
-    "get",
-    "pop",
-    "update",
-    "setdefault",
-    "copy",
-    "clear",
-    "popitem",
-    "move_to_end",
-    "__len__",
-];
+const DICT: &[&str] =
+    &["keys", "values", "items", "get", "pop", "update", "setdefault", "copy", "clear", "popitem", "__len__"];
 const SET: &[&str] = &[
     "add",
     "update",
@@ -96,11 +85,15 @@ pub(crate) fn has_method(value: &Value, name: &str) -> bool {
         Value::Str(_) => STR,
         Value::List(_) => LIST,
         Value::Tuple(_) => TUPLE,
-        Value::Dict(_) => DICT,
+        Value::Dict(dict) => {
+            let ordered = matches!(dict.borrow().class, DictClass::Ordered);
+            return DICT.contains(&name) || (ordered && name == "move_to_end");
+        }
         Value::Set(_) => SET,
         Value::Int(_) | Value::Bool(_) => &["bit_length", "item"][..1],
         Value::Float(_) => &["is_integer"],
-        Value::Iter(_) => &["__next__"],
+        Value::Iter(_) => &["__next__", "__iter__"],
+        Value::View(_) => &["isdisjoint"],
         _ => return false,
     };
     names.contains(&name)
@@ -112,7 +105,8 @@ pub(crate) fn method_of(class: &str, name: &str) -> Option<&'static str> {
         "str" => STR,
         "list" => LIST,
         "tuple" => TUPLE,
-        "dict" if name == "fromkeys" => return Some("fromkeys"),
+        "dict" | "OrderedDict" if name == "fromkeys" => return Some("fromkeys"),
+        "OrderedDict" if name == "move_to_end" => return Some("move_to_end"),
         "dict" | "OrderedDict" => DICT,
         "set" => SET,
         _ => return None,
@@ -129,7 +123,13 @@ impl Interp<'_> {
             Value::Set(_) => self.set_method(value, name, args),
             Value::List(_) => self.list_method(value, name, args),
             Value::Tensor(_) => crate::lower::torch::call_tensor_method(self, value, name, args),
+            Value::Iter(_) if name == "__iter__" => Ok(value.clone()),
             Value::Iter(_) => self.builtin_call("next", Args::of(vec![value.clone()])),
+            Value::View(_) => {
+                let items = self.iterate(value)?;
+                let items = self.set(items)?;
+                self.set_method(&items, name, args)
+            }
             Value::Int(int) => Ok(Value::Int(64 - i64::from(int.unsigned_abs().leading_zeros()))),
             Value::Float(float) => Ok(Value::Bool(float.fract() == 0.0)),
             Value::Tuple(tuple) => match name {
@@ -173,6 +173,24 @@ impl Interp<'_> {
         Err(Raise::value_error(format!("{} is not in {}", self.repr(wanted)?, value.type_name())))
     }
 
+    /// Append what a value gives to a list; an iterator sees what it has given so far, as `y.extend(m(y[-1]) for m in
+    /// layers)` does.
+    pub(crate) fn extend(&mut self, items: &RefCell<Vec<Value>>, more: &Value) -> R<()> {
+        if let Value::Iter(iter) = more {
+            while let Some(item) = self.next_of(iter)? {
+                let length = items.borrow().len() + 1;
+                self.check_length("list", length, self.limits.list_length)?;
+                items.borrow_mut().push(item);
+            }
+            return Ok(());
+        }
+        let more = self.iterate(more)?;
+        let length = items.borrow().len() + more.len();
+        self.check_length("list", length, self.limits.list_length)?;
+        items.borrow_mut().extend(more);
+        Ok(())
+    }
+
     fn list_method(&mut self, value: &Value, name: &str, args: Args) -> R<Value> {
         let Value::List(items) = value else { return Ok(Value::None) };
         let length = items.borrow().len();
@@ -186,9 +204,7 @@ impl Interp<'_> {
                 return Ok(Value::None);
             }
             "extend" => {
-                let more = self.iterate(&first.ok_or_else(missing)?)?;
-                self.check_length("list", length + more.len(), self.limits.list_length)?;
-                items.borrow_mut().extend(more);
+                self.extend(items, &first.ok_or_else(missing)?)?;
                 return Ok(Value::None);
             }
             "insert" => {
@@ -256,22 +272,9 @@ impl Interp<'_> {
             return Err(Raise::unsupported(format!("{name} of a module's registry is not supported")));
         }
         match name {
-            "keys" => {
-                let keys = dict.borrow().keys();
-                self.list(keys)
-            }
-            "values" => {
-                let values = dict.borrow().values();
-                self.list(values)
-            }
-            "items" => {
-                let entries = dict.borrow().entries().to_vec();
-                let mut items = Vec::with_capacity(entries.len());
-                for (name, value) in entries {
-                    items.push(self.tuple(vec![name, value])?);
-                }
-                self.list(items)
-            }
+            "keys" => self.view(dict, Part::Keys),
+            "values" => self.view(dict, Part::Values),
+            "items" => self.view(dict, Part::Items),
             "get" => {
                 let key = self.key(&first.ok_or_else(missing)?)?;
                 let found = dict.borrow().get(&key).cloned();
@@ -331,21 +334,32 @@ impl Interp<'_> {
                 Ok(Value::None)
             }
             "copy" => {
-                let (entries, factory) = {
+                let (entries, class) = {
                     let dict = dict.borrow();
-                    (dict.entries().to_vec(), dict.default_factory.clone())
+                    (dict.entries().to_vec(), dict.class.clone())
                 };
-                let copy = self.dict(entries)?;
-                if let Value::Dict(copy) = &copy {
-                    copy.borrow_mut().default_factory = factory;
-                }
-                Ok(copy)
+                self.dict_like(class, entries)
             }
             "clear" => {
+                dict.borrow_mut().clear();
+                Ok(Value::None)
+            }
+            "move_to_end" => {
+                let bound = signature::bind("move_to_end", "key, last=True", args)?;
+                let (index, last) = (bound.get("key"), bound.bool("last")?);
+                let key = self.key(&index)?;
+                let Some(value) = dict.borrow_mut().remove(&key) else {
+                    return Err(Raise::python("KeyError", self.repr(&index)?));
+                };
+                let rest = if last { Vec::new() } else { dict.borrow().entries().to_vec() };
                 let mut dict = dict.borrow_mut();
-                let factory = dict.default_factory.clone();
-                dict.clear();
-                dict.default_factory = factory;
+                if !last {
+                    dict.clear();
+                }
+                dict.insert(key, index, value);
+                for (index, value) in rest {
+                    dict.insert(self.key(&index)?, index, value);
+                }
                 Ok(Value::None)
             }
             "__len__" => self.length(value).map(Value::Int),

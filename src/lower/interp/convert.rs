@@ -11,7 +11,7 @@ use crate::lower::interp::enums::plain;
 use crate::lower::interp::items::range_len;
 use crate::lower::interp::{Args, DATACLASS, FIELD, Interp};
 use crate::lower::torch;
-use crate::lower::value::{Class, Descriptor, Key, Value};
+use crate::lower::value::{Class, Descriptor, DictClass, Key, Value};
 
 impl Interp<'_> {
     /// Call a built-in type.
@@ -99,18 +99,17 @@ impl Interp<'_> {
                 self.set(items)
             }
             "dict" | "OrderedDict" | "defaultdict" => {
-                let (factory, source) = if &*name == "defaultdict" {
-                    (first.filter(|value| !value.is_none()), args.positional.get(1).cloned())
-                } else {
-                    (None, first)
+                let (class, source) = match &*name {
+                    "defaultdict" => {
+                        let factory = first.filter(|value| !value.is_none());
+                        (DictClass::Defaulting(factory), args.positional.get(1).cloned())
+                    }
+                    "OrderedDict" => (DictClass::Ordered, first),
+                    _ => (DictClass::Plain, first),
                 };
                 let mut entries = source.map_or(Ok(Vec::new()), |value| self.pairs(&value))?;
                 entries.extend(args.named.into_iter().map(|(name, value)| (Value::Str(name), value)));
-                let dict = self.dict(entries)?;
-                if let Value::Dict(inner) = &dict {
-                    inner.borrow_mut().default_factory = factory;
-                }
-                Ok(dict)
+                self.dict_like(class, entries)
             }
             "range" => {
                 let mut parts = Vec::new();

@@ -12,6 +12,7 @@ use ruff_python_ast::{Expr, Stmt, StmtClassDef, StmtFunctionDef};
 
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::exceptions::gradients;
+use crate::lower::interp::generators::yields_of;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch::composed;
 use crate::lower::value::{Class, Code, Descriptor, Function, Native, Scope, Value};
@@ -35,7 +36,6 @@ impl Interp<'_> {
         let code = Rc::clone(self.functions.entry(key).or_insert_with(|| Rc::new(def.clone())));
         let scope = Rc::clone(&self.frame().scope);
         let qualname = self.qualified(def.name.as_str());
-        let is_generator = crate::lower::interp::call::yields(&def.body);
         let function = Rc::new(Function {
             name: Rc::from(def.name.as_str()),
             code: Code::Def(code),
@@ -44,7 +44,7 @@ impl Interp<'_> {
             module,
             class: RefCell::default(),
             qualname,
-            is_generator,
+            yields: yields_of(&def.body),
             attrs: RefCell::default(),
         });
         if scope.class_body {

@@ -6,15 +6,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use ruff_python_ast::{
-    BoolOp, Comprehension, ConversionFlag, Expr, ExprFString, ExprGenerator, FStringPart,
-    InterpolatedStringElement, Number, Operator, StmtAugAssign, UnaryOp,
+    BoolOp, ConversionFlag, Expr, ExprFString, FStringPart, InterpolatedStringElement, Number, StmtAugAssign,
+    UnaryOp,
 };
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::Interp;
 use crate::lower::torch::{overlap, saved};
-use crate::lower::value::{Code, Function, Scope, Value};
+use crate::lower::value::{Code, Function, Scope, Value, Yields};
 use crate::python::Span;
 
 impl Interp<'_> {
@@ -115,10 +115,7 @@ impl Interp<'_> {
                 let items = self.comprehension(&expr.generators, &mut |this| this.eval(&expr.elt))?;
                 self.set(items)
             }
-            Expr::Generator(expr) => {
-                let items = self.comprehension(&expr.generators, &mut |this| this.eval(&expr.elt))?;
-                self.iterator(items)
-            }
+            Expr::Generator(expr) => self.generator(expr),
             Expr::DictComp(expr) => {
                 let Some(key) = &expr.key else {
                     return Err(Raise::unsupported("unpacking in a dict comprehension is not supported"));
@@ -248,84 +245,9 @@ impl Interp<'_> {
             module,
             class: Default::default(),
             qualname: name,
-            is_generator: false,
+            yields: Yields::Never,
             attrs: RefCell::default(),
         })))
-    }
-
-    /// Appends what a generator expression gives, which sees what it has given so far, as `y.extend(m(y[-1]) for m in
-    /// layers)` does.
-    pub(crate) fn extend(&mut self, list: &Value, generator: &ExprGenerator) -> R<()> {
-        let Value::List(items) = list else { return Ok(()) };
-        let append = &mut |this: &mut Self| {
-            let value = this.eval(&generator.elt)?;
-            let length = items.borrow().len() + 1;
-            this.check_length("list", length, this.limits.list_length)?;
-            items.borrow_mut().push(value);
-            Ok(Value::None)
-        };
-        self.comprehension(&generator.generators, append).map(|_| ())
-    }
-
-    fn comprehension(
-        &mut self,
-        generators: &[Comprehension],
-        element: &mut dyn FnMut(&mut Self) -> R<Value>,
-    ) -> R<Vec<Value>> {
-        let Some((first, rest)) = generators.split_first() else { return Ok(Vec::new()) };
-        // The outermost iterable is evaluated in the scope around the comprehension.
-        let iterable = self.eval(&first.iter)?;
-        let parent = Rc::clone(&self.frame().scope);
-        let scope =
-            self.scope(Scope { parent: Some(Rc::clone(&parent)), comprehension: true, ..Scope::default() })?;
-        self.frame().scope = scope;
-        let mut items = Vec::new();
-        let result = self.comprehend(&iterable, first, rest, element, &mut items);
-        self.frame().scope = parent;
-        result?;
-        Ok(items)
-    }
-
-    fn comprehend(
-        &mut self,
-        iterable: &Value,
-        first: &Comprehension,
-        rest: &[Comprehension],
-        element: &mut dyn FnMut(&mut Self) -> R<Value>,
-        items: &mut Vec<Value>,
-    ) -> R<()> {
-        for item in self.iterate(iterable)? {
-            self.tick(1)?;
-            self.assign(&first.target, item)?;
-            let mut keep = true;
-            for test in &first.ifs {
-                let test = self.eval(test)?;
-                if !self.truth(&test)? {
-                    keep = false;
-                    break;
-                }
-            }
-            if !keep {
-                continue;
-            }
-            match rest.split_first() {
-                None => {
-                    let value = element(self)?;
-                    items.push(value);
-                    if items.len() > self.limits.list_length {
-                        return Err(Raise::limit(format!(
-                            "length of a list: exceeds the limit of {}",
-                            self.limits.list_length
-                        )));
-                    }
-                }
-                Some((next, rest)) => {
-                    let iterable = self.eval(&next.iter)?;
-                    self.comprehend(&iterable, next, rest, element, items)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn fstring(&mut self, expr: &ExprFString) -> R<Value> {
@@ -479,10 +401,6 @@ impl Interp<'_> {
         match target {
             Expr::Name(name) => {
                 let left = self.eval(target)?;
-                if let (Value::List(_), Operator::Add, Expr::Generator(generator)) = (&left, op, value) {
-                    self.extend(&left, generator)?;
-                    return self.set_name(name.id.as_str(), left);
-                }
                 let right = self.eval(value)?;
                 self.stand_at(stmt.range.into());
                 let result = self.in_place(op, &left, &right)?;

@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::{Args, Interp};
+use crate::lower::interp::{Args, Interp, Iter};
 use crate::lower::torch;
-use crate::lower::value::{Object, Value};
+use crate::lower::value::{DictClass, Object, Value};
 
 impl Interp<'_> {
     /// All elements of an iterable.
@@ -17,11 +17,8 @@ impl Interp<'_> {
             Value::List(items) => items.borrow().clone(),
             Value::Tuple(tuple) => tuple.items.clone(),
             Value::Dict(dict) | Value::Set(dict) => dict.borrow().keys(),
-            Value::Iter(items) => {
-                let mut items: Vec<Value> = items.borrow_mut().drain(..).collect();
-                items.reverse();
-                items
-            }
+            Value::Iter(iter) => self.rest_of(iter)?,
+            Value::View(view) => self.shown(view)?,
             Value::Range(start, stop, step) => {
                 let length = usize::try_from(range_len(*start, *stop, *step)).unwrap_or(usize::MAX);
                 self.check_length("range", length, self.limits.list_length)?;
@@ -39,12 +36,9 @@ impl Interp<'_> {
             Value::Dim(_) => return Err(Raise::unsupported("a loop over the batch is not supported")),
             Value::Opaque(name) => return Err(Raise::unsupported(format!("'{name}' is not supported"))),
             Value::Object(object) => {
-                if let Some(method) = self.class_attr(&object.class, "__iter__", None) {
-                    let result = self.call(&method, Args::of(vec![value.clone()]))?;
-                    return match result {
-                        Value::Object(_) => self.walk(&result),
-                        result => self.iterate(&result),
-                    };
+                if self.class_attr(&object.class, "__iter__", None).is_some() {
+                    let iter = self.iter(value)?;
+                    return self.rest_of(&iter);
                 }
                 if self.class_attr(&object.class, "__getitem__", None).is_some() {
                     return self.walk_items(value);
@@ -59,18 +53,16 @@ impl Interp<'_> {
         Ok(items)
     }
 
-    /// What `__next__` of an iterator written as a class gives, to its end.
-    fn walk(&mut self, iterator: &Value) -> R<Vec<Value>> {
-        let next = self.get_attr(iterator, "__next__")?;
+    /// What an iterator gives, to its end.
+    fn rest_of(&mut self, iter: &Rc<Iter>) -> R<Vec<Value>> {
         let mut items = Vec::new();
-        loop {
-            match self.call(&next, Args::default()) {
-                Ok(item) => items.push(item),
-                Err(raise) if raise.class() == Some("StopIteration") => return Ok(items),
-                Err(raise) => return Err(raise),
+        while let Some(item) = self.next_of(iter)? {
+            items.push(item);
+            if items.len() > self.limits.list_length {
+                self.check_length("iterator", items.len(), self.limits.list_length)?;
             }
-            self.check_length("iterator", items.len(), self.limits.list_length)?;
         }
+        Ok(items)
     }
 
     /// What `__getitem__` gives for 0, 1, 2, ... until it raises `IndexError`.
@@ -93,6 +85,7 @@ impl Interp<'_> {
             Value::List(items) => items.borrow().len(),
             Value::Tuple(tuple) => tuple.items.len(),
             Value::Dict(dict) | Value::Set(dict) => dict.borrow().len(),
+            Value::View(view) => view.len(),
             Value::Str(text) => text.chars().count(),
             Value::Class(class) if class.is_enum() => class.fields.borrow().len(),
             Value::Range(start, stop, step) => return Ok(range_len(*start, *stop, *step)),
@@ -126,8 +119,8 @@ impl Interp<'_> {
                 if let Some(found) = found {
                     return Ok(found);
                 }
-                let factory = dict.borrow().default_factory.clone();
-                if let Some(factory) = factory {
+                let class = dict.borrow().class.clone();
+                if let DictClass::Defaulting(Some(factory)) = class {
                     let made = self.call(&factory, Args::default())?;
                     dict.borrow_mut().insert(key, index.clone(), made.clone());
                     return Ok(made);

@@ -39,7 +39,7 @@ pub(crate) fn of_value(value: &Value, name: &str) -> bool {
         Value::Float(_) => &["float"],
         Value::Range(..) => &["range"],
         Value::Slice(_) => &["slice"],
-        Value::Iter(_) => &["generator"],
+        Value::Iter(iter) if iter.kind == "generator" => &["generator"],
         Value::Function(_) => &["function"],
         Value::Bound(_) => &["method", "function"],
         Value::Partial(_) => &["partial"],

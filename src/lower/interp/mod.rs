@@ -2,7 +2,7 @@
 //!
 //! Input: syntax trees. Output: values, and operations appended to a [`Builder`] where the source computes with
 //! tensors. Every statement, expression and element is metered, so that no source runs or grows without bound.
-//! Limit: generators are run to their end when they are called.
+//! Limit: generators that yield within `try`, `with` or an expression are run to their end when they are called.
 
 mod annotations;
 mod arith;
@@ -18,9 +18,11 @@ pub(crate) mod enums;
 mod exceptions;
 mod expr;
 mod format;
+mod generators;
 pub(crate) mod imports;
 mod inspecting;
 mod items;
+pub(crate) mod iterators;
 pub(crate) mod known;
 mod managers;
 mod matching;
@@ -29,12 +31,13 @@ mod stmt;
 mod strings;
 mod text;
 pub(crate) mod types;
+mod views;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 
-use ruff_python_ast::{ExprLambda, StmtFunctionDef};
+use ruff_python_ast::{ExprGenerator, ExprLambda, StmtFunctionDef};
 
 use crate::graph::{Builder, Fact, Init, Op, Origin, ParamId, TensorRef, When};
 use crate::lower::error::{R, Raise};
@@ -44,7 +47,7 @@ use crate::lower::torch::creation;
 use crate::lower::torch::random::Twister;
 use crate::lower::torch::saved;
 use crate::lower::value::{
-    Class, Dict, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
+    Class, Dict, DictClass, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
 };
 use crate::lower::{ImportResolver, Limits};
 use crate::python::Span;
@@ -52,6 +55,8 @@ use crate::python::Span;
 pub(crate) use crate::lower::torch::signature::Bound;
 pub(crate) use attr::no_attribute;
 pub(crate) use define::annotations;
+pub(crate) use iterators::{Iter, Source};
+pub(crate) use views::{Part, View};
 
 /// A built-in function's code.
 pub(crate) type Run = fn(&mut Interp<'_>, Bound) -> R<Value>;
@@ -190,6 +195,7 @@ pub(crate) struct Interp<'a> {
     modules: BTreeMap<String, Rc<Module>>,
     functions: BTreeMap<(u32, Span), Rc<StmtFunctionDef>>,
     lambdas: BTreeMap<(u32, Span), Rc<ExprLambda>>,
+    generators: BTreeMap<(u32, Span), Rc<ExprGenerator>>,
     /// The names of functions' own, by the functions' definitions.
     own_names: BTreeMap<usize, Rc<BTreeSet<String>>>,
     heap: Heap,
@@ -241,6 +247,7 @@ impl<'a> Interp<'a> {
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
             lambdas: BTreeMap::new(),
+            generators: BTreeMap::new(),
             own_names: BTreeMap::new(),
             heap: Heap::default(),
             steps: 0,
@@ -323,10 +330,10 @@ impl<'a> Interp<'a> {
         self.own(Value::Tuple(Rc::new(Tuple { items, size: true, named: None })))
     }
 
-    pub(crate) fn iterator(&mut self, mut items: Vec<Value>) -> R<Value> {
+    /// An iterator over these items, by the name that `type()` shows.
+    pub(crate) fn iterator(&mut self, kind: &'static str, items: Vec<Value>) -> R<Value> {
         self.elements("iterator", items.len())?;
-        items.reverse();
-        self.own(Value::Iter(Rc::new(RefCell::new(items))))
+        self.iterator_of(kind, Source::Items(items.into_iter()))
     }
 
     pub(crate) fn dict(&mut self, entries: Vec<(Value, Value)>) -> R<Value> {
@@ -336,6 +343,15 @@ impl<'a> Interp<'a> {
             dict.insert(self.key(&name)?, name, value);
         }
         self.own(Value::Dict(Rc::new(RefCell::new(dict))))
+    }
+
+    /// A dictionary of this class.
+    pub(crate) fn dict_like(&mut self, class: DictClass, entries: Vec<(Value, Value)>) -> R<Value> {
+        let dict = self.dict(entries)?;
+        if let Value::Dict(dict) = &dict {
+            dict.borrow_mut().class = class;
+        }
+        Ok(dict)
     }
 
     pub(crate) fn set(&mut self, items: Vec<Value>) -> R<Value> {

@@ -213,13 +213,13 @@ impl Interp<'_> {
         Ok(Flow::Next)
     }
 
-    fn test(&mut self, test: &Expr) -> R<bool> {
+    pub(super) fn test(&mut self, test: &Expr) -> R<bool> {
         let test = self.eval(test)?;
         self.truth(&test)
     }
 
     /// The test of a branch. One on the values of a tensor whose body only raises or prints is a check, which holds.
-    fn checked(&mut self, test: &Expr, body: &[Stmt]) -> R<bool> {
+    pub(super) fn checked(&mut self, test: &Expr, body: &[Stmt]) -> R<bool> {
         match self.test(test) {
             Err(raise) if raise.asks_values() && self.only_checks(body) => Ok(false),
             taken => taken,
@@ -253,40 +253,8 @@ impl Interp<'_> {
 
     fn for_loop(&mut self, stmt: &StmtFor) -> R<Flow> {
         let iterable = self.eval(&stmt.iter)?;
-        if let Value::List(items) = &iterable {
-            // A list may grow while it is walked.
-            let items = Rc::clone(items);
-            let mut at = 0;
-            loop {
-                let Some(item) = items.borrow().get(at).cloned() else { break };
-                at += 1;
-                if let Some(flow) = self.for_step(stmt, item)? {
-                    return Ok(flow);
-                }
-            }
-            return self.exec_block(&stmt.orelse);
-        }
-        if let Value::Range(start, stop, step) = iterable {
-            let mut at = start;
-            while (step > 0 && at < stop) || (step < 0 && at > stop) {
-                if let Some(flow) = self.for_step(stmt, Value::Int(at))? {
-                    return Ok(flow);
-                }
-                at = at.saturating_add(step);
-            }
-            return self.exec_block(&stmt.orelse);
-        }
-        if let Value::Iter(items) = &iterable {
-            // What the loop leaves stays, and its body may take some.
-            loop {
-                let Some(item) = items.borrow_mut().pop() else { break };
-                if let Some(flow) = self.for_step(stmt, item)? {
-                    return Ok(flow);
-                }
-            }
-            return self.exec_block(&stmt.orelse);
-        }
-        for item in self.iterate(&iterable)? {
+        let walk = self.iter(&iterable)?;
+        while let Some(item) = self.next_of(&walk)? {
             if let Some(flow) = self.for_step(stmt, item)? {
                 return Ok(flow);
             }

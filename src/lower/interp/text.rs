@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::lower::error::R;
 use crate::lower::interp::{Args, Interp};
-use crate::lower::value::Value;
+use crate::lower::value::{DictClass, Value};
 
 impl Interp<'_> {
     pub(crate) fn str_of(&mut self, value: &Value) -> R<String> {
@@ -85,17 +85,35 @@ impl Interp<'_> {
                     _ => format!("({inner})"),
                 }
             }
+            Value::View(view) => {
+                let items = self.shown(view)?;
+                let items = self.list(items)?;
+                format!("{}({})", view.type_name(), self.repr(&items)?)
+            }
             Value::Dict(dict) => {
-                let entries = dict.borrow().entries().to_vec();
+                let (entries, class) = (dict.borrow().entries().to_vec(), dict.borrow().class.clone());
                 let mut parts = Vec::new();
                 let mut length = 0;
                 for (name, value) in entries {
-                    let part = format!("{}: {}", self.repr(&name)?, self.repr(&value)?);
+                    let (name, value) = (self.repr(&name)?, self.repr(&value)?);
+                    let part = match class {
+                        DictClass::Ordered => format!("({name}, {value})"),
+                        _ => format!("{name}: {value}"),
+                    };
                     length += part.len() + 2;
                     self.check_length("string", length, limit)?;
                     parts.push(part);
                 }
-                format!("{{{}}}", parts.join(", "))
+                let text = format!("{{{}}}", parts.join(", "));
+                match class {
+                    DictClass::Plain => text,
+                    DictClass::Ordered if parts.is_empty() => "OrderedDict()".to_owned(),
+                    DictClass::Ordered => format!("OrderedDict([{}])", parts.join(", ")),
+                    DictClass::Defaulting(factory) => {
+                        let factory = self.repr(&factory.unwrap_or(Value::None))?;
+                        format!("defaultdict({factory}, {text})")
+                    }
+                }
             }
             Value::Range(start, stop, 1) => format!("range({start}, {stop})"),
             Value::Range(start, stop, step) => format!("range({start}, {stop}, {step})"),

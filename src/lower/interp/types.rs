@@ -10,7 +10,7 @@ use crate::lower::interp::derived::base_of;
 use crate::lower::interp::enums;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch;
-use crate::lower::value::{Class, Native, Value};
+use crate::lower::value::{Builtin, Class, Native, Value};
 
 pub(crate) const TYPES: &[(&str, &str)] = &[
     ("int", "object"),
@@ -29,6 +29,15 @@ pub(crate) const TYPES: &[(&str, &str)] = &[
     ("staticmethod", "object"),
     ("classmethod", "object"),
     ("function", "object"),
+    ("generator", "object"),
+    ("enumerate", "object"),
+    ("filter", "object"),
+    ("map", "object"),
+    ("reversed", "object"),
+    ("zip", "object"),
+    ("dict_keys", "object"),
+    ("dict_values", "object"),
+    ("dict_items", "object"),
     ("module", "object"),
     ("NoneType", "object"),
     ("Tensor", "object"),
@@ -114,6 +123,10 @@ impl Interp<'_> {
             },
             Value::None => Ok(value.is_none()),
             Value::Builtin(builtin) if builtin.name == "partial" => Ok(matches!(value, Value::Partial(_))),
+            Value::Builtin(Builtin {
+                name: name @ ("enumerate" | "filter" | "map" | "reversed" | "zip"),
+                ..
+            }) => Ok(matches!(value, Value::Iter(iter) if iter.kind == *name)),
             Value::Opaque(name) => {
                 let base = match value {
                     Value::Object(object) => base_of(&object.class),
@@ -134,15 +147,20 @@ impl Interp<'_> {
                 };
                 let last = name.rsplit('.').next().unwrap_or(name);
                 match last {
-                    "Iterable" | "Collection" | "Sized" => {
-                        Ok(sequence || mapping || matches!(value, Value::Set(_) | Value::Iter(_)))
-                    }
+                    "Iterable" | "Collection" | "Sized" => Ok(sequence
+                        || mapping
+                        || matches!(value, Value::Set(_) | Value::View(_))
+                        || (last == "Iterable" && matches!(value, Value::Iter(_)))),
                     "Hashable" => {
                         let changes = matches!(
                             value,
                             Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Opaque(_)
                         );
                         Ok(!changes && !derived("dict") && !derived("list"))
+                    }
+                    "Iterator" => Ok(matches!(value, Value::Iter(_))),
+                    "Generator" | "GeneratorType" => {
+                        Ok(matches!(value, Value::Iter(iter) if iter.kind == "generator"))
                     }
                     "EnumMeta" | "EnumType" => Ok(matches!(value, Value::Class(class) if class.is_enum())),
                     "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),

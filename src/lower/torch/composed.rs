@@ -292,7 +292,7 @@ pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Valu
         "dataclasses" => &["asdict", "astuple", "fields", "replace"],
         "operator" => &["attrgetter", "itemgetter", "methodcaller"],
         "os" => &["environ", "getenv", "path", "sep"],
-        "itertools" => &["count", "cycle"],
+        "itertools" => &["count", "cycle", "dropwhile", "pairwise", "takewhile"],
         "sys" => &["modules"],
         "types" => &["SimpleNamespace"],
         _ => &[],

@@ -11,7 +11,7 @@ use crate::lower::interp::{Args, Bound, Interp};
 use crate::lower::torch::module_methods::{Member, add_module, check_name};
 use crate::lower::torch::modules::{put_module, put_parameter, registered, unregister};
 use crate::lower::torch::{creation, signature};
-use crate::lower::value::{ModuleState, Object, Value};
+use crate::lower::value::{DictClass, ModuleState, Object, Value};
 
 fn check_module(value: &Value) -> R<()> {
     match value {
@@ -27,7 +27,9 @@ fn check_module(value: &Value) -> R<()> {
 
 pub(crate) fn init_sequential(this: &mut Interp<'_>, object: &Rc<Object>, args: &Bound) -> R<()> {
     object.attrs.borrow_mut().remove("args");
-    if let [dict @ Value::Dict(_)] = &args.rest[..] {
+    if let [dict @ Value::Dict(inner)] = &args.rest[..]
+        && matches!(inner.borrow().class, DictClass::Ordered)
+    {
         for (name, module) in this.pairs(dict)? {
             check_module(&module)?;
             let Value::Str(name) = name else {
@@ -164,7 +166,7 @@ pub(crate) fn sequence(
     let first = args.positional.first().cloned().unwrap_or(Value::None);
     match method {
         "__len__" => Ok(Value::Int(i64::try_from(list.len()).unwrap_or(i64::MAX))),
-        "__iter__" => this.iterator(list),
+        "__iter__" => this.iterator("list_iterator", list),
         "__contains__" => Ok(Value::Bool(list.iter().any(|item| item.identity() == first.identity()))),
         "__getitem__" => {
             if let Value::Slice(_) = first {
@@ -312,15 +314,10 @@ pub(crate) fn mapping(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, 
     let is_parameters = object.class.lineage().any(|class| &*class.name == "ParameterDict");
     match method {
         "__len__" => Ok(Value::Int(i64::try_from(names.len()).unwrap_or(i64::MAX))),
-        "__iter__" => this.iterator(names),
-        "keys" => this.list(names),
-        "values" => this.list(values),
-        "items" => {
-            let mut pairs = Vec::new();
-            for (name, value) in names.into_iter().zip(values) {
-                pairs.push(this.tuple(vec![name, value])?);
-            }
-            this.list(pairs)
+        "__iter__" => this.iterator("dict_keyiterator", names),
+        "keys" | "values" | "items" => {
+            let members = this.dict(names.into_iter().zip(values).collect())?;
+            this.call_method(&members, method, args)
         }
         "__contains__" => {
             Ok(Value::Bool(matches!(&first, Value::Str(name) if registered(object, name).is_some())))

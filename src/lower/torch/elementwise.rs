@@ -189,13 +189,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         choose(this, &args.get("condition"), &args.get("input"), &args.get("other"))
     }),
     row("tm", "masked_fill", "input, mask, value", |this, args| {
-        let mask = args.get("mask");
-        let tensors = [
-            tensor_of(this, &mask)?,
-            tensor_of(this, &args.get("value"))?,
-            tensor_of(this, &args.get("input"))?,
-        ];
-        this.op(Op::Where, &tensors)
+        if let Value::Tensor(tensor) = &args.get("value")
+            && let rank @ 1.. = this.fact(tensor)?.shape.0.len()
+        {
+            let message = "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with";
+            return Err(Raise::runtime(format!("{message} {rank} dimension(s).")));
+        }
+        choose(this, &args.get("mask"), &args.get("value"), &args.get("input"))
     }),
     row("tfm", "prelu", "input, weight", |this, args| {
         let tensors = [operand(this, &args, "input")?, operand(this, &args, "weight")?];

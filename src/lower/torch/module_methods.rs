@@ -369,5 +369,5 @@ fn listing(this: &mut Interp<'_>, object: &Rc<Object>, method: &str, args: Args)
             value
         });
     }
-    this.iterator(items)
+    this.iterator("generator", items)
 }

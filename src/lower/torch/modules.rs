@@ -91,9 +91,10 @@ const MAPPING: &[&str] = &[
     "items",
     "update",
     "pop",
-    "get",
     "clear",
 ];
+/// What a `ParameterDict` has beside.
+const PARAMETERS: &[&str] = &["get"];
 
 /// A method that a built-in class has.
 pub(crate) fn native_method(class: &Class, name: &str) -> Option<&'static str> {
@@ -110,7 +111,8 @@ pub(crate) fn native_method(class: &Class, name: &str) -> Option<&'static str> {
             }
             _ => match layer.name {
                 "Sequential" | "ModuleList" | "ParameterList" => find(SEQUENCE),
-                "ModuleDict" | "ParameterDict" => find(MAPPING),
+                "ModuleDict" => find(MAPPING),
+                "ParameterDict" => find(MAPPING).or_else(|| find(PARAMETERS)),
                 _ => None,
             },
         },

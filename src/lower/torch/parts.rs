@@ -128,7 +128,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 /// The tensors of a list or tuple.
 pub(crate) fn tensors(this: &mut Interp<'_>, value: &Value) -> R<Vec<TensorRef>> {
-    if let Value::Tensor(_) | Value::Iter(_) = value {
+    if let Value::Tensor(_) | Value::Iter(_) | Value::View(_) = value {
         return Err(Raise::type_error(format!(
             "cat(): argument 'tensors' (position 1) must be tuple of Tensors, not {}",
             value.type_name()

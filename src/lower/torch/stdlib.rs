@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ruff_python_ast::Operator;
 
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::{Args, Bound, Interp, Run, memo};
+use crate::lower::interp::{Args, Bound, Interp, Iter, Run, Source, memo};
 use crate::lower::torch::{creation, math};
 use crate::lower::value::{Builtin, Function, Hook, Object, TensorState, Value};
 
@@ -111,18 +111,12 @@ static FUNCTIONS: &[Entry] = &[
     }),
     entry("operator", "add", "a, b", |this, args| this.binary(Operator::Add, &args.get("a"), &args.get("b"))),
     entry("itertools", "chain", "*xs", |this, args| {
-        let mut items = Vec::new();
-        for value in &args.rest {
-            items.extend(this.iterate(value)?);
-        }
-        this.iterator(items)
+        let parts = Rc::new(Iter::new("tuple_iterator", Source::Items(args.rest.into_iter())));
+        this.iterator_of("itertools.chain", Source::Chain(parts, None))
     }),
     entry("itertools", "chain.from_iterable", "iterable", |this, args| {
-        let mut items = Vec::new();
-        for value in this.iterate(&args.get("iterable"))? {
-            items.extend(this.iterate(&value)?);
-        }
-        this.iterator(items)
+        let parts = this.iter(&args.get("iterable"))?;
+        this.iterator_of("itertools.chain", Source::Chain(parts, None))
     }),
     entry("itertools", "accumulate", "x, *function", |this, args| {
         let mut sums: Vec<Value> = Vec::new();
@@ -134,7 +128,7 @@ static FUNCTIONS: &[Entry] = &[
             };
             sums.push(next);
         }
-        this.iterator(sums)
+        this.iterator("itertools.accumulate", sums)
     }),
     entry("itertools", "combinations", "x, r", |this, args| {
         choices(this, &args, |row, at| row.last().is_none_or(|&last| at > last))
@@ -146,23 +140,30 @@ static FUNCTIONS: &[Entry] = &[
         choices(this, &args, |row, at| row.last().is_none_or(|&last| at >= last))
     }),
     entry("itertools", "islice", "x, *bounds", |this, args| {
-        let items = this.iterate(&args.get("x"))?;
-        let list = this.list(items)?;
-        let mut bounds = args.rest.clone();
-        if bounds.len() == 1 {
-            bounds.insert(0, Value::None);
+        let mut bounds = Vec::new();
+        for bound in &args.rest {
+            bounds.push(match bound {
+                Value::None => None,
+                Value::Int(bound) => Some(u64::try_from(*bound).map_err(|_| not_a_place())?),
+                _ => return Err(not_a_place()),
+            });
         }
-        let slice = this.builtin_call("slice", Args::of(bounds))?;
-        let picked = this.get_item(&list, &slice)?;
-        this.builtin_call("iter", Args::of(vec![picked]))
+        let (start, stop, step) = match bounds[..] {
+            [stop] => (0, stop, 1),
+            [start, stop] => (start.unwrap_or(0), stop, 1),
+            [start, stop, step] => (start.unwrap_or(0), stop, step.unwrap_or(1)),
+            _ => return Err(Raise::type_error("islice expected 2 to 4 arguments")),
+        };
+        if step == 0 {
+            return Err(Raise::value_error("Step for islice() must be a positive integer or None."));
+        }
+        let left = stop.map(|stop| stop.saturating_sub(start));
+        let from = this.iter(&args.get("x"))?;
+        this.iterator_of("itertools.islice", Source::Part { skip: start, left, step, from })
     }),
     entry("itertools", "starmap", "function, x", |this, args| {
-        let mut results = Vec::new();
-        for item in this.iterate(&args.get("x"))? {
-            let row = this.iterate(&item)?;
-            results.push(this.call(&args.get("function"), Args::of(row))?);
-        }
-        this.iterator(results)
+        let rows = this.iter(&args.get("x"))?;
+        this.iterator_of("itertools.starmap", Source::StarMap(args.get("function"), rows))
     }),
     entry("itertools", "zip_longest", "*xs, **options", |this, args| {
         let fill = args.keywords.iter().find(|(name, _)| &**name == "fillvalue");
@@ -176,12 +177,15 @@ static FUNCTIONS: &[Entry] = &[
             let row = columns.iter().map(|column| column.get(at).unwrap_or(&fill).clone()).collect();
             rows.push(this.tuple(row)?);
         }
-        this.iterator(rows)
+        this.iterator("itertools.zip_longest", rows)
     }),
-    entry("itertools", "repeat", "x, times", |this, args| {
-        let count = args.count("times")?;
+    entry("itertools", "repeat", "object, times=None", |this, args| {
+        if args.get("times").is_none() {
+            return this.iterator_of("itertools.repeat", Source::Repeat(args.get("object")));
+        }
+        let count = usize::try_from(args.int("times")?).unwrap_or(0);
         this.check_length("list", count, this.limits.list_length)?;
-        this.iterator(vec![args.get("x"); count])
+        this.iterator("itertools.repeat", vec![args.get("object"); count])
     }),
     entry("itertools", "product", "*xs, **options", |this, args| {
         let times = match args.keywords.iter().find(|(name, _)| &**name == "repeat") {
@@ -201,7 +205,7 @@ static FUNCTIONS: &[Entry] = &[
         for row in rows {
             tuples.push(this.tuple(row)?);
         }
-        this.iterator(tuples)
+        this.iterator("itertools.product", tuples)
     }),
     entry("collections", "namedtuple", "name, fields, defaults=None, **options", |this, args| {
         let name = args.text("name")?;
@@ -374,7 +378,13 @@ fn choices(this: &mut Interp<'_>, args: &Bound, allowed: fn(&[usize], usize) -> 
     for row in rows {
         tuples.push(this.tuple(row.into_iter().map(|at| items[at].clone()).collect())?);
     }
-    this.iterator(tuples)
+    this.iterator("itertools.combinations", tuples)
+}
+
+fn not_a_place() -> Box<Raise> {
+    Raise::value_error(
+        "Indices for islice() must be None or an integer: 0 <= x <= sys.maxsize, and its step at least 1.",
+    )
 }
 
 /// `copy.copy` and `copy.deepcopy`; `made` keeps shared parts shared.
@@ -394,12 +404,12 @@ fn copy_of(this: &mut Interp<'_>, value: &Value, deep: bool, made: &mut BTreeMap
             this.tuple(items)?
         }
         Value::Dict(dict) => {
-            let entries = dict.borrow().entries().to_vec();
+            let (entries, class) = (dict.borrow().entries().to_vec(), dict.borrow().class.clone());
             let mut copies = Vec::with_capacity(entries.len());
             for (name, value) in entries {
                 copies.push((name, part(this, value, deep, made)?));
             }
-            this.dict(copies)?
+            this.dict_like(class, copies)?
         }
         Value::Set(set) => {
             let items = set.borrow().keys();

@@ -184,6 +184,26 @@ class cycle:
         return value
 
 
+def pairwise(iterable):
+    items = list(iterable)
+    return zip(items, items[1:])
+
+
+def takewhile(predicate, iterable):
+    for item in iterable:
+        if not predicate(item):
+            return
+        yield item
+
+
+def dropwhile(predicate, iterable):
+    dropping = True
+    for item in iterable:
+        dropping = dropping and predicate(item)
+        if not dropping:
+            yield item
+
+
 class ContextDecorator:
     def __call__(self, func):
         def inner(*args, **kwargs):
