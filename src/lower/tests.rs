@@ -464,3 +464,35 @@ fn chance_that_the_weights_do_not_hold_is_noted() {
         assert_eq!(chance(init, forward), None, "{init}");
     }
 }
+
+#[test]
+fn what_a_stand_in_would_change_is_refused() {
+    for line in [
+        "heapq.heappush([], 3)",
+        "bisect.insort([1, 3], 2)",
+        "contextlib.ExitStack()",
+        "operator.setitem({}, 'a', 1)",
+        "nn.init.sparse_(self.fc.weight, 0.1)",
+        "nn.utils.prune.random_unstructured(self.fc, 'weight', 0.5)",
+        "nn.utils.vector_to_parameters(torch.zeros(1930), self.parameters())",
+        "torch.set_default_dtype(torch.float64)",
+        "torch.set_default_tensor_type('torch.DoubleTensor')",
+        "torch.set_grad_enabled(False)",
+        "self.fc = torch.compile(self.fc)",
+    ] {
+        let refusal = refused("import bisect, contextlib, heapq, operator", line, "");
+        assert_eq!(refusal.verdict, Verdict::UnsupportedSyntax, "{line}: {}", refusal.message);
+    }
+    for line in [
+        "torch.set_default_dtype(torch.float32)",
+        "torch.set_default_tensor_type(torch.FloatTensor)",
+        "torch.set_grad_enabled(True)",
+        "nn.utils.clip_grad_norm_(self.parameters(), 1.0)",
+        "self.fc.forward = types.MethodType(lambda self, x: nn.Linear.forward(self, x), self.fc)",
+        "assert isinstance(self.forward, types.MethodType) and not isinstance(len, types.MethodType)",
+        "t = torch.ones(2)\nu = torch.tensor(t, dtype=torch.long)\nt[0] = 5\nassert u.tolist() == [1, 1]",
+        "t = torch.ones(2)\nu = torch.as_tensor(t)\nt[0] = 5\nassert u.tolist() == [5.0, 1.0]",
+    ] {
+        accepted("import types", line, "");
+    }
+}

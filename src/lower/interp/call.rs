@@ -16,7 +16,7 @@ use crate::lower::interp::derived::ITEMS;
 use crate::lower::interp::generators::Suspended;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Frame, Interp, Source};
-use crate::lower::torch::signature;
+use crate::lower::torch::{signature, unsupported};
 use crate::lower::value::{
     Class, Code, DictClass, Function, Named, Native, Object, Scope, Site, Tuple, Value, Yields,
 };
@@ -194,6 +194,9 @@ impl Interp<'_> {
             }
             Value::Object(object) => self.call_object(object, args),
             Value::Descriptor(crate::lower::value::Descriptor::Static, inner) => self.call(inner, args),
+            Value::Opaque(name) if unsupported::acts(name) => {
+                Err(Raise::unsupported(format!("'{name}' is not supported")))
+            }
             Value::Opaque(name) => {
                 self.check_length("name", name.len(), 300)?;
                 Ok(Value::Opaque(Rc::from(format!("{name}()"))))

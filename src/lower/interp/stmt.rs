@@ -11,6 +11,7 @@ use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::annotations::{are_deferred, outermost};
+use crate::lower::interp::exceptions::gradients;
 use crate::lower::interp::{Frame, Interp};
 use crate::lower::value::{Module, Value};
 use crate::python::Span;
@@ -198,6 +199,10 @@ impl Interp<'_> {
             }
             Stmt::Expr(stmt) => match self.eval(&stmt.value) {
                 Err(raise) if raise.asks_values() && self.prints(&stmt.value) => {}
+                Ok(manager @ Value::Opaque(_)) if gradients(&manager) == Some(false) => {
+                    let name = manager.type_name();
+                    return Err(Raise::unsupported(format!("{name} outside a 'with' is not supported")));
+                }
                 result => {
                     result?;
                 }

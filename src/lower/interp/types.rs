@@ -10,7 +10,7 @@ use crate::lower::interp::derived::base_of;
 use crate::lower::interp::enums;
 use crate::lower::interp::{Args, Interp};
 use crate::lower::torch;
-use crate::lower::value::{Builtin, Class, Native, Value};
+use crate::lower::value::{Class, Native, Value};
 
 pub(crate) const TYPES: &[(&str, &str)] = &[
     ("int", "object"),
@@ -123,10 +123,12 @@ impl Interp<'_> {
             },
             Value::None => Ok(value.is_none()),
             Value::Builtin(builtin) if builtin.name == "partial" => Ok(matches!(value, Value::Partial(_))),
-            Value::Builtin(Builtin {
-                name: name @ ("enumerate" | "filter" | "map" | "reversed" | "zip"),
-                ..
-            }) => Ok(matches!(value, Value::Iter(iter) if iter.kind == *name)),
+            Value::Builtin(builtin) if builtin.name == "MethodType" => Ok(matches!(value, Value::Bound(_))),
+            Value::Builtin(builtin)
+                if matches!(builtin.name, "enumerate" | "filter" | "map" | "reversed" | "zip") =>
+            {
+                Ok(matches!(value, Value::Iter(iter) if iter.kind == builtin.name))
+            }
             Value::Opaque(name) => {
                 let base = match value {
                     Value::Object(object) => base_of(&object.class),
@@ -163,7 +165,7 @@ impl Interp<'_> {
                         Ok(matches!(value, Value::Iter(iter) if iter.kind == "generator"))
                     }
                     "EnumMeta" | "EnumType" => Ok(matches!(value, Value::Class(class) if class.is_enum())),
-                    "FunctionType" | "MethodType" => Ok(matches!(value, Value::Function(_))),
+                    "FunctionType" | "LambdaType" => Ok(matches!(value, Value::Function(_))),
                     "Sequence" | "List" | "Tuple" => Ok(sequence),
                     "Mapping" | "MutableMapping" | "Dict" => Ok(mapping),
                     "Number" | "Integral" | "Real" => {

@@ -333,13 +333,27 @@ pub(crate) fn known_of(
 
 fn tensor(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     let data = args.get("data");
-    if let Value::Tensor(_) = data {
-        return Ok(data);
-    }
     let dtype = match args.get("dtype") {
         Value::DType(dtype) => Some(dtype),
         _ => None,
     };
+    if let Value::Tensor(_) = data {
+        // `torch.tensor` copies, `torch.as_tensor` gives the same one where it can.
+        let mut method = |value: &Value, name, args| {
+            let method = this.get_attr(value, name)?;
+            this.call(&method, Args::of(args))
+        };
+        let data = if args.function == "tensor" {
+            let alone = method(&data, "detach", Vec::new())?;
+            method(&alone, "clone", Vec::new())?
+        } else {
+            data
+        };
+        return match dtype {
+            Some(dtype) => method(&data, "to", vec![Value::DType(dtype)]),
+            None => Ok(data),
+        };
+    }
     if let Value::Object(array) = &data {
         if dtype.is_none() {
             return super::composed::numpy_call(this, "_tensor", vec![data.clone()]);

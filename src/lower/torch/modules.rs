@@ -351,6 +351,9 @@ pub(crate) fn assign(this: &mut Interp<'_>, object: &Rc<Object>, name: &str, val
     }
     let wrong = |kind: &str, wanted: &str| {
         let got = value.type_name();
+        if let Value::Opaque(_) = value {
+            return Raise::unsupported(format!("'{got}' is not supported"));
+        }
         Raise::type_error(format!("cannot assign '{got}' as {kind} '{name}' ({wanted} or None expected)"))
     };
     if in_params {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use ruff_python_ast::Operator;
 
+use crate::graph::DType;
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Bound, Interp, Iter, Run, Source, memo};
 use crate::lower::torch::{creation, math};
@@ -289,7 +290,21 @@ static FUNCTIONS: &[Entry] = &[
     entry("torch.jit", "is_scripting", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "is_tracing", "", |_, _| Ok(Value::Bool(false))),
     entry("torch.jit", "annotate", "type, x", |_, args| Ok(args.get("x"))),
-    entry("torch", "get_default_dtype", "", |_, _| Ok(Value::DType(crate::graph::DType::F32))),
+    entry("torch", "get_default_dtype", "", |_, _| Ok(Value::DType(DType::F32))),
+    entry("torch", "set_default_dtype", "d", |_, args| match args.get("d") {
+        Value::DType(DType::F32) => Ok(Value::None),
+        _ => Err(Raise::unsupported("a default type other than torch.float32 is not supported")),
+    }),
+    entry("torch", "set_default_tensor_type", "t", |_, args| match args.get("t") {
+        Value::Str(name) if matches!(&*name, "torch.FloatTensor" | "torch.cuda.FloatTensor") => {
+            Ok(Value::None)
+        }
+        Value::Builtin(builtin) if builtin.name == "FloatTensor" => Ok(Value::None),
+        _ => Err(Raise::unsupported("a default type other than torch.float32 is not supported")),
+    }),
+    entry("types", "MethodType", "function, instance", |this, args| {
+        this.own(Value::Bound(Rc::new((args.get("instance"), args.get("function")))))
+    }),
     entry("torch", "is_grad_enabled", "", |this, _| Ok(Value::Bool(!this.no_grad))),
     entry("torch", "manual_seed", "seed", |_, _| Ok(Value::None)),
     entry("torch", "set_grad_enabled", "flag", |this, args| {

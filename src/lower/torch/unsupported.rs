@@ -37,6 +37,18 @@ pub(crate) fn is_type(stand_in: &str) -> bool {
     numbered || matches!(name, "half" | "int" | "short" | "cfloat" | "cdouble" | "chalf")
 }
 
+/// Whether a call of a stand-in may change what its result does not show: it cannot be left out.
+pub(crate) fn acts(stand_in: &str) -> bool {
+    let last = stand_in.rsplit('.').next().unwrap_or(stand_in);
+    // PyTorch's functions that end in `_` work in place; gradients are no part of a network.
+    let in_place = last.ends_with('_') && !last.ends_with("__") && !last.starts_with("clip_grad");
+    (in_place && stand_in.starts_with("torch."))
+        || ["bisect.insort", "contextlib.ExitStack", "heapq.", "torch.nn.utils.prune."]
+            .iter()
+            .any(|start| stand_in.starts_with(start))
+        || matches!(stand_in, "operator.setitem" | "operator.delitem" | "torch.nn.utils.vector_to_parameters")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
