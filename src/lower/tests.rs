@@ -53,6 +53,16 @@ fn holds(text: &str) {
 }
 
 #[test]
+fn classes_follow_python() {
+    holds(include_str!("tests/classes.py"));
+}
+
+#[test]
+fn the_library_follows_python() {
+    holds(include_str!("tests/library.py"));
+}
+
+#[test]
 fn functions_of_math_and_itertools_follow_python() {
     holds(include_str!("tests/math_and_iterators.py"));
 }
@@ -466,6 +476,28 @@ fn chance_that_the_weights_do_not_hold_is_noted() {
 }
 
 #[test]
+fn modules_without_a_hash_are_refused() {
+    let layer = |top: &str, body: &str| {
+        format!(
+            "from dataclasses import dataclass\n{top}\nclass Layer(nn.Module):\n    {body}\n    def forward(self, x):\n        return x"
+        )
+    };
+    let by_fields = "n: int = 3\n    def __post_init__(self):\n        super().__init__()";
+    let by_eq = "def __eq__(self, other):\n        return True";
+    for (top, body) in [("@dataclass", by_fields), ("", by_eq)] {
+        let refusal = refused(&layer(top, body), "self.layer = Layer()", "");
+        assert_eq!(refusal.message, "TypeError: unhashable type: 'Layer'");
+    }
+    for (top, body) in [
+        ("@dataclass(eq=False)", by_fields),
+        ("@dataclass(unsafe_hash=True)", by_fields),
+        ("", "def __eq__(self, other):\n        return True\n    __hash__ = nn.Module.__hash__"),
+    ] {
+        accepted(&layer(top, body), "self.layer = Layer()", "x = self.layer(x)");
+    }
+}
+
+#[test]
 fn what_a_stand_in_would_change_is_refused() {
     for line in [
         "heapq.heappush([], 3)",
@@ -491,8 +523,44 @@ fn what_a_stand_in_would_change_is_refused() {
         "self.fc.forward = types.MethodType(lambda self, x: nn.Linear.forward(self, x), self.fc)",
         "assert isinstance(self.forward, types.MethodType) and not isinstance(len, types.MethodType)",
         "t = torch.ones(2)\nu = torch.tensor(t, dtype=torch.long)\nt[0] = 5\nassert u.tolist() == [1, 1]",
+        "assert nn.__dict__['ReLU'] is nn.ReLU and 'Conv2d' in nn.__dict__ and 'NoLayer' not in nn.__dict__",
+        "assert (torch.tensor([True]) ^ torch.tensor([True])).tolist() == [False]",
+        "assert torch.tensor([1, 2]).masked_fill(torch.tensor([True, False]), 7).dtype == torch.int64",
+        "assert torch.tensor([1]).new_ones(2).dtype == torch.int64",
+        "x = torch.ones(2)\nx += torch.ones(2, dtype=torch.float64)\nassert x.dtype == torch.float32",
         "t = torch.ones(2)\nu = torch.as_tensor(t)\nt[0] = 5\nassert u.tolist() == [5.0, 1.0]",
     ] {
         accepted("import types", line, "");
+    }
+}
+
+#[test]
+fn an_operation_in_place_keeps_the_type_of_its_tensor_or_fails() {
+    for line in ["x = torch.tensor([1, 2])\nx += 0.5", "x = torch.tensor([1, 2])\nx /= 2"] {
+        let refusal = refused("", line, "");
+        assert!(refusal.message.contains("result type Float can't be cast"), "{line}: {}", refusal.message);
+    }
+}
+
+#[test]
+fn a_slice_of_a_container_is_of_its_class() {
+    let layers = |base: &str, call: &str| {
+        format!(
+            "class Layers(nn.{base}):\n    def __init__(self, {call}):\n        super().__init__({call})\n        self.depth = len(self)"
+        )
+    };
+    for (base, call, made) in [
+        ("Sequential", "*layers", "nn.ReLU(), nn.Tanh()"),
+        ("ModuleList", "layers=None", "[nn.ReLU(), nn.Tanh()]"),
+    ] {
+        let init = format!(
+            "part = Layers({made})[1:]\nassert type(part) is Layers and part.depth == 1 and \
+             isinstance(part[0], nn.Tanh)"
+        );
+        accepted(
+            &layers(base, call).replace("super().__init__(layers=None)", "super().__init__(layers)"),
+            &init,
+            "",
+        );
     }
 }

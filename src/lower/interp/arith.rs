@@ -81,6 +81,7 @@ impl Interp<'_> {
         let since = self.builder.node_count();
         let result = self.binary(op, left, right)?;
         if let (Value::Tensor(target), Value::Tensor(source)) = (left, &result) {
+            let source = &torch::cast_back(self, target, source)?;
             torch::saved::changing(self, since, |this| torch::rebind(this, target, source))?;
             return Ok(left.clone());
         }

@@ -56,6 +56,9 @@ impl Interp<'_> {
                     if let Some(at) = named.fields.iter().position(|field| field == name) {
                         return Ok(tuple.items[at].clone());
                     }
+                    if name == "_fields" {
+                        return self.tuple(named.fields.iter().map(Value::str).collect());
+                    }
                     if let Some(class) = &named.class
                         && let Some(attribute) = self.class_attr(class, name, None)
                         && !matches!(attribute, Value::ClassMethod(_))
@@ -179,7 +182,7 @@ impl Interp<'_> {
             Value::Descriptor(Descriptor::Class, inner) => {
                 self.own(Value::Bound(Rc::new((Value::Class(Rc::clone(class)), Value::clone(inner)))))
             }
-            _ => Ok(attribute),
+            _ => self.described(attribute, object, class),
         }
     }
 
@@ -261,10 +264,11 @@ impl Interp<'_> {
             _ => {}
         }
         let of_class = self.class_attr(&object.class, name, None);
-        if let Some(Value::Descriptor(Descriptor::Property, _)) = &of_class
-            && let Some(attribute) = of_class
+        if let Some(attribute) = &of_class
+            && (matches!(attribute, Value::Descriptor(Descriptor::Property, _))
+                || self.descriptor_method(attribute, "__set__").is_some())
         {
-            return self.bind(attribute, &value, &object.class).map(Some);
+            return self.bind(attribute.clone(), &value, &object.class).map(Some);
         }
         let own = object.attrs.borrow().get(name).cloned();
         if let (Some(Value::Tensor(_)), Mode::Tracing { .. }) = (&own, &self.mode)
@@ -353,7 +357,7 @@ impl Interp<'_> {
             Value::Descriptor(Descriptor::Class, inner) => {
                 self.own(Value::Bound(Rc::new((Value::Class(Rc::clone(class)), Value::clone(inner)))))
             }
-            _ => Ok(attribute),
+            _ => self.described(attribute, &Value::None, class),
         }
     }
 
@@ -364,6 +368,8 @@ impl Interp<'_> {
             other => return Err(Raise::type_error(format!("super(): unexpected {}", other.type_name()))),
         };
         match self.class_attr(&class, name, Some(after)) {
+            // It is a static method.
+            Some(new @ Value::Function(_)) if name == "__new__" => Ok(new),
             Some(attribute) => self.bind(attribute, object, &class),
             None if name == "__init__" => {
                 let object = self.class("object")?;
@@ -371,6 +377,9 @@ impl Interp<'_> {
             }
             None => {
                 if let Some(method) = of_object(name) {
+                    if name == "__new__" {
+                        return Ok(method);
+                    }
                     return self.own(Value::Bound(Rc::new((object.clone(), method))));
                 }
                 if class.lineage().any(|class| matches!(class.native, Native::Opaque)) {
@@ -391,6 +400,9 @@ impl Interp<'_> {
         {
             return self.call(&method, Args::of(vec![target.clone(), Value::str(name), value])).map(|_| ());
         }
+        if let Value::Object(object) = target {
+            self.check_frozen(&object.class, name)?;
+        }
         self.set_attr_plainly(target, name, value)
     }
 
@@ -402,9 +414,14 @@ impl Interp<'_> {
                 if object.class.is_module() && torch::modules::assign(self, object, name, &value)? {
                     return Ok(());
                 }
-                if let Some(Value::Descriptor(Descriptor::Property, inner)) =
-                    self.class_attr(&object.class, name, None)
+                let of_class = self.class_attr(&object.class, name, None);
+                if let Some(attribute) = &of_class
+                    && let Some(set) = self.descriptor_method(attribute, "__set__")
                 {
+                    let args = vec![attribute.clone(), target.clone(), value];
+                    return self.call(&set, Args::of(args)).map(|_| ());
+                }
+                if let Some(Value::Descriptor(Descriptor::Property, inner)) = of_class {
                     let setter = Slot::Set.of(&inner);
                     if setter.is_none() {
                         let class = &object.class.name;

@@ -124,7 +124,11 @@ static BUILTINS: &[Builtin] = &[
         };
         this.is_subclass(&class, &args.get("types")).map(Value::Bool)
     }),
-    entry("iter", "x", |this, args| {
+    entry("iter", "x, *sentinel", |this, args| {
+        if let [sentinel] = &args.rest[..] {
+            let source = Source::Until(args.get("x"), sentinel.clone());
+            return this.iterator_of("callable_iterator", source);
+        }
         let iter = this.iter(&args.get("x"))?;
         this.own(Value::Iter(iter))
     }),
@@ -236,6 +240,9 @@ static BUILTINS: &[Builtin] = &[
         Some(char) => this.text(char.to_string()),
         None => Err(Raise::value_error("chr() arg not in range(0x110000)")),
     }),
+    entry("bin", "x", |this, args| in_base(this, &args, "0b", |number| format!("{number:b}"))),
+    entry("oct", "x", |this, args| in_base(this, &args, "0o", |number| format!("{number:o}"))),
+    entry("hex", "x", |this, args| in_base(this, &args, "0x", |number| format!("{number:x}"))),
     entry("ord", "x", |_, args| match args.text("x")?.chars().next() {
         Some(char) => Ok(Value::Int(i64::from(u32::from(char)))),
         None => Err(Raise::type_error("ord() expected a character")),
@@ -384,7 +391,7 @@ impl Interp<'_> {
         if let Some((known, _)) = TYPES.iter().find(named).filter(|_| !hidden) {
             return Ok(Some(Value::Class(self.class(known)?)));
         }
-        if let Some((known, _)) = EXCEPTIONS.iter().find(named) {
+        if let Some((known, _)) = EXCEPTIONS.iter().find(named).filter(|_| name != "FrozenInstanceError") {
             return Ok(Some(Value::Class(self.class(known)?)));
         }
         Ok(match name {
@@ -393,8 +400,8 @@ impl Interp<'_> {
             "__debug__" => Some(Value::Bool(true)),
             "__build_class__" | "memoryview" | "bytes" | "bytearray" | "complex" | "help" | "exit"
             | "quit" | "StopAsyncIteration" | "OSError" | "IOError" | "FileNotFoundError" | "ascii"
-            | "bin" | "hex" | "oct" | "aiter" | "anext" | "EnvironmentError" | "KeyboardInterrupt"
-            | "SystemExit" | "UnicodeError" => Some(Value::Opaque(Rc::from(name))),
+            | "aiter" | "anext" | "EnvironmentError" | "KeyboardInterrupt" | "SystemExit"
+            | "UnicodeError" => Some(Value::Opaque(Rc::from(name))),
             _ if known::has("builtins", name) => Some(Value::Opaque(Rc::from(name))),
             _ => None,
         })
@@ -407,6 +414,13 @@ impl Interp<'_> {
             None => Err(Raise::python("NameError", format!("name '{name}' is not defined"))),
         }
     }
+}
+
+/// A whole number in text, with the prefix of its base.
+fn in_base(this: &mut Interp<'_>, args: &Bound, prefix: &str, digits: fn(u64) -> String) -> R<Value> {
+    let number = args.int("x")?;
+    let sign = if number < 0 { "-" } else { "" };
+    this.text(format!("{sign}{prefix}{}", digits(number.unsigned_abs())))
 }
 
 fn extreme(this: &mut Interp<'_>, args: Bound, op: CmpOp) -> R<Value> {

@@ -4,7 +4,6 @@
 //! through helper functions and classes, so that a repair can find the literal a layer's width came from. Limit: a
 //! generator function runs to its end when called.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -12,7 +11,6 @@ use ruff_python_ast::{Expr, ExprCall, Parameters, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise};
-use crate::lower::interp::derived::ITEMS;
 use crate::lower::interp::generators::Suspended;
 use crate::lower::interp::stmt::Flow;
 use crate::lower::interp::{Args, Frame, Interp, Source};
@@ -430,23 +428,22 @@ impl Interp<'_> {
         if class.is_enum() {
             return self.enum_member(class, &args);
         }
-        let items = self.new_items(class)?;
-        let object = Rc::new(Object {
-            class: Rc::clone(class),
-            attrs: RefCell::default(),
-            module: RefCell::default(),
-            site: RefCell::default(),
-        });
-        if let Some(items) = items {
-            object.attrs.borrow_mut().insert(Rc::from(ITEMS), items);
+        let (value, own) = self.made(class, &args)?;
+        if !own {
+            return Ok(value);
         }
-        let value = self.own(Value::Object(Rc::clone(&object)))?;
         match self.class_attr(class, "__init__", None) {
             Some(init) => {
                 self.call(&init, args.prepend(value.clone()))?;
             }
+            // Its `__new__` has taken the arguments.
+            None if self.class_attr(class, "__new__", None).is_some() => {}
             None if args.positional.is_empty() && args.named.is_empty() => {}
             None => return Err(Raise::type_error(format!("{}() takes no arguments", class.name))),
+        }
+        // PyTorch collects the modules of a network in sets.
+        if class.is_module() && self.is_unhashable(class)? {
+            return Err(Raise::type_error(format!("unhashable type: '{}'", class.name)));
         }
         Ok(value)
     }

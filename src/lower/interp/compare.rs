@@ -81,7 +81,10 @@ impl Interp<'_> {
                 match op {
                     CmpOp::Eq => self.equal(left, right)?,
                     CmpOp::NotEq => !self.equal(left, right)?,
-                    _ => self.ordered(op, left, right)?,
+                    _ => match self.in_order(left, right)? {
+                        Some((left, right)) => self.ordered(op, &left, &right)?,
+                        None => self.ordered(op, left, right)?,
+                    },
                 }
             }
         };

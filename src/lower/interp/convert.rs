@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::error::{R, Raise};
 use crate::lower::interp::enums::plain;
 use crate::lower::interp::items::range_len;
-use crate::lower::interp::{Args, DATACLASS, FIELD, Interp};
+use crate::lower::interp::{Args, Interp};
 use crate::lower::torch;
-use crate::lower::value::{Class, Descriptor, DictClass, Key, Value};
+use crate::lower::value::{Class, Descriptor, DictClass, Value};
 
 impl Interp<'_> {
     /// Call a built-in type.
@@ -278,116 +278,6 @@ impl Interp<'_> {
         Ok(Value::None)
     }
 
-    /// The `__init__` that `@dataclass` writes.
-    pub(crate) fn init_dataclass(&mut self, class: &Rc<Class>, args: Args) -> R<Value> {
-        let mut positional = args.positional.into_iter();
-        let Some(target @ Value::Object(_)) = positional.next() else { return Ok(Value::None) };
-        let (given, taken) = (positional.len() + 1, self.dataclass_fields(class, "init")?);
-        let fields: Vec<Rc<str>> = class.fields.borrow().clone();
-        for field in fields {
-            let takes = taken.contains(&field);
-            let Field { default, options } = field_of(class, &field);
-            let default = match (default, option(&options, "default_factory")) {
-                (None, Some(factory)) => Some(self.call(factory, Args::default())?),
-                (default, _) => default,
-            };
-            let named = args.named.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone());
-            let first = if takes { positional.next() } else { None };
-            if first.is_some() && named.is_some() {
-                let name = &class.name;
-                let message = format!("{name}.__init__() got multiple values for argument '{field}'");
-                return Err(Raise::type_error(message));
-            }
-            match first.or(named).or(default) {
-                Some(value) => self.set_attr(&target, &field, value)?,
-                // It is left to `__post_init__`.
-                None if !takes => {}
-                None => {
-                    let message = format!(
-                        "{}.__init__() missing 1 required positional argument: '{field}'",
-                        class.name
-                    );
-                    return Err(Raise::type_error(message));
-                }
-            }
-        }
-        if let Some((name, _)) = args.named.iter().find(|(name, _)| !taken.contains(name)) {
-            let message = format!("{}.__init__() got an unexpected keyword argument '{name}'", class.name);
-            return Err(Raise::type_error(message));
-        }
-        if positional.next().is_some() {
-            let (name, most) = (&class.name, taken.len() + 1);
-            let message =
-                format!("{name}.__init__() takes {most} positional arguments but {given} were given");
-            return Err(Raise::type_error(message));
-        }
-        match self.get_attr(&target, "__post_init__") {
-            Ok(method) => self.call(&method, Args::default()),
-            Err(raise) if matches!(raise.kind, RaiseKind::Python { .. }) => Ok(Value::None),
-            Err(raise) => Err(raise),
-        }
-    }
-
-    /// Refuses what `@dataclass` refuses of defaults: one that all objects would share, and, where arguments are
-    /// `positional`, fields without one behind others that have one.
-    pub(crate) fn check_defaults(&mut self, class: &Rc<Class>, positional: bool) -> R<()> {
-        let taken = self.dataclass_fields(class, "init")?;
-        let fields: Vec<Rc<str>> = class.fields.borrow().clone();
-        let mut defaults = false;
-        for field in fields {
-            let Field { default, options } = field_of(class, &field);
-            if let Some(shared @ (Value::List(_) | Value::Dict(_) | Value::Set(_))) = &default {
-                let message = format!(
-                    "mutable default <class '{}'> for field {field} is not allowed: use default_factory",
-                    shared.type_name()
-                );
-                return Err(Raise::value_error(message));
-            }
-            let keyword = matches!(option(&options, "kw_only"), Some(Value::Bool(true)));
-            if !positional || keyword || !taken.contains(&field) {
-                continue;
-            }
-            let has = default.is_some() || option(&options, "default_factory").is_some();
-            if defaults && !has {
-                return Err(Raise::type_error(format!(
-                    "non-default argument '{field}' follows default argument"
-                )));
-            }
-            defaults |= has;
-        }
-        Ok(())
-    }
-
-    /// An option of the decorator `@dataclass` of a class; `None` where the class has no such decorator.
-    pub(crate) fn dataclass_option(
-        &mut self,
-        class: &Rc<Class>,
-        name: &str,
-        default: bool,
-    ) -> R<Option<bool>> {
-        let options = class.lineage().find_map(|class| class.attrs.borrow().get(DATACLASS).cloned());
-        let Some(Value::Dict(options)) = options else { return Ok(None) };
-        let option = options.borrow().get(&Key::Str(Rc::from(name))).cloned();
-        match option {
-            Some(option) => self.truth(&option).map(Some),
-            None => Ok(Some(default)),
-        }
-    }
-
-    /// The fields of a data class, but those whose option of this name is `False`.
-    pub(crate) fn dataclass_fields(&mut self, class: &Rc<Class>, unless: &str) -> R<Vec<Rc<str>>> {
-        let known = class.lineage().map(|class| class.fields.borrow().clone());
-        let fields = known.into_iter().find(|fields| !fields.is_empty()).unwrap_or_default();
-        let mut kept = Vec::with_capacity(fields.len());
-        for field in fields {
-            self.tick(1)?;
-            if !matches!(option(&field_of(class, &field).options, unless), Some(Value::Bool(false))) {
-                kept.push(field);
-            }
-        }
-        Ok(kept)
-    }
-
     /// A class of named tuples.
     pub(crate) fn named_tuple_class(&mut self, name: &str, fields: Vec<Rc<str>>) -> R<Value> {
         let base = self.class("NamedTuple")?;
@@ -395,27 +285,6 @@ impl Interp<'_> {
         *class.fields.borrow_mut() = fields;
         Ok(Value::Class(class))
     }
-}
-
-/// What the body of a data class says of a field.
-struct Field {
-    default: Option<Value>,
-    /// The arguments of `field(...)`.
-    options: Vec<(Rc<str>, Value)>,
-}
-
-fn field_of(class: &Rc<Class>, field: &Rc<str>) -> Field {
-    match class.lineage().find_map(|class| class.attrs.borrow().get(field).cloned()) {
-        Some(Value::Partial(marker)) if matches!(&marker.0, Value::Opaque(name) if &**name == FIELD) => {
-            let options = marker.2.clone();
-            Field { default: option(&options, "default").cloned(), options }
-        }
-        default => Field { default, options: Vec::new() },
-    }
-}
-
-fn option<'a>(options: &'a [(Rc<str>, Value)], wanted: &str) -> Option<&'a Value> {
-    options.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| value)
 }
 
 /// `int(text, base)`.

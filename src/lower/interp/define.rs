@@ -11,6 +11,7 @@ use std::rc::Rc;
 use ruff_python_ast::{Expr, Stmt, StmtClassDef, StmtFunctionDef};
 
 use crate::lower::error::{R, Raise, RaiseKind};
+use crate::lower::interp::descriptors::{count_abstract, is_abc, mark_abstract};
 use crate::lower::interp::exceptions::gradients;
 use crate::lower::interp::generators::yields_of;
 use crate::lower::interp::{Args, Interp};
@@ -101,7 +102,10 @@ impl Interp<'_> {
                 Err(raise) => return Err(raise),
             };
             value = match &decorator {
-                Value::Opaque(name) => self.managed(name, value)?,
+                Value::Opaque(name) => {
+                    mark_abstract(name, &value);
+                    self.managed(name, value)?
+                }
                 Value::Class(class) if matches!(class.native, Native::Type) => {
                     let kind = match &*class.name {
                         "staticmethod" => Descriptor::Static,
@@ -130,10 +134,12 @@ impl Interp<'_> {
 
     pub(crate) fn class_def(&mut self, def: &StmtClassDef) -> R<()> {
         let mut bases = Vec::new();
+        let mut abstract_ = self.counts_abstract(def)?;
         if let Some(arguments) = &def.arguments {
             for base in &arguments.args {
                 match self.eval(base)? {
                     Value::Class(class) => bases.push(class),
+                    Value::Opaque(name) if is_abc(&name) => abstract_ = true,
                     Value::Opaque(name) => bases.push(self.opaque_class(&name)?),
                     other => {
                         return Err(Raise::type_error(format!(
@@ -158,6 +164,9 @@ impl Interp<'_> {
         result?;
         let attrs = scope.names.borrow().clone();
         let class = self.make_class(def.name.as_str(), bases, attrs)?;
+        if abstract_ {
+            count_abstract(&class);
+        }
         // A decorator may have put another function in the place of one: `super()` in it means this class all the same.
         for function in functions {
             function.class.borrow_mut().get_or_insert_with(|| Rc::clone(&class));
@@ -165,6 +174,7 @@ impl Interp<'_> {
         if class.is_enum() {
             self.make_members(&class, &def.body)?;
         }
+        self.name_attributes(&class)?;
         self.init_subclass(&class, def)?;
         let value = self.decorate(Value::Class(class), &def.decorator_list)?;
         self.set_name(def.name.as_str(), value)
@@ -255,7 +265,8 @@ impl Interp<'_> {
         Ok(class)
     }
 
-    pub(crate) fn note_annotation(&mut self, name: &str) -> R<()> {
+    /// Note a name that a class body annotates; `None` where the fields of a data class go by keyword from here on.
+    pub(crate) fn note_annotation(&mut self, name: Value) -> R<()> {
         let scope = Rc::clone(&self.frame().scope);
         if !scope.class_body {
             return Ok(());
@@ -270,7 +281,7 @@ impl Interp<'_> {
             }
         };
         if let Value::List(items) = list {
-            items.borrow_mut().push(Value::str(name));
+            items.borrow_mut().push(name);
         }
         Ok(())
     }

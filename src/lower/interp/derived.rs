@@ -50,6 +50,14 @@ static OBJECT: &[Builtin] = &[
         this.delete_attr(&args.get("self"), &name)?;
         Ok(Value::None)
     }),
+    entry("__new__", "cls, *x, **options", |this, args| match args.get("cls") {
+        Value::Class(class) => this.blank(&class),
+        other => Err(Raise::type_error(format!(
+            "object.__new__(X): X is not a type object ({})",
+            other.type_name()
+        ))),
+    }),
+    entry("__hash__", "self", |_, _| Err(Raise::unsupported("hash() is not supported"))),
     entry("__init_subclass__", "*x, **options", |_, _| Ok(Value::None)),
 ];
 

@@ -53,6 +53,8 @@ pub(crate) enum Source {
         step: u64,
         from: Rc<Iter>,
     },
+    /// What a function gives, up to a value.
+    Until(Value, Value),
     /// `itertools.repeat` without an end.
     Repeat(Value),
 }
@@ -228,6 +230,10 @@ impl Interp<'_> {
                 *left = left.map(|left| left.saturating_sub(*step));
                 *skip = *step - 1;
                 self.next_of(from)
+            }
+            Source::Until(function, end) => {
+                let Some(item) = ends(self.call(function, Args::default()))? else { return Ok(None) };
+                Ok((!self.equal(&item, end)?).then_some(item))
             }
             Source::Repeat(value) => Ok(Some(value.clone())),
         }

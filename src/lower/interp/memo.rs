@@ -35,11 +35,13 @@ pub(crate) fn keep(this: &mut Interp<'_>, function: &Value, most: Value) -> R<Va
         return Err(Raise::type_error("Expected first argument to be an integer, a callable, or None"));
     }
     let results = this.dict(Vec::new())?;
-    let mut attrs = inner.attrs.borrow_mut();
-    attrs.insert(Rc::from(RESULTS), results);
-    attrs.insert(Rc::from(MOST), most);
-    drop(attrs);
-    Ok(function.clone())
+    let clear = this.own(Value::Method(Rc::new((results.clone(), Rc::from("clear")))))?;
+    // The function itself keeps nothing.
+    let kept = Function::clone(inner);
+    let attributes =
+        [(RESULTS, results), (MOST, most), ("cache_clear", clear), ("__wrapped__", function.clone())];
+    kept.attrs.borrow_mut().extend(attributes.map(|(name, value)| (Rc::from(name), value)));
+    this.own(Value::Function(Rc::new(kept)))
 }
 
 impl Interp<'_> {

@@ -113,10 +113,11 @@ impl Interp<'_> {
                     match outermost(&stmt.annotation).as_deref() {
                         // No field of a data class.
                         Some("ClassVar") => {}
+                        Some("KW_ONLY") => self.note_annotation(Value::None)?,
                         Some("InitVar") if self.frame().scope.class_body => {
                             return Err(Raise::unsupported("dataclasses.InitVar is not supported"));
                         }
-                        _ => self.note_annotation(name.id.as_str())?,
+                        _ => self.note_annotation(Value::str(name.id.as_str()))?,
                     }
                 }
                 if let Some(value) = &stmt.value {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::lower::error::R;
 use crate::lower::interp::{Args, Interp};
-use crate::lower::value::{DictClass, Value};
+use crate::lower::value::{DictClass, Object, Value};
 
 impl Interp<'_> {
     pub(crate) fn str_of(&mut self, value: &Value) -> R<String> {
@@ -30,6 +30,10 @@ impl Interp<'_> {
                 if object.class.is_exception() {
                     let args = object.attrs.borrow().get("args").cloned();
                     return match args {
+                        // So that an empty key is seen.
+                        Some(Value::Tuple(tuple)) if tuple.items.len() == 1 && is_key_error(object) => {
+                            self.repr(&tuple.items[0])
+                        }
                         Some(Value::Tuple(tuple)) if tuple.items.len() == 1 => self.str_of(&tuple.items[0]),
                         Some(Value::Tuple(tuple)) if tuple.items.is_empty() => Ok(String::new()),
                         Some(args) => self.repr(&args),
@@ -158,6 +162,10 @@ impl Interp<'_> {
             _ => Vec::new(),
         }
     }
+}
+
+fn is_key_error(object: &Object) -> bool {
+    object.class.lineage().any(|class| &*class.name == "KeyError")
 }
 
 /// A float as `repr` prints it.

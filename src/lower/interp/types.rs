@@ -63,6 +63,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
     ("ImportError", "Exception"),
     ("ModuleNotFoundError", "ImportError"),
     ("LookupError", "Exception"),
+    ("FrozenInstanceError", "AttributeError"),
     ("IndexError", "LookupError"),
     ("KeyError", "LookupError"),
     ("NameError", "Exception"),

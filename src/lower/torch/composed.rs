@@ -282,17 +282,28 @@ pub(crate) fn stands_in_for(module: &str) -> Option<&'static str> {
     }
 }
 
-/// The name in `argparse`, `collections`, `contextlib`, `dataclasses`, `itertools`, `operator`, `os`,
+/// The name in `argparse`, `collections`, `contextlib`, `dataclasses`, `functools`, `itertools`, `operator`, `os`,
 /// `sys` or `types`.
 pub(crate) fn library(this: &mut Interp<'_>, module: &str, name: &str) -> R<Value> {
     let known: &[&str] = match module {
         "argparse" => &["Namespace"],
         "collections" => &["Counter", "deque"],
-        "contextlib" => &["ContextDecorator", "contextmanager", "nullcontext"],
+        "contextlib" => &["ContextDecorator", "contextmanager", "nullcontext", "suppress"],
         "dataclasses" => &["asdict", "astuple", "fields", "replace"],
         "operator" => &["attrgetter", "itemgetter", "methodcaller"],
         "os" => &["environ", "getenv", "path", "sep"],
-        "itertools" => &["count", "cycle", "dropwhile", "pairwise", "takewhile"],
+        "functools" => &["partialmethod"],
+        "itertools" => &[
+            "accumulate",
+            "compress",
+            "count",
+            "cycle",
+            "dropwhile",
+            "groupby",
+            "pairwise",
+            "takewhile",
+            "tee",
+        ],
         "sys" => &["modules"],
         "types" => &["SimpleNamespace"],
         _ => &[],

@@ -11,7 +11,7 @@ use crate::lower::interp::{Args, Bound, Interp};
 use crate::lower::torch::module_methods::{Member, add_module, check_name};
 use crate::lower::torch::modules::{put_module, put_parameter, registered, unregister};
 use crate::lower::torch::{creation, signature};
-use crate::lower::value::{DictClass, ModuleState, Object, Value};
+use crate::lower::value::{DictClass, ModuleState, Native, Object, Value};
 
 fn check_module(value: &Value) -> R<()> {
     match value {
@@ -174,6 +174,9 @@ pub(crate) fn sequence(
                 let all = this.list(names)?;
                 let picked = this.get_item(&all, &first)?;
                 let picked = this.iterate(&picked)?;
+                if let (Native::Source, false) = (&object.class.native, parameters) {
+                    return part_of_own(this, object, kind, picked);
+                }
                 let copy = empty(this, kind)?;
                 for (at, name) in picked.iter().enumerate() {
                     let Value::Str(name) = name else { continue };
@@ -273,6 +276,21 @@ pub(crate) fn sequence(
             Ok(value)
         }
     }
+}
+
+/// A slice of a container whose class the source defines: that class, called with the items.
+fn part_of_own(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, names: Vec<Value>) -> R<Value> {
+    let mut entries = Vec::with_capacity(names.len());
+    for name in names {
+        let Value::Str(text) = &name else { continue };
+        let Some(item) = registered(object, text) else { continue };
+        entries.push((name, item));
+    }
+    let items = match kind {
+        "Sequential" => this.dict_like(DictClass::Ordered, entries)?,
+        _ => this.list(entries.into_iter().map(|(_, item)| item).collect())?,
+    };
+    this.instantiate(&object.class, Args::of(vec![items]))
 }
 
 /// An empty container of this kind.

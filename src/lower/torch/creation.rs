@@ -58,13 +58,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         },
     ),
     row("m", "new_zeros", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
-        filled(this, &args, Fill::Number(0.0))
+        new_filled(this, &args, Fill::Number(0.0))
     }),
     row("m", "new_ones", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
-        filled(this, &args, Fill::Number(1.0))
+        new_filled(this, &args, Fill::Number(1.0))
     }),
     row("m", "new_empty", "input, *size, dtype=None, device=None, requires_grad=False", |this, args| {
-        filled(this, &args, Fill::Number(0.0))
+        new_filled(this, &args, Fill::Number(0.0))
     }),
     row("t", "tensor", "data, *, dtype=None, device=None, requires_grad=False", tensor),
     row("t", "as_tensor", "data, dtype=None, device=None", tensor),
@@ -271,6 +271,14 @@ fn sizes(values: &[Value]) -> R<Shape> {
 fn filled(this: &mut Interp<'_>, args: &Bound, fill: Fill) -> R<Value> {
     let shape = sizes(&args.rest)?;
     let dtype = dtype(args, DType::F32)?;
+    make(this, shape, dtype, fill)
+}
+
+/// `tensor.new_zeros(size)` and its like: of the tensor's type.
+fn new_filled(this: &mut Interp<'_>, args: &Bound, fill: Fill) -> R<Value> {
+    let tensor = args.tensor("input")?;
+    let (shape, own) = (sizes(&args.rest)?, super::facts(this, &tensor)?.dtype);
+    let dtype = dtype(args, own)?;
     make(this, shape, dtype, fill)
 }
 

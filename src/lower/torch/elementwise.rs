@@ -13,7 +13,7 @@ use crate::lower::error::{Hint, R, Raise};
 use crate::lower::interp::{Bound, Interp, Mode};
 use crate::lower::torch::constant::single;
 use crate::lower::torch::folding::fold;
-use crate::lower::torch::{Function, axis, creation, rebind, row, signature};
+use crate::lower::torch::{Function, axis, choice, creation, rebind, row, signature};
 use crate::lower::value::{TensorState, Value};
 
 macro_rules! unary {
@@ -181,22 +181,14 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             args.rest.iter().cloned().chain(named.into_iter().filter(|value| !value.is_none())).collect();
         match &branches[..] {
             [] => Err(Raise::unsupported("where() of a condition only is not supported")),
-            [input, other] => choose(this, &args.get("condition"), input, other),
+            [input, other] => choice::choose(this, &args.get("condition"), input, other),
             _ => Err(Raise::type_error("where(): expected a condition and two branches")),
         }
     }),
     row("m", "where", "input, condition, other", |this, args| {
-        choose(this, &args.get("condition"), &args.get("input"), &args.get("other"))
+        choice::choose(this, &args.get("condition"), &args.get("input"), &args.get("other"))
     }),
-    row("tm", "masked_fill", "input, mask, value", |this, args| {
-        if let Value::Tensor(tensor) = &args.get("value")
-            && let rank @ 1.. = this.fact(tensor)?.shape.0.len()
-        {
-            let message = "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with";
-            return Err(Raise::runtime(format!("{message} {rank} dimension(s).")));
-        }
-        choose(this, &args.get("mask"), &args.get("value"), &args.get("input"))
-    }),
+    row("tm", "masked_fill", "input, mask, value", |this, args| choice::masked_fill(this, &args)),
     row("tfm", "prelu", "input, weight", |this, args| {
         let tensors = [operand(this, &args, "input")?, operand(this, &args, "weight")?];
         this.op(Op::Prelu, &tensors)
@@ -342,11 +334,6 @@ fn apply(this: &mut Interp<'_>, args: &Bound, op: Unary) -> R<Value> {
 }
 
 /// What `where` takes from two branches.
-fn choose(this: &mut Interp<'_>, condition: &Value, input: &Value, other: &Value) -> R<Value> {
-    let tensors = [tensor_of(this, condition)?, tensor_of(this, input)?, tensor_of(this, other)?];
-    this.op(Op::Where, &tensors)
-}
-
 /// A logical operation: numbers are true where they are not 0.
 fn logical(this: &mut Interp<'_>, args: &Bound, op: Binary) -> R<Value> {
     let mut truths = Vec::with_capacity(2);
@@ -504,6 +491,13 @@ fn to(this: &mut Interp<'_>, args: Bound) -> R<Value> {
     Ok(args.get("input"))
 }
 
+fn is_truth(this: &mut Interp<'_>, value: &Value) -> R<bool> {
+    match value {
+        Value::Tensor(tensor) => Ok(super::facts(this, tensor)?.dtype == DType::Bool),
+        other => Ok(matches!(other, Value::Bool(_))),
+    }
+}
+
 /// `left op right` where one is a tensor.
 pub(crate) fn operator(this: &mut Interp<'_>, op: Operator, left: &Value, right: &Value) -> R<Value> {
     let binary = match op {
@@ -516,6 +510,7 @@ pub(crate) fn operator(this: &mut Interp<'_>, op: Operator, left: &Value, right:
         Operator::Pow => Binary::Pow,
         Operator::BitAnd => Binary::And,
         Operator::BitOr => Binary::Or,
+        Operator::BitXor if is_truth(this, left)? && is_truth(this, right)? => Binary::Ne,
         Operator::MatMult => return super::call(this, "matmul", vec![left.clone(), right.clone()]),
         _ => return Err(Raise::unsupported(format!("operator {} on tensors is not supported", op.as_str()))),
     };

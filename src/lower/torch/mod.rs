@@ -6,6 +6,7 @@
 
 pub(crate) mod attributes;
 mod autograd;
+mod choice;
 pub(crate) mod composed;
 pub(crate) mod computed;
 pub(crate) mod constant;
@@ -51,7 +52,7 @@ use std::sync::LazyLock;
 
 use ruff_python_ast::Operator;
 
-use crate::graph::{Fact, Op};
+use crate::graph::{DType, Fact, Op};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Args, Interp, Mode, Run};
 use crate::lower::value::{Builtin, Tensor, TensorState, Value};
@@ -299,6 +300,30 @@ pub(crate) fn augmented(this: &mut Interp<'_>, target: &Rc<Tensor>, op: Operator
             initialisers::rescale(this, target, &function, &Args::of(vec![value.clone()]))
         }
         _ => Ok(false),
+    }
+}
+
+/// What an operation in place computed, as elements of the tensor that it is for.
+pub(crate) fn cast_back(this: &mut Interp<'_>, target: &Rc<Tensor>, source: &Rc<Tensor>) -> R<Rc<Tensor>> {
+    let (own, new) = (facts(this, target)?.dtype, facts(this, source)?.dtype);
+    if own == new {
+        return Ok(Rc::clone(source));
+    }
+    if !own.is_floating() && (new.is_floating() || own == DType::Bool) {
+        let name = |dtype| match dtype {
+            DType::F32 => "Float",
+            DType::F64 => "Double",
+            DType::I64 => "Long",
+            DType::Bool => "Bool",
+        };
+        let (new, own) = (name(new), name(own));
+        let message = format!("result type {new} can't be cast to the desired output type {own}");
+        return Err(Raise::runtime(message));
+    }
+    let input = this.tensor_ref(source)?;
+    match this.op(Op::Cast(own), &[input])? {
+        Value::Tensor(cast) => Ok(cast),
+        _ => Ok(Rc::clone(source)),
     }
 }
 

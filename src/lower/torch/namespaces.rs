@@ -172,6 +172,16 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
     if matches!(name, "__name__" | "__file__") {
         return Ok(Value::str(namespace));
     }
+    if name == "__dict__" {
+        // `nn.__dict__['ReLU']`: what this program has.
+        let mut entries = Vec::new();
+        for known in names(namespace) {
+            if let Ok(value) = attribute(this, namespace, known) {
+                entries.push((Value::str(known), value));
+            }
+        }
+        return this.dict(entries);
+    }
     if let Some(builtin) = stdlib::find(namespace, name) {
         return Ok(Value::Builtin(builtin));
     }
@@ -249,9 +259,11 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
             "maxsize" => Value::Int(i64::MAX),
             _ => or_stand_in(composed::library(this, namespace, name), namespace, name)?,
         }),
-        "argparse" | "contextlib" | "dataclasses" | "itertools" | "operator" | "os" | "types" => {
-            Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?)
+        "dataclasses" if name == "FrozenInstanceError" => {
+            Some(Value::Class(this.class("FrozenInstanceError")?))
         }
+        "argparse" | "contextlib" | "dataclasses" | "functools" | "itertools" | "operator" | "os"
+        | "types" => Some(or_stand_in(composed::library(this, namespace, name), namespace, name)?),
         "enum" => match name {
             "Enum" => Some(Value::Class(this.class("Enum")?)),
             "IntEnum" => Some(Value::Class(this.class("IntEnum")?)),

@@ -119,18 +119,6 @@ static FUNCTIONS: &[Entry] = &[
         let parts = this.iter(&args.get("iterable"))?;
         this.iterator_of("itertools.chain", Source::Chain(parts, None))
     }),
-    entry("itertools", "accumulate", "x, *function", |this, args| {
-        let mut sums: Vec<Value> = Vec::new();
-        for item in this.iterate(&args.get("x"))? {
-            let next = match (sums.last().cloned(), args.rest.first()) {
-                (None, _) => item,
-                (Some(sum), None) => this.binary(Operator::Add, &sum, &item)?,
-                (Some(sum), Some(function)) => this.call(function, Args::of(vec![sum, item]))?,
-            };
-            sums.push(next);
-        }
-        this.iterator("itertools.accumulate", sums)
-    }),
     entry("itertools", "combinations", "x, r", |this, args| {
         choices(this, &args, |row, at| row.last().is_none_or(|&last| at > last))
     }),
@@ -245,24 +233,7 @@ static FUNCTIONS: &[Entry] = &[
     entry("typing", "cast", "type, x", |_, args| Ok(args.get("x"))),
     entry("dataclasses", "dataclass", "*xs, **options", |this, args| match args.rest.first() {
         Some(class @ Value::Class(inner)) => {
-            let mut fields = Vec::new();
-            let inherited = inner.ancestors.iter().rev().flat_map(|class| class.fields.borrow().clone());
-            let own = crate::lower::interp::annotations(&inner.attrs.borrow());
-            for field in inherited.chain(own) {
-                if !fields.contains(&field) {
-                    fields.push(field);
-                }
-            }
-            *inner.fields.borrow_mut() = fields;
-            let keywords = args
-                .keywords
-                .iter()
-                .any(|(name, value)| &**name == "kw_only" && matches!(value, Value::Bool(true)));
-            this.check_defaults(inner, !keywords)?;
-            let options =
-                args.keywords.iter().map(|(name, value)| (Value::Str(Rc::clone(name)), value.clone()));
-            let options = this.dict(options.collect())?;
-            inner.attrs.borrow_mut().insert(Rc::from(crate::lower::interp::DATACLASS), options);
+            this.dataclass(inner, &args.keywords)?;
             Ok(class.clone())
         }
         _ => {

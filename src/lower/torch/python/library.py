@@ -189,6 +189,50 @@ def pairwise(iterable):
     return zip(items, items[1:])
 
 
+def accumulate(iterable, func=None, *, initial=None):
+    total, begun = initial, initial is not None
+    if begun:
+        yield total
+    for item in iterable:
+        if not begun:
+            total, begun = item, True
+        elif func is None:
+            total = total + item
+        else:
+            total = func(total, item)
+        yield total
+
+
+def compress(data, selectors):
+    return (item for item, selected in zip(data, selectors) if selected)
+
+
+def groupby(iterable, key=None):
+    groups = []
+    for item in iterable:
+        value = item if key is None else key(item)
+        if not groups or groups[-1][0] != value:
+            groups.append((value, []))
+        groups[-1][1].append(item)
+    return ((value, iter(group)) for value, group in groups)
+
+
+def tee(iterable, n=2):
+    items = list(iterable)
+    return tuple(iter(items) for _ in range(n))
+
+
+class partialmethod:
+    def __init__(self, func, /, *args, **keywords):
+        self.func, self.args, self.keywords = func, args, keywords
+
+    def __get__(self, obj, cls=None):
+        def method(*args, **keywords):
+            return self.func(obj, *self.args, *args, **{**self.keywords, **keywords})
+
+        return method
+
+
 def takewhile(predicate, iterable):
     for item in iterable:
         if not predicate(item):
@@ -245,6 +289,17 @@ class nullcontext:
 
     def __exit__(self, *error):
         return None
+
+
+class suppress:
+    def __init__(self, *exceptions):
+        self._exceptions = exceptions
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, exctype, excinst, exctb):
+        return exctype is not None and issubclass(exctype, self._exceptions)
 
 
 def fields(class_or_instance):
