@@ -479,7 +479,8 @@ fn chance_that_the_weights_do_not_hold_is_noted() {
 fn modules_without_a_hash_are_refused() {
     let layer = |top: &str, body: &str| {
         format!(
-            "from dataclasses import dataclass\n{top}\nclass Layer(nn.Module):\n    {body}\n    def forward(self, x):\n        return x"
+            "from dataclasses import dataclass\n{top}\nclass Layer(nn.Module):\n    {body}\n    \
+             def forward(self, x):\n        return x"
         )
     };
     let by_fields = "n: int = 3\n    def __post_init__(self):\n        super().__init__()";
@@ -546,7 +547,8 @@ fn an_operation_in_place_keeps_the_type_of_its_tensor_or_fails() {
 fn a_slice_of_a_container_is_of_its_class() {
     let layers = |base: &str, call: &str| {
         format!(
-            "class Layers(nn.{base}):\n    def __init__(self, {call}):\n        super().__init__({call})\n        self.depth = len(self)"
+            "class Layers(nn.{base}):\n    def __init__(self, {call}):\n        super().__init__({call})\n        \
+             self.depth = len(self)"
         )
     };
     for (base, call, made) in [

@@ -1,7 +1,8 @@
 //! Data classes: what `@dataclass` makes of a class.
 //!
 //! Input: classes with annotated names, and the decorator's options. Output: their fields, and what `__init__`,
-//! `__hash__`, the comparisons and `__setattr__` do. Limit: `slots` and `match_args` have no effect, `InitVar` is refused.
+//! `__hash__`, the comparisons and `__setattr__` do. Limit: `slots` and `match_args` have no effect, `InitVar` is
+//! refused.
 
 use std::rc::Rc;
 
