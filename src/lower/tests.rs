@@ -566,3 +566,17 @@ fn a_slice_of_a_container_is_of_its_class() {
         );
     }
 }
+
+#[test]
+fn containers_and_masks_follow_pytorch() {
+    for line in [
+        "x = torch.arange(12).view(3, 4)\nassert x[x > 9].tolist() == [10, 11]",
+        "p = nn.ParameterList([torch.ones(2)])\np[0] = torch.zeros(2)\nassert isinstance(p[0], nn.Parameter)",
+        "calls, part = [], nn.ReLU()\nnn.Sequential(part, part).apply(calls.append)\nassert len(calls) == 2",
+        "assert len(nn.Sequential(nn.ReLU(), nn.Tanh()) * 3) == 6 and pow(2, 5, 10) == 2",
+    ] {
+        accepted("", line, "");
+    }
+    let several = refused("", "x = torch.zeros(2, 3, 4)[:, torch.ones(3, 4) > 0]", "");
+    assert_eq!(several.verdict, Verdict::UnsupportedSyntax);
+}

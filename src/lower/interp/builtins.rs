@@ -167,7 +167,13 @@ static BUILTINS: &[Builtin] = &[
             None => Err(Raise::python("StopIteration", "")),
         }
     }),
-    entry("pow", "a, b", |this, args| this.binary(Operator::Pow, &args.get("a"), &args.get("b"))),
+    entry("pow", "base, exp, mod=None", |this, args| {
+        let power = this.binary(Operator::Pow, &args.get("base"), &args.get("exp"))?;
+        match args.get("mod") {
+            Value::None => Ok(power),
+            modulus => this.binary(Operator::Mod, &power, &modulus),
+        }
+    }),
     entry("print", "*xs, **options", |_, _| Ok(Value::None)),
     entry("repr", "x", |this, args| {
         let text = this.repr(&args.get("x"))?;

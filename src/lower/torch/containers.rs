@@ -219,7 +219,8 @@ pub(crate) fn sequence(
                 _ => at.to_string(),
             };
             if parameters {
-                put_parameter(object, &name, new)
+                let new = to_parameter(this, new)?;
+                put_parameter(object, &name, new);
             } else {
                 check_module(&new)?;
                 put_module(object, &name, new);
@@ -244,6 +245,26 @@ pub(crate) fn sequence(
                 put_module(object, &list.len().to_string(), first);
             }
             Ok(value)
+        }
+        "__mul__" => {
+            let Value::Int(times) = first else {
+                let got = first.type_name();
+                let message =
+                    format!("unsupported operand type(s) for *: <class 'Sequential'> and <class '{got}'>");
+                return Err(Raise::type_error(message));
+            };
+            if times <= 0 {
+                return Err(Raise::value_error(format!(
+                    "Non-positive multiplication factor {times} for <class 'Sequential'>"
+                )));
+            }
+            let times = usize::try_from(times).unwrap_or(usize::MAX);
+            this.check_length("list", list.len().saturating_mul(times), this.limits.list_length)?;
+            let repeated = std::iter::repeat_n(list, times).flatten().collect();
+            let repeated = this.list(repeated)?;
+            let product = empty(this, kind)?;
+            sequence(this, &product, kind, "extend", Args::of(vec![repeated]))?;
+            Ok(Value::Object(product))
         }
         "__add__" => {
             let sum = empty(this, kind)?;

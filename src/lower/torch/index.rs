@@ -9,7 +9,8 @@ use std::rc::Rc;
 use crate::graph::{DType, Dim, Init, NOMINAL_BATCH, Op, Shape, TensorRef};
 use crate::lower::error::{R, Raise};
 use crate::lower::interp::{Interp, Mode};
-use crate::lower::torch::{constant, creation, rebind, saved};
+use crate::lower::torch::constant::{self, Constant};
+use crate::lower::torch::{creation, rebind, saved};
 use crate::lower::value::{Part, Tensor, TensorState, Value};
 
 /// `tensor[index]`, which shares the tensor's memory unless index tensors or lists pick its elements.
@@ -92,6 +93,10 @@ pub(crate) fn get(this: &mut Interp<'_>, tensor: &Rc<Tensor>, index: &Value) -> 
                 dim += 1;
             }
             Value::Tensor(index) => {
+                let fact = this.fact(index)?;
+                if fact.dtype == DType::Bool && fact.shape.rank() != 1 && parts.len() > 1 {
+                    return Err(Raise::unsupported("a mask of several dimensions among other indices"));
+                }
                 if let Some((last, _)) = tensors.last() {
                     between += dim - last - 1;
                 }
@@ -185,13 +190,7 @@ fn take(this: &mut Interp<'_>, input: TensorRef, dim: usize, index: &Rc<Tensor>)
     let known = constant::of(this, index)?;
     let fact = this.fact(index)?;
     let flat = match (&known, fact.dtype) {
-        (Some(mask), DType::Bool) => {
-            if mask.sizes.len() != 1 || shape.0[dim].known() != Some(mask.sizes[0]) {
-                return Err(Raise::python("IndexError", "The shape of the mask does not match the tensor"));
-            }
-            let places = mask.values.iter().enumerate().filter(|(_, value)| **value != 0.0);
-            literal(this, places.map(|(at, _)| at).collect())?
-        }
+        (Some(mask), DType::Bool) => return take_under_mask(this, input, dim, mask),
         (Some(index), DType::I64) => {
             let size = creation::fixed(shape.0[dim], "indexing of a dimension")?;
             literal(this, constant::whole(index, size).ok_or_else(|| out_of_bounds(dim, size))?)?
@@ -212,6 +211,28 @@ fn take(this: &mut Interp<'_>, input: TensorRef, dim: usize, index: &Rc<Tensor>)
     dims.extend(&fact.shape.0);
     dims.extend_from_slice(&shape.0[dim + 1..]);
     reshape(this, result, dims)
+}
+
+/// What lies under a mask of the dimensions from `dim` on, side by side.
+fn take_under_mask(this: &mut Interp<'_>, input: TensorRef, dim: usize, mask: &Constant) -> R<TensorRef> {
+    let shape = this.builder.fact(input).shape.clone();
+    let behind = dim + mask.sizes.len();
+    let fits = shape
+        .0
+        .get(dim..behind)
+        .is_some_and(|dims| dims.iter().zip(&mask.sizes).all(|(dim, &size)| dim.known() == Some(size)));
+    if !fits {
+        return Err(Raise::python("IndexError", "The shape of the mask does not match the tensor"));
+    }
+    let merged = if mask.sizes.len() == 1 {
+        input
+    } else {
+        let together = Dim::fixed(i64::try_from(mask.values.len()).unwrap_or(i64::MAX));
+        reshape(this, input, [&shape.0[..dim], &[together], &shape.0[behind..]].concat())?
+    };
+    let places = mask.values.iter().enumerate().filter(|(_, value)| **value != 0.0);
+    let places = literal(this, places.map(|(at, _)| at).collect())?;
+    this.append(Op::IndexSelect { dim }, &[merged, places])
 }
 
 /// Index tensors in consecutive dimensions from `dim` on.

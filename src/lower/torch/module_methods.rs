@@ -171,14 +171,14 @@ pub(crate) fn module_method(
         "apply" => {
             let args = signature::bind("apply", "fn", args)?;
             let function = args.get("fn");
-            for child in children(object) {
-                if let Value::Object(child) = child.1 {
-                    let call = Args::of(vec![Value::Object(child), function.clone()]);
-                    let (first, rest) =
-                        (call.positional[0].clone(), Args::of(vec![call.positional[1].clone()]));
-                    if let Value::Object(child) = first {
-                        this.deeper(|this| module_method(this, &child, "apply", rest))?;
-                    }
+            let mut seen = BTreeSet::new();
+            for (_, child) in children(object) {
+                // A child under two names is one.
+                if let Value::Object(child) = child
+                    && seen.insert(Rc::as_ptr(&child))
+                {
+                    let args = Args::of(vec![function.clone()]);
+                    this.deeper(|this| module_method(this, &child, "apply", args))?;
                 }
             }
             this.call(&function, Args::of(vec![value.clone()]))?;

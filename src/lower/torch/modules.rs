@@ -110,6 +110,7 @@ pub(crate) fn native_method(class: &Class, name: &str) -> Option<&'static str> {
                 Some("_check_input_dim")
             }
             _ => match layer.name {
+                "Sequential" if name == "__mul__" => Some("__mul__"),
                 "Sequential" | "ModuleList" | "ParameterList" => find(SEQUENCE),
                 "ModuleDict" => find(MAPPING),
                 "ParameterDict" => find(MAPPING).or_else(|| find(PARAMETERS)),
