@@ -573,6 +573,7 @@ fn containers_and_masks_follow_pytorch() {
         "x = torch.arange(12).view(3, 4)\nassert x[x > 9].tolist() == [10, 11]",
         "p = nn.ParameterList([torch.ones(2)])\np[0] = torch.zeros(2)\nassert isinstance(p[0], nn.Parameter)",
         "calls, part = [], nn.ReLU()\nnn.Sequential(part, part).apply(calls.append)\nassert len(calls) == 2",
+        "assert self.get_parameter('fc.weight') is self.fc.weight and self.get_submodule('fc') is self.fc",
         "assert len(nn.Sequential(nn.ReLU(), nn.Tanh()) * 3) == 6 and pow(2, 5, 10) == 2",
     ] {
         accepted("", line, "");

@@ -196,8 +196,8 @@ pub(crate) fn module_method(
             }
             Ok(value)
         }
-        "get_submodule" => {
-            let args = signature::bind("get_submodule", "target", args)?;
+        "get_submodule" | "get_parameter" | "get_buffer" => {
+            let args = signature::bind(method, "target", args)?;
             let mut current = value;
             for name in args.text("target")?.split('.').filter(|name| !name.is_empty()) {
                 current = this.get_attr(&current, name)?;

@@ -47,6 +47,8 @@ const MODULE: &[&str] = &[
     "get_submodule",
     "get_parameter",
     "get_buffer",
+    "get_parameter",
+    "get_buffer",
     "extra_repr",
     "_remove_hook",
     "_register_load_state_dict_pre_hook",
