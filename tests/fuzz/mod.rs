@@ -267,7 +267,7 @@ fn large(random: &mut Random) -> String {
 fn greedy(random: &mut Random, depth: usize) -> String {
     let (n, m) = (large(random), large(random));
     let inner = if depth < 3 { greedy_value(random) } else { "a".to_owned() };
-    match random.below(8) {
+    match random.below(9) {
         0 if depth < 3 => format!("for i in range({n}):\n{}", indented(&greedy(random, depth + 1), 4)),
         1 if depth < 3 => format!("while True:\n{}", indented(&greedy(random, depth + 1), 4)),
         2 if depth < 3 => format!(
@@ -277,6 +277,13 @@ fn greedy(random: &mut Random, depth: usize) -> String {
         3 if depth < 3 => format!(
             "try:\n{}except Exception as e:\n    a = e\nfinally:\n    a = {inner}",
             indented(&greedy(random, depth + 1), 4)
+        ),
+        7 if depth < 3 => format!(
+            "def g(b=b):\n    for i in range({n}):\n        if i % 2: yield {inner}\n{}    yield from b\n{}",
+            indented(&greedy(random, depth + 1), 4),
+            random
+                .pick(&["a = list(g())", "b = g()", "a = next(g())", "b = [g() for _ in range(N)]"])
+                .replace('N', &m)
         ),
         4 => format!("b = [{inner}] * {n} + [{m}]"),
         5 => format!("a = {inner}; b = a; c = str(b)"),
@@ -308,6 +315,10 @@ fn greedy_value(random: &mut Random) -> String {
         "c.replace('', c)", "c.split('x')", "c.format(*b)", "b.index(N)",
         "N in b", "dict(zip(b, b))", "set(b)", "b[::-1]",
         "b.pop()", "reversed(b)", "isinstance(a, (int, list))",
+        "map(str, b)", "(i for i in b)", "any(b)", "sum(b)", "next(iter(b))", "itertools.chain(b, b)",
+        "itertools.islice(itertools.count(), N, None)", "zip(b, b)", "filter(None, b)", "enumerate(b)",
+        "{i: i for i in range(N)}.items()", "set(a.items() | a.keys())", "itertools.tee(b)",
+        "list(itertools.accumulate(b))", "nn.__dict__", "collections.OrderedDict(a)",
         "getattr(a, c, a)", "x.view(-1, N)", "x.reshape(N, N)",
         "torch.einsum('bchw,bdhw->bcd', x, x)", "torch.arange(N)",
         "x.flatten(1) @ torch.ones(3072, N)", "nn.Conv2d(3, N, N)(x)",

@@ -243,6 +243,7 @@ impl Interp<'_> {
             }
             (Operator::BitOr | Operator::BitAnd | Operator::Sub, Value::Set(a), Value::Set(b)) => {
                 let (a, b) = (a.borrow(), b.borrow());
+                self.tick(a.len() + b.len())?;
                 let mut items = Vec::new();
                 for item in a.keys() {
                     let shared = b.contains(&self.key(&item)?);

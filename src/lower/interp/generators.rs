@@ -113,7 +113,8 @@ impl Interp<'_> {
                 }
                 generator.from = None;
             }
-            self.tick(1)?;
+            // The place is sought from the outermost block inwards.
+            self.tick(1 + generator.blocks.len() / 4)?;
             let Some(stmt) = generator.statement(&code) else {
                 self.end_block(generator)?;
                 continue;
@@ -126,23 +127,8 @@ impl Interp<'_> {
         Ok(None)
     }
 
-    /// Run a statement, or go into it where it yields.
+    /// Run a statement, or go into it where it may yield.
     fn run_statement(&mut self, generator: &mut Suspended, stmt: &Stmt) -> R<Option<Value>> {
-        if !yields(std::slice::from_ref(stmt)) {
-            match self.exec_block(std::slice::from_ref(stmt))? {
-                Flow::Next => generator.pass(),
-                Flow::Return(_) => generator.blocks.clear(),
-                Flow::Break => {
-                    generator.leave_loop();
-                    generator.pass();
-                }
-                Flow::Continue => {
-                    let walk = generator.leave_loop();
-                    self.next_turn(generator, walk)?;
-                }
-            }
-            return Ok(None);
-        }
         match stmt {
             Stmt::If(stmt) => {
                 let mut part = self.checked(&stmt.test, &stmt.body)?.then_some(Part::Body);
@@ -167,15 +153,26 @@ impl Interp<'_> {
                 self.for_turn(generator, stmt, walk)?;
             }
             Stmt::While(stmt) => self.while_turn(generator, stmt)?,
-            Stmt::Expr(stmt) => return self.yielded(generator, &stmt.value),
-            Stmt::Assign(stmt) => {
+            Stmt::Expr(stmt) if is_yield(&stmt.value) => return self.yielded(generator, &stmt.value),
+            Stmt::Assign(stmt) if is_yield(&stmt.value) => {
                 let value = self.yielded(generator, &stmt.value)?;
                 for target in &stmt.targets {
                     self.assign(target, Value::None)?;
                 }
                 return Ok(value);
             }
-            _ => return Err(Raise::unsupported("'yield' in this statement is not supported")),
+            _ => match self.exec_block(std::slice::from_ref(stmt))? {
+                Flow::Next => generator.pass(),
+                Flow::Return(_) => generator.blocks.clear(),
+                Flow::Break => {
+                    generator.leave_loop();
+                    generator.pass();
+                }
+                Flow::Continue => {
+                    let walk = generator.leave_loop();
+                    self.next_turn(generator, walk)?;
+                }
+            },
         }
         Ok(None)
     }
@@ -256,13 +253,16 @@ fn block_of(stmt: &Stmt, part: Part) -> &[Stmt] {
     }
 }
 
+fn is_yield(expr: &Expr) -> bool {
+    matches!(expr, Expr::Yield(_) | Expr::YieldFrom(_))
+}
+
 /// How the body of a function yields.
 pub(crate) fn yields_of(body: &[Stmt]) -> Yields {
-    match (yields(body), body.iter().all(is_stepwise)) {
-        (false, _) => Yields::Never,
-        (true, true) => Yields::Stepwise,
-        (true, false) => Yields::AtOnce,
+    if !yields(body) {
+        return Yields::Never;
     }
+    if body.iter().all(is_stepwise) { Yields::Stepwise } else { Yields::AtOnce }
 }
 
 /// Whether a statement yields, if at all, between statements only.

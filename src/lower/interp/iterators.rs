@@ -126,8 +126,9 @@ impl Interp<'_> {
         values.iter().map(|value| self.iter(value)).collect()
     }
 
-    /// The next item; `None` at the end.
+    /// The next item, for which it pays; `None` at the end.
     pub(crate) fn next_of(&mut self, iter: &Rc<Iter>) -> R<Option<Value>> {
+        self.tick(1)?;
         match &mut *iter.source.borrow_mut() {
             Source::Ended => return Ok(None),
             Source::Items(items) => return Ok(items.next()),
@@ -149,7 +150,6 @@ impl Interp<'_> {
         if let Source::Running = source {
             return Err(Raise::value_error(format!("{} already executing", iter.kind)));
         }
-        self.tick(1)?;
         let result = self.deeper(|this| this.advance(&mut source));
         let over = match &result {
             Ok(item) => item.is_none(),
@@ -225,7 +225,6 @@ impl Interp<'_> {
                     if self.next_of(from)?.is_none() {
                         return Ok(None);
                     }
-                    self.tick(1)?;
                 }
                 *left = left.map(|left| left.saturating_sub(*step));
                 *skip = *step - 1;
@@ -365,7 +364,6 @@ impl Interp<'_> {
                 walks.pop();
                 continue;
             };
-            self.tick(1)?;
             self.assign(&generator.target, item)?;
             if !self.all_hold(&generator.ifs)? {
                 continue;

@@ -270,7 +270,6 @@ impl Interp<'_> {
 
     /// One turn of a loop; `Some` where it ends the loop.
     fn for_step(&mut self, stmt: &StmtFor, item: Value) -> R<Option<Flow>> {
-        self.tick(1)?;
         self.assign(&stmt.target, item)?;
         Ok(match self.exec_block(&stmt.body)? {
             Flow::Break => Some(Flow::Next),

@@ -72,6 +72,8 @@ impl Interp<'_> {
             Value::Set(_) => Ok(value.clone()),
             _ => {
                 let items = self.iterate(value)?;
+                // Keys of pairs are made, compared and copied.
+                self.tick(8 * items.len())?;
                 self.set(items)
             }
         };

@@ -176,6 +176,7 @@ pub(crate) fn attribute(this: &mut Interp<'_>, namespace: &'static str, name: &s
         // `nn.__dict__['ReLU']`: what this program has.
         let mut entries = Vec::new();
         for known in names(namespace) {
+            this.tick(4)?;
             if let Ok(value) = attribute(this, namespace, known) {
                 entries.push((Value::str(known), value));
             }
