@@ -283,6 +283,8 @@ impl Interp<'_> {
             handling: Vec::new(),
         };
         if let (Code::Def(def), Yields::Stepwise, None) = (&function.code, function.yields, &frame.manages) {
+            // Its frame stays until the end.
+            self.tick(16)?;
             let suspended = Suspended::new(Rc::clone(def), frame);
             return self.iterator_of("generator", Source::Function(Box::new(suspended)));
         }

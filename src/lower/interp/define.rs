@@ -35,6 +35,8 @@ impl Interp<'_> {
         let module = Rc::clone(&self.frame().module);
         let key = (module.file, Span::from(def.range));
         let code = Rc::clone(self.functions.entry(key).or_insert_with(|| Rc::new(def.clone())));
+        // A loop may define it again and again.
+        let yields = *self.yields.entry(key).or_insert_with(|| yields_of(&code.body));
         let scope = Rc::clone(&self.frame().scope);
         let qualname = self.qualified(def.name.as_str());
         let function = Rc::new(Function {
@@ -45,7 +47,7 @@ impl Interp<'_> {
             module,
             class: RefCell::default(),
             qualname,
-            yields: yields_of(&def.body),
+            yields,
             attrs: RefCell::default(),
         });
         if scope.class_body {

@@ -49,7 +49,7 @@ use crate::lower::torch::creation;
 use crate::lower::torch::random::Twister;
 use crate::lower::torch::saved;
 use crate::lower::value::{
-    Class, Dict, DictClass, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value,
+    Class, Dict, DictClass, Heap, Key, Module, Object, Scope, Site, Tensor, TensorState, Tuple, Value, Yields,
 };
 use crate::lower::{ImportResolver, Limits};
 use crate::python::Span;
@@ -196,6 +196,8 @@ pub(crate) struct Interp<'a> {
     classes: BTreeMap<&'static str, Rc<Class>>,
     modules: BTreeMap<String, Rc<Module>>,
     functions: BTreeMap<(u32, Span), Rc<StmtFunctionDef>>,
+    /// How functions yield, by where they stand.
+    yields: BTreeMap<(u32, Span), Yields>,
     lambdas: BTreeMap<(u32, Span), Rc<ExprLambda>>,
     generators: BTreeMap<(u32, Span), Rc<ExprGenerator>>,
     /// The names of functions' own, by the functions' definitions.
@@ -248,6 +250,7 @@ impl<'a> Interp<'a> {
             classes: BTreeMap::new(),
             modules: BTreeMap::new(),
             functions: BTreeMap::new(),
+            yields: BTreeMap::new(),
             lambdas: BTreeMap::new(),
             generators: BTreeMap::new(),
             own_names: BTreeMap::new(),
