@@ -37,7 +37,7 @@ struct Block {
 
 /// Which block of a statement it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Body,
     /// `elif` or `else` of an `if`.
     Clause(usize),
@@ -130,23 +130,10 @@ impl Interp<'_> {
     /// Run a statement, or go into it where it may yield.
     fn run_statement(&mut self, generator: &mut Suspended, stmt: &Stmt) -> R<Option<Value>> {
         match stmt {
-            Stmt::If(stmt) => {
-                let mut part = self.checked(&stmt.test, &stmt.body)?.then_some(Part::Body);
-                for (at, clause) in stmt.elif_else_clauses.iter().enumerate() {
-                    if part.is_some() {
-                        break;
-                    }
-                    let taken = match &clause.test {
-                        Some(test) => self.checked(test, &clause.body)?,
-                        None => true,
-                    };
-                    part = taken.then_some(Part::Clause(at));
-                }
-                match part {
-                    Some(part) => generator.enter(part, None),
-                    None => generator.pass(),
-                }
-            }
+            Stmt::If(stmt) => match self.branch(stmt)? {
+                Some(part) => generator.enter(part, None),
+                None => generator.pass(),
+            },
             Stmt::For(stmt) => {
                 let iterable = self.eval(&stmt.iter)?;
                 let walk = self.iter(&iterable)?;
@@ -239,7 +226,8 @@ impl Interp<'_> {
     }
 }
 
-fn block_of(stmt: &Stmt, part: Part) -> &[Stmt] {
+/// The block of a statement.
+pub(crate) fn block_of(stmt: &Stmt, part: Part) -> &[Stmt] {
     match (stmt, part) {
         (Stmt::If(stmt), Part::Body) => &stmt.body,
         (Stmt::If(stmt), Part::Clause(at)) => {

@@ -112,11 +112,16 @@ impl Interp<'_> {
                 },
                 None => ("iterator", Source::Items(self.iterate(value)?.into_iter())),
             },
-            Value::Tuple(_) => ("tuple_iterator", Source::Items(self.iterate(value)?.into_iter())),
-            Value::Str(_) => ("str_iterator", Source::Items(self.iterate(value)?.into_iter())),
-            Value::Dict(_) => ("dict_keyiterator", Source::Items(self.iterate(value)?.into_iter())),
-            Value::Set(_) => ("set_iterator", Source::Items(self.iterate(value)?.into_iter())),
-            _ => ("iterator", Source::Items(self.iterate(value)?.into_iter())),
+            other => {
+                let kind = match other {
+                    Value::Tuple(_) => "tuple_iterator",
+                    Value::Str(_) => "str_iterator",
+                    Value::Dict(_) => "dict_keyiterator",
+                    Value::Set(_) => "set_iterator",
+                    _ => "iterator",
+                };
+                (kind, Source::Items(self.iterate(other)?.into_iter()))
+            }
         };
         Ok(Rc::new(Iter::new(kind, source)))
     }

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ruff_python_ast::{Expr, Stmt, StmtFor};
+use ruff_python_ast::{Expr, Stmt, StmtFor, StmtIf};
 use ruff_text_size::Ranged;
 
 use crate::lower::error::{R, Raise, RaiseKind};
 use crate::lower::interp::annotations::{are_deferred, outermost};
 use crate::lower::interp::exceptions::gradients;
+use crate::lower::interp::generators::{Part, block_of};
 use crate::lower::interp::{Frame, Interp};
 use crate::lower::value::{Module, Value};
 use crate::python::Span;
@@ -146,18 +147,9 @@ impl Interp<'_> {
                 }
                 return self.exec_block(&stmt.orelse);
             }
-            Stmt::If(stmt) => {
-                if self.checked(&stmt.test, &stmt.body)? {
-                    return self.exec_block(&stmt.body);
-                }
-                for clause in &stmt.elif_else_clauses {
-                    let taken = match &clause.test {
-                        Some(test) => self.checked(test, &clause.body)?,
-                        None => true,
-                    };
-                    if taken {
-                        return self.exec_block(&clause.body);
-                    }
+            Stmt::If(inner) => {
+                if let Some(part) = self.branch(inner)? {
+                    return self.exec_block(block_of(stmt, part));
                 }
             }
             Stmt::With(stmt) => {
@@ -219,13 +211,30 @@ impl Interp<'_> {
         Ok(Flow::Next)
     }
 
+    /// The block of an `if` that is run, if one is.
+    pub(super) fn branch(&mut self, stmt: &StmtIf) -> R<Option<Part>> {
+        if self.checked(&stmt.test, &stmt.body)? {
+            return Ok(Some(Part::Body));
+        }
+        for (at, clause) in stmt.elif_else_clauses.iter().enumerate() {
+            let taken = match &clause.test {
+                Some(test) => self.checked(test, &clause.body)?,
+                None => true,
+            };
+            if taken {
+                return Ok(Some(Part::Clause(at)));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn test(&mut self, test: &Expr) -> R<bool> {
         let test = self.eval(test)?;
         self.truth(&test)
     }
 
     /// The test of a branch. One on the values of a tensor whose body only raises or prints is a check, which holds.
-    pub(super) fn checked(&mut self, test: &Expr, body: &[Stmt]) -> R<bool> {
+    fn checked(&mut self, test: &Expr, body: &[Stmt]) -> R<bool> {
         match self.test(test) {
             Err(raise) if raise.asks_values() && self.only_checks(body) => Ok(false),
             taken => taken,

@@ -173,14 +173,16 @@ pub(crate) fn sequence(
                 let names: Vec<Value> = child_names(object);
                 let all = this.list(names)?;
                 let picked = this.get_item(&all, &first)?;
-                let picked = this.iterate(&picked)?;
+                let mut entries = Vec::new();
+                for name in this.iterate(&picked)? {
+                    let Value::Str(name) = name else { continue };
+                    entries.extend(registered(object, &name).map(|item| (name, item)));
+                }
                 if let (Native::Source, false) = (&object.class.native, parameters) {
-                    return part_of_own(this, object, kind, picked);
+                    return part_of_own(this, object, kind, entries);
                 }
                 let copy = empty(this, kind)?;
-                for (at, name) in picked.iter().enumerate() {
-                    let Value::Str(name) = name else { continue };
-                    let Some(item) = registered(object, name) else { continue };
+                for (at, (name, item)) in entries.into_iter().enumerate() {
                     // Sequential keeps the names in a slice, ModuleList numbers them anew.
                     let name = if kind == "Sequential" { name.to_string() } else { at.to_string() };
                     if parameters {
@@ -300,15 +302,17 @@ pub(crate) fn sequence(
 }
 
 /// A slice of a container whose class the source defines: that class, called with the items.
-fn part_of_own(this: &mut Interp<'_>, object: &Rc<Object>, kind: &str, names: Vec<Value>) -> R<Value> {
-    let mut entries = Vec::with_capacity(names.len());
-    for name in names {
-        let Value::Str(text) = &name else { continue };
-        let Some(item) = registered(object, text) else { continue };
-        entries.push((name, item));
-    }
+fn part_of_own(
+    this: &mut Interp<'_>,
+    object: &Rc<Object>,
+    kind: &str,
+    entries: Vec<(Rc<str>, Value)>,
+) -> R<Value> {
     let items = match kind {
-        "Sequential" => this.dict_like(DictClass::Ordered, entries)?,
+        "Sequential" => {
+            let entries = entries.into_iter().map(|(name, item)| (Value::Str(name), item)).collect();
+            this.dict_like(DictClass::Ordered, entries)?
+        }
         _ => this.list(entries.into_iter().map(|(_, item)| item).collect())?,
     };
     this.instantiate(&object.class, Args::of(vec![items]))

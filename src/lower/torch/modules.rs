@@ -47,8 +47,6 @@ const MODULE: &[&str] = &[
     "get_submodule",
     "get_parameter",
     "get_buffer",
-    "get_parameter",
-    "get_buffer",
     "extra_repr",
     "_remove_hook",
     "_register_load_state_dict_pre_hook",
@@ -95,8 +93,6 @@ const MAPPING: &[&str] = &[
     "pop",
     "clear",
 ];
-/// What a `ParameterDict` has beside.
-const PARAMETERS: &[&str] = &["get"];
 
 /// A method that a built-in class has.
 pub(crate) fn native_method(class: &Class, name: &str) -> Option<&'static str> {
@@ -114,8 +110,8 @@ pub(crate) fn native_method(class: &Class, name: &str) -> Option<&'static str> {
             _ => match layer.name {
                 "Sequential" if name == "__mul__" => Some("__mul__"),
                 "Sequential" | "ModuleList" | "ParameterList" => find(SEQUENCE),
-                "ModuleDict" => find(MAPPING),
-                "ParameterDict" => find(MAPPING).or_else(|| find(PARAMETERS)),
+                "ParameterDict" if name == "get" => Some("get"),
+                "ModuleDict" | "ParameterDict" => find(MAPPING),
                 _ => None,
             },
         },
